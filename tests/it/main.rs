@@ -1,0 +1,4 @@
+//! Black-box and cross-room tests: one binary, so that they link once.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod boundaries;
