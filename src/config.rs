@@ -1,1 +1,417 @@
-//! (in construction)
+//! The settings file: what an operator decides before there are customers.
+//!
+//! Each setting is written once, in the table at the foot of this file: its type, its default as
+//! TOML, and what it means. From it come the parser, the defaults, and the reference page of the
+//! manual ([`reference`]).
+//!
+//! Promises: every fault of a file is reported at once, each with its line; an unknown key is a
+//! fault, never ignored; without a file everything has a default that works on loopback.
+//!
+//! Does not: read environment, look at addresses or directories, or know what the settings are for.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// What is wrong in a settings file. The operator's to mend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Counted from 1.
+    pub line: usize,
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+/// A type a setting can have.
+trait Setting: Sized {
+    /// What must stand there, for a fault's text and the reference.
+    const FORM: &'static str;
+
+    /// Reads one value; `None` when it is of another form.
+    fn read(value: &DeValue<'_>) -> Option<Self>;
+}
+
+impl Setting for bool {
+    const FORM: &'static str = "true or false";
+    fn read(value: &DeValue<'_>) -> Option<bool> {
+        value.as_bool()
+    }
+}
+
+impl Setting for u32 {
+    const FORM: &'static str = "a whole number from 0 to 4294967295";
+    fn read(value: &DeValue<'_>) -> Option<u32> {
+        u64::read(value)?.try_into().ok()
+    }
+}
+
+impl Setting for u64 {
+    const FORM: &'static str = "a whole number, 0 or greater";
+    fn read(value: &DeValue<'_>) -> Option<u64> {
+        let number = value.as_integer()?;
+        u64::from_str_radix(number.as_str(), number.radix()).ok()
+    }
+}
+
+impl Setting for String {
+    const FORM: &'static str = "a text in quotes";
+    fn read(value: &DeValue<'_>) -> Option<String> {
+        value.as_str().map(str::to_owned)
+    }
+}
+
+impl Setting for PathBuf {
+    const FORM: &'static str = "a path in quotes";
+    fn read(value: &DeValue<'_>) -> Option<PathBuf> {
+        value.as_str().map(PathBuf::from)
+    }
+}
+
+impl Setting for SocketAddr {
+    const FORM: &'static str = "an address with its port in quotes, as \"127.0.0.1:53\" or \"[::1]:53\"";
+    fn read(value: &DeValue<'_>) -> Option<SocketAddr> {
+        value.as_str()?.parse().ok()
+    }
+}
+
+impl Setting for IpNet {
+    const FORM: &'static str = "a prefix or address in quotes, as \"192.0.2.0/24\" or \"2001:db8::1\"";
+    fn read(value: &DeValue<'_>) -> Option<IpNet> {
+        let text = value.as_str()?;
+        text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    }
+}
+
+/// A secret of 16 octets, written as 32 hex digits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub [u8; 16]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Setting for Secret {
+    const FORM: &'static str = "32 hex digits in quotes";
+    fn read(value: &DeValue<'_>) -> Option<Secret> {
+        let text = value.as_str().filter(|text| text.len() == 32)?;
+        let mut octets = [0; 16];
+        for (octet, digits) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).ok()?;
+            *octet = u8::from_str_radix(digits, 16).ok()?;
+        }
+        Some(Secret(octets))
+    }
+}
+
+/// A list; a single value stands for a list of one.
+impl<T: Setting> Setting for Vec<T> {
+    const FORM: &'static str = T::FORM;
+    fn read(value: &DeValue<'_>) -> Option<Vec<T>> {
+        match value.as_array() {
+            Some(array) => array.iter().map(|value| T::read(value.get_ref())).collect(),
+            None => T::read(value).map(|one| vec![one]),
+        }
+    }
+}
+
+/// Absent is written by leaving the key out, or as `""`.
+impl<T: Setting> Setting for Option<T> {
+    const FORM: &'static str = T::FORM;
+    fn read(value: &DeValue<'_>) -> Option<Option<T>> {
+        match value.as_str() {
+            Some("") => Some(None),
+            _ => T::read(value).map(Some),
+        }
+    }
+}
+
+/// One setting as the reference shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    pub section: &'static str,
+    pub key: &'static str,
+    /// As TOML.
+    pub default: &'static str,
+    pub form: &'static str,
+    pub meaning: &'static str,
+}
+
+/// Collects faults while keys are taken out of a parsed file; what is left over is unknown.
+struct Reader<'t> {
+    text: &'t str,
+    root: DeTable<'t>,
+    faults: Vec<Fault>,
+}
+
+impl<'t> Reader<'t> {
+    fn take<T: Setting>(&mut self, entry: &Entry) -> Option<T> {
+        let mut table = &mut self.root;
+        for part in entry.section.split('.') {
+            let DeValue::Table(inner) = table.get_mut(part)?.get_mut() else { return None };
+            table = inner;
+        }
+        let value = table.remove(entry.key)?;
+        let read = T::read(value.get_ref());
+        if read.is_none() {
+            let what = format!("[{}] {} must be {}", entry.section, entry.key, entry.form);
+            self.fault(value.span().start, what);
+        }
+        read
+    }
+
+    fn fault(&mut self, at: usize, what: String) {
+        let line = 1 + self.text.bytes().take(at).filter(|&octet| octet == b'\n').count();
+        self.faults.push(Fault { line, what });
+    }
+
+    /// Everything no setting has taken is a key nobody knows.
+    fn leftovers(&mut self) {
+        let mut left = Vec::new();
+        collect_leftovers(&self.root, "", &mut left);
+        for (at, path) in left {
+            let near = ENTRIES.iter().map(|entry| format!("{}.{}", entry.section, entry.key));
+            let near = near.max_by_key(|known| likeness(known, &path)).unwrap_or_default();
+            self.fault(at, format!("unknown key {path}: did you mean {near}?"));
+        }
+    }
+}
+
+fn collect_leftovers(table: &DeTable<'_>, prefix: &str, left: &mut Vec<(usize, String)>) {
+    for (key, value) in table {
+        let path = match prefix {
+            "" => key.get_ref().to_string(),
+            _ => format!("{prefix}.{}", key.get_ref()),
+        };
+        let known = ENTRIES.iter().any(|entry| {
+            entry.section == path || entry.section.starts_with(&format!("{path}."))
+        });
+        match value.get_ref() {
+            DeValue::Table(inner) if known => collect_leftovers(inner, &path, left),
+            _ => left.push((key.span().start, path)),
+        }
+    }
+}
+
+/// How many pairs of neighbouring letters two keys share: enough to guess a typing error.
+fn likeness(one: &str, other: &str) -> usize {
+    one.as_bytes().windows(2).filter(|pair| other.as_bytes().windows(2).any(|p| p == *pair)).count()
+}
+
+impl Config {
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    ///
+    /// All faults in order of their lines. A file that is no TOML has one.
+    pub fn parse(text: &str) -> Result<Config, Vec<Fault>> {
+        let root = match DeTable::parse(text) {
+            Ok(root) => Spanned::into_inner(root),
+            Err(error) => {
+                let mut reader = Reader { text, root: DeTable::new(), faults: Vec::new() };
+                let at = error.span().map_or(0, |span| span.start);
+                reader.fault(at, error.message().to_owned());
+                return Err(reader.faults);
+            }
+        };
+        let mut reader = Reader { text, root, faults: Vec::new() };
+        let config = Config::read(&mut reader);
+        reader.leftovers();
+        if reader.faults.is_empty() {
+            return Ok(config);
+        }
+        reader.faults.sort_by_key(|fault| fault.line);
+        Err(reader.faults)
+    }
+}
+
+/// The reference of all settings as Markdown, for the manual.
+pub fn reference() -> String {
+    let mut page = String::new();
+    let mut section = "";
+    for entry in ENTRIES {
+        if entry.section != section {
+            section = entry.section;
+            page.push_str(&format!(
+                "\n### `[{section}]`\n\n| key | default | form | meaning |\n| --- | --- | --- | --- |\n"
+            ));
+        }
+        let Entry { key, default, form, meaning, .. } = entry;
+        let default = if default.is_empty() { "–".to_owned() } else { format!("`{default}`") };
+        page.push_str(&format!("| `{key}` | {default} | {form} | {} |\n", meaning.trim()));
+    }
+    page
+}
+
+macro_rules! settings {
+    ($($(#[doc = $section_doc:literal])* $path:literal $field:ident: $section:ident {
+        $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:literal,)*
+    })*) => {
+        /// All settings of one server.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config { $($(#[doc = $section_doc])* pub $field: $section,)* }
+
+        $($(#[doc = $section_doc])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $section { $($(#[doc = $doc])* pub $key: $type,)* })*
+
+        /// Every setting, in the order of the reference.
+        pub const ENTRIES: &[Entry] = &[$($(Entry {
+            section: $path,
+            key: stringify!($key),
+            default: $default,
+            form: <$type as Setting>::FORM,
+            meaning: concat!($($doc),*),
+        },)*)*];
+
+        impl Config {
+            fn read(reader: &mut Reader<'_>) -> Config {
+                let mut entries = ENTRIES.iter();
+                Config { $($field: $section { $($key: {
+                    let entry = entries.next().expect("one entry for each field, in order");
+                    reader.take(entry).unwrap_or_else(|| default_of(entry))
+                },)* },)* }
+            }
+        }
+
+        impl Default for Config {
+            fn default() -> Config {
+                Config::read(&mut Reader { text: "", root: DeTable::new(), faults: Vec::new() })
+            }
+        }
+    };
+}
+
+/// The default of a setting, read by the same code as the operator's value.
+fn default_of<T: Setting>(entry: &Entry) -> T {
+    let text = format!("value = {}", entry.default);
+    let table = DeTable::parse(&text).map(Spanned::into_inner).unwrap_or_default();
+    let value = table.get("value").and_then(|value| T::read(value.get_ref()));
+    value.expect("every default is TOML of its own form; a test reads them all")
+}
+
+settings! {
+    /// Where and how queries are answered.
+    "dns" dns: Dns {
+        /// Addresses answered on, by UDP and TCP.
+        listen: Vec<SocketAddr> = r#"["127.0.0.1:5300", "[::1]:5300"]"#,
+        /// UDP threads for each address; 0 is one for each core.
+        udp_workers: u32 = "0",
+        /// The largest UDP answer, in octets, whatever the query's EDNS allows.
+        udp_octets_max: u32 = "1232",
+        /// DNS cookie secrets (RFC 9018): the first signs, all verify. Made at random at each start if absent.
+        cookie_secret: Vec<Secret> = "[]",
+        /// What NSID and `id.server` answer; absent: nothing.
+        server_id: Option<String> = r#""""#,
+        /// What `version.bind` answers; absent: refused.
+        version: Option<String> = r#""""#,
+    }
+    /// Response rate limiting, for UDP without a valid cookie.
+    "dns.rate_limit" rate_limit: RateLimit {
+        /// Whether answers are limited at all.
+        enabled: bool = "true",
+        /// Equal answers for each client prefix and second.
+        responses_per_second: u32 = "200",
+        /// Every how many-th limited answer is sent truncated instead of dropped; 0 drops all.
+        slip: u32 = "2",
+        /// Clients never limited.
+        exempt: Vec<IpNet> = r#"["127.0.0.0/8", "::1/128"]"#,
+        /// Counts what would be limited and sends it all the same.
+        dry_run: bool = "false",
+    }
+    /// TCP and the transports upon it.
+    "dns.tcp" tcp: Tcp {
+        /// Connections open at once.
+        connections_max: u32 = "1024",
+        /// Connections open at once from one address.
+        connections_per_address_max: u32 = "64",
+        /// Seconds an idle connection is kept when few are open; less when many are.
+        idle_timeout_s: u32 = "10",
+    }
+    /// The API and, later, the portal.
+    "http" http: Http {
+        /// The address of the API.
+        listen: SocketAddr = r#""127.0.0.1:8080""#,
+        /// Names under which browsers and tools may call it, besides its own address and `localhost`.
+        hosts: Vec<String> = "[]",
+    }
+    /// The data directory.
+    "store" store: Store {
+        /// Where everything durable is kept.
+        dir: PathBuf = r#""./nameplane-data""#,
+        /// Octets left free on the disk: below this, writes stop and answers go on.
+        free_bytes_min: u64 = "268435456",
+    }
+    /// What the server may do on its own.
+    "net" net: Net {
+        /// Prefixes the server may talk to by itself: probes, NOTIFY, transfers, parent checks.
+        dial: Vec<IpNet> = r#"["127.0.0.0/8", "::1/128"]"#,
+    }
+    /// Zone transfers out.
+    "transfer" transfer: Transfer {
+        /// Prefixes that may transfer any zone.
+        allow: Vec<IpNet> = "[]",
+    }
+    /// Dynamic update (RFC 2136).
+    "update" update: Update {
+        /// Prefixes whose unsigned updates are taken, as of an operator, at once.
+        allow_unsigned: Vec<IpNet> = "[]",
+    }
+    /// What is written to standard error.
+    "log" log: Log {
+        /// `error`, `warn`, `info`, `debug`, or a filter by module as `info,nameplane::maintain=debug`.
+        level: String = r#""info""#,
+        /// One JSON object a line instead of text.
+        json: bool = "false",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_of_its_own_form() {
+        assert_eq!(Config::parse("").unwrap(), Config::default());
+        assert_eq!(Config::default().dns.listen.len(), 2);
+    }
+
+    #[test]
+    fn every_fault_is_reported_at_once_with_its_line() {
+        let text = "[dns]\nlisten = \"nowhere\"\nudp_worker = 2\n\n[stor]\ndir = \"x\"\n[net]\ndial = 7\n";
+        let faults = Config::parse(text).unwrap_err();
+        let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [2, 3, 5, 8], "{faults:?}");
+        assert!(faults[1].what.contains("did you mean dns.udp_workers?"), "{faults:?}");
+    }
+
+    #[test]
+    fn what_is_no_toml_is_refused_with_its_line() {
+        let faults = Config::parse("[dns]\nlisten = \n").unwrap_err();
+        assert_eq!(faults[0].line, 2);
+    }
+
+    #[test]
+    fn one_value_stands_for_a_list_of_one() {
+        let config = Config::parse("[net]\ndial = \"192.0.2.1\"\n").unwrap();
+        assert_eq!(config.net.dial, ["192.0.2.1/32".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let text = "[dns]\ncookie_secret = \"000102030405060708090a0b0c0d0e0f\"";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.dns.cookie_secret[0].0[15], 15);
+        assert!(!format!("{config:?}").contains("0a"), "{config:?}");
+    }
+}

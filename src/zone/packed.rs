@@ -228,7 +228,7 @@ mod tests {
         let owner = Name::parse("Www.example.").unwrap();
         let mut packer = Packer::default();
         packer.node(owner.as_wire());
-        packer.rrset(Type::A, 60, [&[1, 2, 3, 4] as &[u8], &[1, 2, 3, 5]], [b"sig" as &[u8]]);
+        packer.rrset(Type::A, 60, [b"\x01\x02\x03\x04" as &[u8], b"\x01\x02\x03\x05"], [b"sig" as &[u8]]);
         packer.rrset(Type::TXT, 61, [b"\x01x" as &[u8]], []);
         packer.node(Name::root().as_wire());
         let octets = packer.finish();
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(read.len(), 2);
         assert_eq!(read[0].owner, owner.as_wire());
         let a = read[0].rrset(Type::A).unwrap();
-        assert_eq!(a.rdatas().collect::<Vec<_>>(), [&[1, 2, 3, 4], &[1, 2, 3, 5]]);
+        assert_eq!(a.rdatas().collect::<Vec<_>>(), [b"\x01\x02\x03\x04", b"\x01\x02\x03\x05"]);
         assert_eq!(a.sigs().collect::<Vec<_>>(), [b"sig"]);
         assert_eq!(read[0].rrset(Type::TXT).unwrap().ttl, 61);
         assert_eq!(read[1].rrsets().count(), 0);
