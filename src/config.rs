@@ -77,14 +77,16 @@ impl Setting for PathBuf {
 }
 
 impl Setting for SocketAddr {
-    const FORM: &'static str = "an address with its port in quotes, as \"127.0.0.1:53\" or \"[::1]:53\"";
+    const FORM: &'static str =
+        "an address with its port in quotes, as \"127.0.0.1:53\" or \"[::1]:53\"";
     fn read(value: &DeValue<'_>) -> Option<SocketAddr> {
         value.as_str()?.parse().ok()
     }
 }
 
 impl Setting for IpNet {
-    const FORM: &'static str = "a prefix or address in quotes, as \"192.0.2.0/24\" or \"2001:db8::1\"";
+    const FORM: &'static str =
+        "a prefix or address in quotes, as \"192.0.2.0/24\" or \"2001:db8::1\"";
     fn read(value: &DeValue<'_>) -> Option<IpNet> {
         let text = value.as_str()?;
         text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
@@ -193,9 +195,9 @@ fn collect_leftovers(table: &DeTable<'_>, prefix: &str, left: &mut Vec<(usize, S
             "" => key.get_ref().to_string(),
             _ => format!("{prefix}.{}", key.get_ref()),
         };
-        let known = ENTRIES.iter().any(|entry| {
-            entry.section == path || entry.section.starts_with(&format!("{path}."))
-        });
+        let known = ENTRIES
+            .iter()
+            .any(|entry| entry.section == path || entry.section.starts_with(&format!("{path}.")));
         match value.get_ref() {
             DeValue::Table(inner) if known => collect_leftovers(inner, &path, left),
             _ => left.push((key.span().start, path)),
@@ -388,7 +390,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_reported_at_once_with_its_line() {
-        let text = "[dns]\nlisten = \"nowhere\"\nudp_worker = 2\n\n[stor]\ndir = \"x\"\n[net]\ndial = 7\n";
+        let text =
+            "[dns]\nlisten = \"nowhere\"\nudp_worker = 2\n\n[stor]\ndir = \"x\"\n[net]\ndial = 7\n";
         let faults = Config::parse(text).unwrap_err();
         let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
         assert_eq!(lines, [2, 3, 5, 8], "{faults:?}");

@@ -228,7 +228,12 @@ mod tests {
         let owner = Name::parse("Www.example.").unwrap();
         let mut packer = Packer::default();
         packer.node(owner.as_wire());
-        packer.rrset(Type::A, 60, [b"\x01\x02\x03\x04" as &[u8], b"\x01\x02\x03\x05"], [b"sig" as &[u8]]);
+        packer.rrset(
+            Type::A,
+            60,
+            [b"\x01\x02\x03\x04" as &[u8], b"\x01\x02\x03\x05"],
+            [b"sig" as &[u8]],
+        );
         packer.rrset(Type::TXT, 61, [b"\x01x" as &[u8]], []);
         packer.node(Name::root().as_wire());
         let octets = packer.finish();
