@@ -3,10 +3,12 @@
 //! For people's changes, zone checks and clients. The answer path and the bulk of a zone never go
 //! through these types: they are convenient, not small.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Name, Serial, Type};
 
 /// One resource record of class IN.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub owner: Name,
     pub rtype: Type,
@@ -20,7 +22,7 @@ pub struct Record {
 ///
 /// The RDATA are distinct and in canonical order ([RFC 4034](https://www.rfc-editor.org/rfc/rfc4034) §6.3): kept so by
 /// [`RrSet::new`] and [`RrSet::insert`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RrSet {
     pub owner: Name,
     pub rtype: Type,

@@ -49,6 +49,11 @@ impl<'a> Node<'a> {
         self.rrsets().find(|set| set.rtype == rtype)
     }
 
+    /// Octets the node takes where it stands.
+    pub fn octets(self) -> usize {
+        self.owner.len() + 4 + self.rrsets.len()
+    }
+
     /// The owner as a name of its own.
     pub fn name(self) -> Name {
         Name::from_wire(self.owner).unwrap_or_else(|_| Name::root())
@@ -178,6 +183,14 @@ impl Packer {
         head[8..10].copy_from_slice(&sig_count.to_be_bytes());
         head[10..].copy_from_slice(&len.to_be_bytes());
         self.octets[head_at..body_at].copy_from_slice(&head);
+    }
+
+    /// Adds a whole node as it stands in another packing; nothing more belongs to it.
+    pub fn push(&mut self, node: Node<'_>) {
+        self.close_node();
+        self.octets.extend_from_slice(node.owner);
+        self.octets.extend_from_slice(&(node.rrsets.len() as u32).to_be_bytes());
+        self.octets.extend_from_slice(node.rrsets);
     }
 
     /// Adds a whole RRset as it stands in another packing.
