@@ -1,4 +1,5 @@
 //! Black-box and cross-room tests: one binary, so that they link once.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
 mod boundaries;
+mod server;

@@ -1,0 +1,222 @@
+//! The real binary on free loopback ports, and clients for it.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name, RecordType};
+use serde_json::Value;
+
+/// How long anything may take before a test gives up on it. Never a claim, only an end.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One running server. Dropped, it is killed.
+pub struct Server {
+    child: Option<Child>,
+    pub data: PathBuf,
+    pub dns: SocketAddr,
+    pub http: SocketAddr,
+    flags: Vec<String>,
+    // Kept so that the directory outlives the server.
+    _home: Option<tempfile::TempDir>,
+}
+
+/// The binary under test.
+pub fn nameplane() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_nameplane"))
+}
+
+/// A port free for UDP and TCP at this moment.
+pub fn free_port() -> u16 {
+    loop {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = udp.local_addr().unwrap().port();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+impl Server {
+    /// Starts on an empty data directory of its own.
+    pub fn start() -> Server {
+        Server::start_with(&[])
+    }
+
+    /// Starts on an empty data directory with more flags.
+    pub fn start_with(flags: &[&str]) -> Server {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("data");
+        let mut server = Server::at(&data, flags);
+        server._home = Some(home);
+        server
+    }
+
+    /// Starts on a data directory that is there, or will be.
+    pub fn at(data: &Path, flags: &[&str]) -> Server {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut server = Server {
+            child: None,
+            data: data.to_owned(),
+            dns: local(free_port()),
+            http: local(free_port()),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            _home: None,
+        };
+        server.restart();
+        server
+    }
+
+    /// Starts again on the same directory and ports, and waits until it is ready.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "stop or kill it first");
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.data.with_extension("log"))
+            .unwrap();
+        let child = nameplane()
+            .arg("serve")
+            .args(["--data-dir".as_ref(), self.data.as_os_str()])
+            .args(["--listen-dns", &self.dns.to_string(), "--listen-http", &self.http.to_string()])
+            .args(["--udp-workers", "1"])
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if self.request("GET", "/readyz", None, None).is_ok_and(|(status, _)| status == 200) {
+                return;
+            }
+            let status = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(status.is_none(), "the server ended with {status:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the server is not ready:\n{}", self.log());
+    }
+
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Ends it as an operator would; returns its exit status.
+    pub fn stop(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let sent = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+        child.wait().unwrap()
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// The secret a first start leaves for the operator.
+    pub fn operator_token(&self) -> String {
+        std::fs::read_to_string(self.data.join("operator.token")).unwrap().trim().to_owned()
+    }
+
+    /// One API request; status and body, whatever the status.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value), ureq::Error> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE))
+            .build()
+            .into();
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.http));
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let sent = match body {
+            Some(body) => {
+                let request = request.header("Content-Type", "application/json");
+                agent.run(request.body(body.to_string())?)
+            }
+            None => agent.run(request.body(())?),
+        };
+        let mut response = sent?;
+        let mut text = String::new();
+        response.body_mut().as_reader().read_to_string(&mut text)?;
+        let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok((response.status().as_u16(), value))
+    }
+
+    /// An API request as the operator that must succeed.
+    pub fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let token = self.operator_token();
+        let (status, value) = self.request(method, path, Some(&token), body).unwrap();
+        assert!((200..300).contains(&status), "{method} {path}: {status} {value:#}\n{}", self.log());
+        value
+    }
+
+    /// Asks over UDP.
+    pub fn ask(&self, name: &str, rtype: RecordType) -> Message {
+        ask(self.dns, name, rtype)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// A query message with recursion not desired.
+pub fn question(name: &str, rtype: RecordType) -> Message {
+    let mut query = Message::new(rand_id(), MessageType::Query, OpCode::Query);
+    query.add_query(Query::query(Name::from_ascii(name).unwrap(), rtype));
+    query
+}
+
+fn rand_id() -> u16 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish() as u16
+}
+
+/// Asks one server over UDP, again until it answers.
+pub fn ask(server: SocketAddr, name: &str, rtype: RecordType) -> Message {
+    let query = question(name, rtype);
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    socket.connect(server).unwrap();
+    let mut buffer = [0; 65535];
+    for _ in 0..10 {
+        let _ = socket.send(&query.to_vec().unwrap());
+        if let Ok(len) = socket.recv(&mut buffer) {
+            let answer = Message::from_vec(&buffer[..len]).unwrap();
+            if answer.metadata.id == query.metadata.id {
+                return answer;
+            }
+        }
+    }
+    panic!("{server} does not answer {name} {rtype}");
+}
