@@ -172,7 +172,11 @@ impl Server {
     pub fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let token = self.operator_token();
         let (status, value) = self.request(method, path, Some(&token), body).unwrap();
-        assert!((200..300).contains(&status), "{method} {path}: {status} {value:#}\n{}", self.log());
+        assert!(
+            (200..300).contains(&status),
+            "{method} {path}: {status} {value:#}\n{}",
+            self.log()
+        );
         value
     }
 
