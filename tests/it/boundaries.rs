@@ -45,7 +45,7 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("libc::",           "transport"),
     ("hickory_proto::",  "transport"),
     ("hickory_server::", "transport"),
-    ("Instant::now",     "transport maintain run"),
+    ("Instant::now",     "transport maintain http run"),
     ("SystemTime::now",  "maintain manage run"),
     ("std::fs",          "store maintain transport connector config run cli"),
 ];

@@ -1,0 +1,103 @@
+//! Routes outside the API: health, readiness, metrics.
+
+use std::fmt::Write;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, http};
+
+use super::guard::{self, RequestId};
+use super::problem::{Kind, Problem};
+use super::{App, doh};
+
+/// All routes, guarded.
+pub(super) fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics));
+    if app.resolve.is_some() {
+        router = router.route("/dns-query", get(doh::get).post(doh::post));
+    }
+    router
+        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(|method: http::Method| async move {
+            Problem::new(Kind::MethodNotAllowed, format!("the resource has no method {method}"))
+        })
+        .layer(middleware::from_fn(fence))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))
+        .with_state(app)
+}
+
+/// Turns a panic of a handler into a problem.
+async fn fence(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    match Fenced(AssertUnwindSafe(Box::pin(next.run(request)))).await {
+        Ok(response) => response,
+        Err(panic) => guard::panicked(&*panic, &id).into_response(),
+    }
+}
+
+/// A future whose panics come out as values.
+struct Fenced<F>(AssertUnwindSafe<F>);
+
+impl<F: Future + Unpin> Future for Fenced<F> {
+    type Output = std::thread::Result<F::Output>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        let inner = std::pin::Pin::new(&mut self.0.0);
+        match std::panic::catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => std::task::Poll::Ready(Err(panic)),
+        }
+    }
+}
+
+/// The process runs and speaks.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Every zone answers.
+async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let readiness = (app.readiness)();
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("{}\n", readiness.text)).into_response()
+}
+
+/// The metrics of the process, and those of HTTP behind them.
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let mut text = (app.metrics)();
+    let _ = writeln!(
+        text,
+        "# HELP nameplane_http_requests_total Requests answered, by class of status."
+    );
+    let _ = writeln!(text, "# TYPE nameplane_http_requests_total counter");
+    let mut all = 0;
+    for (class, count) in app.counts.by_class.iter().enumerate().skip(1) {
+        let count = count.load(Ordering::Relaxed);
+        all += count;
+        let _ = writeln!(text, "nameplane_http_requests_total{{status=\"{class}xx\"}} {count}");
+    }
+    let seconds = app.counts.elapsed_us.load(Ordering::Relaxed) as f64 / 1e6;
+    let _ = writeln!(
+        text,
+        "# HELP nameplane_http_request_seconds Time from a request's head to its response's head."
+    );
+    let _ = writeln!(text, "# TYPE nameplane_http_request_seconds summary");
+    let _ = writeln!(
+        text,
+        "nameplane_http_request_seconds_sum {seconds}\nnameplane_http_request_seconds_count {all}"
+    );
+    let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, media_type)], text).into_response()
+}

@@ -1,0 +1,229 @@
+//! Connections: accepted, bounded in number and in time, drained at the end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tower::ServiceExt;
+use tracing::{debug, info, warn};
+
+use super::{App, Peer, Settings, State, plain};
+
+/// Octets of a request's head, all fields together.
+const HEAD_OCTETS_MAX: usize = 64 * 1024;
+
+/// Answers HTTP on `listener` until `shutdown` is there, then lets open requests end.
+///
+/// # Errors
+///
+/// None once it runs: a connection that cannot be accepted is logged and the next is awaited.
+pub async fn serve(
+    listener: TcpListener,
+    state: State,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let server = Server::new(state);
+    let places = Arc::new(Semaphore::new(server.settings().connections_max));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let place = tokio::select! {
+            () = &mut shutdown => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let (stream, peer) = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "a connection cannot be accepted");
+                    // Out of descriptors: the connections there are must end before one can start.
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let _ = stream.set_nodelay(true);
+        let connection = server.connection(stream, peer, Protocol::Http1);
+        tokio::spawn(async move {
+            connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    server.drain().await;
+    Ok(())
+}
+
+/// Which HTTP a stream speaks; over TLS the handshake (ALPN) decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 and 1.1.
+    Http1,
+    /// HTTP/2 from the first octet.
+    Http2,
+}
+
+/// Answers HTTP on streams somebody else accepts.
+pub struct Server {
+    app: Arc<App>,
+    router: Router,
+    graceful: GracefulShutdown,
+}
+
+impl Server {
+    /// A server of all routes.
+    pub fn new(state: State) -> Server {
+        let app = Arc::new(App {
+            settings: state.settings,
+            readiness: state.readiness,
+            metrics: state.metrics,
+            resolve: state.resolve,
+            counts: Default::default(),
+        });
+        let router = plain::router(Arc::clone(&app));
+        Server { app, router, graceful: GracefulShutdown::new() }
+    }
+
+    /// Names and limits it was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.app.settings
+    }
+
+    /// The future of one connection from `peer`; it ends with the connection and never fails.
+    pub fn connection<S>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        protocol: Protocol,
+    ) -> impl Future<Output = ()> + Send + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let router = self.router.clone();
+        let service =
+            tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+                request.extensions_mut().insert(Peer(peer));
+                router.clone().oneshot(request)
+            });
+        let service = TowerToHyperService::new(service);
+        let settings = &self.app.settings;
+        let io = TokioIo::new(Patient::new(stream, settings.idle_time + settings.body_time));
+        let head_time = settings.head_time;
+        let watcher = self.graceful.watcher();
+        async move {
+            let ended = match protocol {
+                Protocol::Http1 => {
+                    let connection = hyper::server::conn::http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(head_time)
+                        .max_buf_size(HEAD_OCTETS_MAX)
+                        .serve_connection(io, service);
+                    watcher.watch(connection).await
+                }
+                Protocol::Http2 => {
+                    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                        .timer(TokioTimer::new())
+                        .max_concurrent_streams(64)
+                        .max_header_list_size(HEAD_OCTETS_MAX as u32)
+                        .keep_alive_interval(head_time)
+                        .keep_alive_timeout(head_time)
+                        .serve_connection(io, service);
+                    watcher.watch(connection).await
+                }
+            };
+            if let Err(error) = ended {
+                debug!(%error, "a connection ended early");
+            }
+        }
+    }
+
+    /// Ends idle connections, waits for requests in work, gives up after the drain time.
+    pub async fn drain(self) {
+        let limit = self.app.settings.drain_time;
+        if timeout(limit, self.graceful.shutdown()).await.is_err() {
+            info!("some HTTP requests were still open after {limit:?}: dropped");
+        }
+    }
+}
+
+/// A stream that fails when nothing moves for a while: a peer that stops reading holds a response,
+/// and with it memory, for no longer than this.
+struct Patient<S> {
+    stream: S,
+    patience: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl<S> Patient<S> {
+    fn new(stream: S, patience: Duration) -> Patient<S> {
+        Patient { stream, patience, sleep: Box::pin(sleep(patience)) }
+    }
+
+    /// Passes progress on and restarts the clock; on a standstill looks at the clock.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.sleep.as_mut().reset(Instant::now() + self.patience);
+            return poll;
+        }
+        match self.sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.watch(cx, poll)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, octets);
+        self.watch(cx, poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch(cx, poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch(cx, poll)
+    }
+}
