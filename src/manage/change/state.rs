@@ -1,0 +1,227 @@
+//! The states of an order, and the only steps between them.
+//!
+//! ```text
+//! submitted ─┬─────────────────────────→ approved ─→ applying ─┬→ applied ─→ served ─→ reverted
+//!            └→ awaiting_approval ──────────↑    (approver)    ├→ conflict
+//!                 ├→ rejected               │                  └→ failed
+//!                 └→ cancelled ←────────────┴ (before applying)
+//! ```
+//!
+//! `applying` lasts as long as the commit that applies; it is seen from outside only in the list of
+//! times. `conflict` and `failed` mean that nothing was applied.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::manage::time::Timestamp;
+
+/// Where an order stands.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Placed; its items no longer change.
+    Submitted,
+    /// Waits for somebody other than its author.
+    AwaitingApproval,
+    /// May be applied.
+    Approved,
+    /// On its way through the door.
+    Applying,
+    /// Durable, and published on this server.
+    Applied,
+    /// This server was asked over UDP and gave the new answers.
+    Served,
+    /// What it was based on has changed; nothing was applied.
+    Conflict,
+    /// It breaks a rule of a zone; nothing was applied.
+    Failed,
+    /// An approver said no.
+    Rejected,
+    /// Taken back before it was applied.
+    Cancelled,
+    /// Applied, and undone by a later order.
+    Reverted,
+}
+
+/// The steps there are.
+#[rustfmt::skip]
+const STEPS: &[(State, &[State])] = &[
+    (State::Submitted,        &[State::AwaitingApproval, State::Approved, State::Cancelled]),
+    (State::AwaitingApproval, &[State::Approved, State::Rejected, State::Cancelled]),
+    (State::Approved,         &[State::Applying, State::Cancelled]),
+    (State::Applying,         &[State::Applied, State::Conflict, State::Failed]),
+    (State::Applied,          &[State::Served, State::Reverted]),
+    (State::Served,           &[State::Reverted]),
+    (State::Conflict,         &[]),
+    (State::Failed,           &[]),
+    (State::Rejected,         &[]),
+    (State::Cancelled,        &[]),
+    (State::Reverted,         &[]),
+];
+
+impl State {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = State> {
+        STEPS.iter().map(|(state, _)| *state)
+    }
+
+    /// Whether an order may go from here to `to`.
+    pub fn leads_to(self, to: State) -> bool {
+        STEPS.iter().any(|(from, next)| *from == self && next.contains(&to))
+    }
+
+    /// Whether it may still become part of what is served.
+    pub fn is_open(self) -> bool {
+        matches!(
+            self,
+            State::Submitted | State::AwaitingApproval | State::Approved | State::Applying
+        )
+    }
+
+    /// Whether its changes are part of what is served.
+    pub fn is_applied(self) -> bool {
+        matches!(self, State::Applied | State::Served)
+    }
+
+    /// The word for it, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Submitted => "submitted",
+            State::AwaitingApproval => "awaiting_approval",
+            State::Approved => "approved",
+            State::Applying => "applying",
+            State::Applied => "applied",
+            State::Served => "served",
+            State::Conflict => "conflict",
+            State::Failed => "failed",
+            State::Rejected => "rejected",
+            State::Cancelled => "cancelled",
+            State::Reverted => "reverted",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// When an order entered a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Reached {
+    pub state: State,
+    /// To the microsecond.
+    #[schema(value_type = String, example = "2026-01-31T23:59:59.123456Z")]
+    pub at: Timestamp,
+}
+
+/// The states an order went through, oldest first. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History(Vec<Reached>);
+
+impl History {
+    /// Begins with `submitted`.
+    pub fn begin(at: Timestamp) -> History {
+        History(vec![Reached { state: State::Submitted, at }])
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.0.last().map_or(State::Submitted, |reached| reached.state)
+    }
+
+    /// All steps, oldest first.
+    pub fn steps(&self) -> &[Reached] {
+        &self.0
+    }
+
+    /// When it first entered `state`.
+    pub fn reached(&self, state: State) -> Option<Timestamp> {
+        self.0.iter().find(|reached| reached.state == state).map(|reached| reached.at)
+    }
+
+    /// Goes one step on. Time never runs backwards in a history, whatever the clock says.
+    ///
+    /// # Errors
+    ///
+    /// The state it is in, when no step leads from there to `to`.
+    pub fn go(&mut self, to: State, at: Timestamp) -> Result<(), State> {
+        let from = self.state();
+        if !from.leads_to(to) {
+            return Err(from);
+        }
+        let last = self.0.last().map_or(at, |reached| reached.at);
+        self.0.push(Reached { state: to, at: at.max(last) });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_its_line_and_is_reached_from_submitted() {
+        let mut reached = vec![State::Submitted];
+        let mut next = 0;
+        while next < reached.len() {
+            let from = reached[next];
+            reached.extend(State::all().filter(|to| from.leads_to(*to)).collect::<Vec<_>>());
+            reached.dedup();
+            next += 1;
+            assert!(reached.len() < 100, "the states have a cycle");
+        }
+        assert!(State::all().all(|state| reached.contains(&state)));
+    }
+
+    #[test]
+    fn nothing_leads_back_from_an_end_and_nothing_applied_is_cancelled() {
+        for end in
+            [State::Conflict, State::Failed, State::Rejected, State::Cancelled, State::Reverted]
+        {
+            assert!(State::all().all(|to| !end.leads_to(to)), "{end}");
+        }
+        for late in [State::Applying, State::Applied, State::Served] {
+            assert!(!late.leads_to(State::Cancelled), "{late}");
+        }
+    }
+
+    #[test]
+    fn no_way_leads_to_applied_but_through_approved() {
+        let before: Vec<State> =
+            State::all().filter(|from| from.leads_to(State::Applied)).collect();
+        assert_eq!(before, [State::Applying]);
+        let before: Vec<State> =
+            State::all().filter(|from| from.leads_to(State::Applying)).collect();
+        assert_eq!(before, [State::Approved]);
+    }
+
+    #[test]
+    fn a_clock_that_runs_backwards_does_not_turn_the_history_around() {
+        let mut history = History::begin(Timestamp(10));
+        history.go(State::Approved, Timestamp(5)).unwrap();
+        assert_eq!(history.reached(State::Approved), Some(Timestamp(10)));
+        assert_eq!(history.go(State::Served, Timestamp(20)), Err(State::Approved));
+    }
+
+    #[test]
+    fn words_are_those_of_json() {
+        for state in State::all() {
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
+        }
+    }
+}
