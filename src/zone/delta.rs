@@ -1,6 +1,18 @@
 //! Deltas: the step from one version of a zone to the next, RRset by RRset.
+//!
+//! In memory a delta knows each changed RRset before and after. Written down ([`Step`]) it is what
+//! IXFR sends: records taken out and records put in, each as [packed](super::packed) nodes, with
+//! the SOA among them ([RFC 1995] §4). A set whose TTL changes goes out and comes in as a whole.
+//!
+//! Promises: no change that changes nothing; canonical order of owners, then of types.
+//!
+//! [RFC 1995]: https://www.rfc-editor.org/rfc/rfc1995
 
-use crate::wire::{Name, RrSet, Type};
+use std::ops::ControlFlow;
+
+use super::packed::{self, Node, Packer, RrSetRef};
+use super::{ReadFault, View, serial};
+use crate::wire::{Name, RrSet, Serial, Type};
 
 /// An RRset with the RDATA of the RRSIG records that cover it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,4 +34,304 @@ pub struct SetChange {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
     pub changes: Vec<SetChange>,
+}
+
+/// A delta as the journal keeps it: from one serial to the next, what goes and what comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub from: Serial,
+    pub to: Serial,
+    /// Packed nodes; a set may have signatures and no records.
+    pub dels: Vec<u8>,
+    /// Packed nodes; a set may have signatures and no records.
+    pub adds: Vec<u8>,
+}
+
+impl Set {
+    /// An owned copy of a packed set.
+    pub fn of(owner: &Name, set: RrSetRef<'_>) -> Set {
+        Set { rrset: set.to_owned(owner), sigs: set.sigs().map(Into::into).collect() }
+    }
+
+    fn records(&self) -> impl Iterator<Item = &[u8]> {
+        self.rrset.rdatas().iter().map(AsRef::as_ref)
+    }
+
+    fn signatures(&self) -> impl Iterator<Item = &[u8]> {
+        self.sigs.iter().map(AsRef::as_ref)
+    }
+}
+
+impl SetChange {
+    /// Whether both sides hold the same records with the same TTL and signatures.
+    pub fn is_nothing(&self) -> bool {
+        self.before == self.after
+    }
+}
+
+impl Delta {
+    /// Sorts changes, dropping those that change nothing.
+    pub fn new(mut changes: Vec<SetChange>) -> Delta {
+        changes.retain(|change| !change.is_nothing());
+        changes.sort_by_cached_key(|change| (change.owner.key(), change.rtype));
+        Delta { changes }
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// What turns `old` into `new`, which are versions of one zone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when either cannot be read.
+    pub fn between(old: &dyn View, new: &dyn View) -> Result<Delta, ReadFault> {
+        let (mut olds, mut news) = (Pages::new(old), Pages::new(new));
+        let mut changes = Vec::new();
+        loop {
+            let order = match (olds.key()?, news.key()?) {
+                (None, None) => return Ok(Delta { changes }),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(old), Some(new)) => old.cmp(new),
+            };
+            let before = if order.is_le() { olds.next() } else { None };
+            let after = if order.is_ge() { news.next() } else { None };
+            compare_nodes(before.as_deref(), after.as_deref(), &mut changes);
+        }
+    }
+
+    /// Numbers the version this delta leads to: the SOA it ends with carries the following serial.
+    ///
+    /// `soa` is the zone's SOA RRset before, `last` the newest serial the apex ever had. A serial
+    /// that the delta itself brings is taken if it is ahead. Does nothing to a delta that takes the
+    /// SOA away; a zone rule refuses that.
+    pub fn number(&mut self, soa: &Set, last: Serial) -> Serial {
+        let at = self
+            .changes
+            .iter()
+            .position(|change| change.rtype == Type::SOA && change.owner == soa.rrset.owner);
+        let at = at.unwrap_or_else(|| {
+            let change = SetChange {
+                owner: soa.rrset.owner.clone(),
+                rtype: Type::SOA,
+                before: Some(soa.clone()),
+                after: Some(Set { rrset: soa.rrset.clone(), sigs: Vec::new() }),
+            };
+            let apex_end = self
+                .changes
+                .iter()
+                .take_while(|other| other.owner == change.owner && other.rtype < Type::SOA);
+            let at = apex_end.count();
+            self.changes.insert(at, change);
+            at
+        });
+        let after = self.changes.get_mut(at).and_then(|change| change.after.as_mut());
+        let Some(after) = after else { return last };
+        let wanted =
+            after.rrset.soa_serial().filter(|&wanted| Some(wanted) != soa.rrset.soa_serial());
+        let to = serial::following(Some(last), wanted);
+        let rdatas =
+            after.rrset.rdatas().iter().map(|rdata| serial::with_serial(rdata, to)).collect();
+        after.rrset = RrSet::new(after.rrset.owner.clone(), Type::SOA, after.rrset.ttl, rdatas);
+        to
+    }
+
+    /// The delta as the journal keeps it.
+    pub fn step(&self, from: Serial, to: Serial) -> Step {
+        let (mut dels, mut adds) = (Pairs::default(), Pairs::default());
+        for change in &self.changes {
+            let whole = change.before.as_ref().map(|set| set.rrset.ttl)
+                != change.after.as_ref().map(|set| set.rrset.ttl);
+            let other = |set: &Option<Set>| if whole { None } else { set.clone() };
+            dels.push(change, change.before.as_ref(), other(&change.after).as_ref());
+            adds.push(change, change.after.as_ref(), other(&change.before).as_ref());
+        }
+        Step { from, to, dels: dels.packer.finish(), adds: adds.packer.finish() }
+    }
+}
+
+impl Step {
+    /// What the step changes in `view`, which must be the version it starts from.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the view cannot be read or is another version: a record that should go is
+    /// not there.
+    pub fn delta(&self, view: &dyn View) -> Result<Delta, ReadFault> {
+        let mut changes: std::collections::BTreeMap<(Vec<u8>, Type), SetChange> =
+            Default::default();
+        for (octets, adding) in [(&self.dels, false), (&self.adds, true)] {
+            for node in packed::nodes(octets) {
+                let owner = node.name();
+                for set in node.rrsets() {
+                    let slot = match changes.entry((owner.key(), set.rtype)) {
+                        std::collections::btree_map::Entry::Occupied(slot) => slot.into_mut(),
+                        std::collections::btree_map::Entry::Vacant(slot) => {
+                            let before = set_at(view, &owner, set.rtype)?;
+                            slot.insert(SetChange {
+                                owner: owner.clone(),
+                                rtype: set.rtype,
+                                after: before.clone(),
+                                before,
+                            })
+                        }
+                    };
+                    if adding { add(slot, set) } else { take(slot, set)? }
+                }
+            }
+        }
+        Ok(Delta::new(changes.into_values().collect()))
+    }
+}
+
+/// The set at `owner` of one type; none if there is none.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the view cannot be read.
+pub fn set_at(view: &dyn View, owner: &Name, rtype: Type) -> Result<Option<Set>, ReadFault> {
+    let mut found = None;
+    view.node(owner, &mut |node| {
+        found = node.rrset(rtype).map(|set| Set::of(&node.name(), set));
+    })?;
+    Ok(found)
+}
+
+fn take(change: &mut SetChange, gone: RrSetRef<'_>) -> Result<(), ReadFault> {
+    let stranger =
+        || ReadFault(format!("a delta takes a record from {} that is not there", change.owner));
+    let mut set = change.after.take().ok_or_else(stranger)?;
+    for rdata in gone.rdatas() {
+        if !set.rrset.remove(rdata) {
+            return Err(stranger());
+        }
+    }
+    for sig in gone.sigs() {
+        set.sigs.retain(|mine| mine.as_ref() != sig);
+    }
+    change.after = (!set.rrset.is_empty()).then_some(set);
+    Ok(())
+}
+
+fn add(change: &mut SetChange, new: RrSetRef<'_>) {
+    let set = change.after.get_or_insert_with(|| Set {
+        rrset: RrSet::new(change.owner.clone(), new.rtype, new.ttl, Vec::new()),
+        sigs: Vec::new(),
+    });
+    set.rrset.ttl = new.ttl;
+    for rdata in new.rdatas() {
+        set.rrset.insert(rdata.into());
+    }
+    set.sigs.extend(new.sigs().map(Box::from));
+}
+
+/// One side of a step under construction: what `own` has and `other` has not.
+#[derive(Default)]
+struct Pairs {
+    packer: Packer,
+    owner: Option<Name>,
+}
+
+impl Pairs {
+    fn push(&mut self, change: &SetChange, own: Option<&Set>, other: Option<&Set>) {
+        let Some(own) = own else { return };
+        let missing = |rdata: &&[u8]| {
+            !other.is_some_and(|other| other.records().any(|theirs| theirs == *rdata))
+        };
+        let unsigned = |sig: &&[u8]| {
+            !other.is_some_and(|other| other.signatures().any(|theirs| theirs == *sig))
+        };
+        let rdatas: Vec<_> = own.records().filter(missing).collect();
+        let sigs: Vec<_> = own.signatures().filter(unsigned).collect();
+        if rdatas.is_empty() && sigs.is_empty() {
+            return;
+        }
+        if self.owner.as_ref() != Some(&change.owner) {
+            self.packer.node(change.owner.as_wire());
+            self.owner = Some(change.owner.clone());
+        }
+        self.packer.rrset(change.rtype, own.rrset.ttl, rdatas, sigs);
+    }
+}
+
+fn compare_nodes(old: Option<&[u8]>, new: Option<&[u8]>, changes: &mut Vec<SetChange>) {
+    if old == new {
+        return;
+    }
+    let read = |octets: Option<&[u8]>| -> Vec<Set> {
+        let nodes = octets.into_iter().flat_map(packed::nodes);
+        nodes.flat_map(|node| node.rrsets().map(move |set| Set::of(&node.name(), set))).collect()
+    };
+    let (mut olds, mut news) = (read(old).into_iter().peekable(), read(new).into_iter().peekable());
+    loop {
+        let old_type = olds.peek().map(|set| set.rrset.rtype);
+        let new_type = news.peek().map(|set| set.rrset.rtype);
+        let Some(rtype) = old_type.into_iter().chain(new_type).min() else { return };
+        let before = olds.next_if(|set| set.rrset.rtype == rtype);
+        let after = news.next_if(|set| set.rrset.rtype == rtype);
+        let owner = before.as_ref().or(after.as_ref()).map(|set| set.rrset.owner.clone());
+        let Some(owner) = owner else { return };
+        let change = SetChange { owner, rtype, before, after };
+        if !change.is_nothing() {
+            changes.push(change);
+        }
+    }
+}
+
+/// Reads a view node by node, a bounded page at a time: two views can be read side by side.
+struct Pages<'v> {
+    view: &'v dyn View,
+    page: std::vec::IntoIter<Vec<u8>>,
+    next: Option<(Vec<u8>, Vec<u8>)>,
+    from: Option<Vec<u8>>,
+}
+
+impl<'v> Pages<'v> {
+    fn new(view: &'v dyn View) -> Pages<'v> {
+        Pages { view, page: Vec::new().into_iter(), next: None, from: Some(view.apex().key()) }
+    }
+
+    /// The key of the next node, reading on where needed; none at the end.
+    fn key(&mut self) -> Result<Option<&[u8]>, ReadFault> {
+        if self.next.is_none() && self.page.len() == 0 {
+            self.read()?;
+        }
+        if self.next.is_none() {
+            self.next = self.page.next().map(|node| (key_of(&node), node));
+        }
+        Ok(self.next.as_ref().map(|(key, _)| key.as_slice()))
+    }
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        self.next.take().map(|(_, node)| node)
+    }
+
+    fn read(&mut self) -> Result<(), ReadFault> {
+        const PAGE_NODES: usize = 512;
+        let Some(from) = self.from.take() else { return Ok(()) };
+        let mut page = Vec::new();
+        self.view.walk(&from, &mut |node| {
+            page.push(copy_of(node));
+            if page.len() < PAGE_NODES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if page.len() == PAGE_NODES {
+            // No name's key goes on with 00, so this is the first key behind the last one read.
+            self.from = page.last().map(|node| [key_of(node).as_slice(), &[0]].concat());
+        }
+        self.page = page.into_iter();
+        Ok(())
+    }
+}
+
+fn key_of(node: &[u8]) -> Vec<u8> {
+    packed::nodes(node).next().map(|node| node.name().key()).unwrap_or_default()
+}
+
+fn copy_of(node: Node<'_>) -> Vec<u8> {
+    let mut packer = Packer::default();
+    packer.push(node);
+    packer.finish()
 }

@@ -208,6 +208,11 @@ impl Packer {
         self.octets.is_empty()
     }
 
+    /// The octets of all finished nodes, and the node begun last as far as it is written.
+    pub fn written(&self) -> &[u8] {
+        &self.octets
+    }
+
     /// The finished octets.
     pub fn finish(mut self) -> Vec<u8> {
         self.close_node();
@@ -224,7 +229,8 @@ impl Packer {
         count
     }
 
-    fn close_node(&mut self) {
+    /// Ends the node begun last; the next RRset needs a new one.
+    pub fn close_node(&mut self) {
         if let Some(at) = self.node_len_at.take() {
             let len = (self.octets.len() - at - 4) as u32;
             self.octets[at..at + 4].copy_from_slice(&len.to_be_bytes());

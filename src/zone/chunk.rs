@@ -1,0 +1,529 @@
+//! Chunks: how a zone lies in rows, a few KiB of packed nodes each, in canonical order.
+//!
+//! A row's key is a lower bound of the names in it: the [key](Name::key) of the first name that was
+//! written there, without the apex's part, and empty for the first row. Finding, changing and
+//! adding a name touch one row, however many names the zone has. A row that grows beyond
+//! [`CHUNK_OCTETS_MAX`] is cut in two, one that shrinks below [`CHUNK_OCTETS_MIN`] joins the next.
+//!
+//! Promises: rows hold disjoint ranges of names in the order of their keys; only the first may be empty.
+//!
+//! Does not: know where rows are kept; see [`Rows`].
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use super::delta::{Delta, Set, SetChange};
+use super::packed::{self, Node, Packer, RrSetRef};
+use super::{ReadFault, View};
+use crate::wire::{Name, Type};
+
+/// A row is cut when it grows beyond this; a single larger node has a row of its own.
+pub const CHUNK_OCTETS_MAX: usize = 4096;
+
+/// A row smaller than this joins the next one where both fit.
+pub const CHUNK_OCTETS_MIN: usize = 1024;
+
+/// What a row is filled to when a zone is written in one go: room for a few edits before a cut.
+const CHUNK_OCTETS_FILL: usize = 3072;
+
+/// Behind every key: no label has more than 63 octets.
+const BEHIND_ALL: [u8; 64] = [u8::MAX; 64];
+
+/// A row: its key and its packed nodes.
+pub type Row<'a> = (Vec<u8>, Cow<'a, [u8]>);
+
+/// The rows of one zone at one data version.
+pub trait Rows {
+    /// The last row whose key is `key` or before it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the place that keeps the rows fails.
+    fn at_or_before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault>;
+
+    /// The last row whose key is before `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the place that keeps the rows fails.
+    fn before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault>;
+
+    /// Calls `each` with the rows from the first whose key is `key` or behind it, until it breaks.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the place that keeps the rows fails.
+    fn from(
+        &self,
+        key: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadFault>;
+}
+
+/// Rows that can be changed.
+pub trait RowsMut: Rows {
+    /// Writes a row.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the place that keeps the rows fails.
+    fn put(&mut self, key: &[u8], nodes: Vec<u8>) -> Result<(), ReadFault>;
+
+    /// Takes a row away.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the place that keeps the rows fails.
+    fn delete(&mut self, key: &[u8]) -> Result<(), ReadFault>;
+}
+
+/// How much a zone holds, or how much more or less.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counts {
+    pub names: i64,
+    pub rrsets: i64,
+    /// RRSIG records counted.
+    pub records: i64,
+    /// Of packed nodes.
+    pub octets: i64,
+}
+
+impl Counts {
+    /// Counts packed nodes.
+    pub fn of(octets: &[u8]) -> Counts {
+        let mut counts = Counts::default();
+        packed::nodes(octets).for_each(|node| counts.add_node(node, 1));
+        counts
+    }
+
+    fn add_node(&mut self, node: Node<'_>, sign: i64) {
+        self.names += sign;
+        self.octets += sign * node.octets() as i64;
+        for set in node.rrsets() {
+            self.rrsets += sign;
+            self.records += sign * (i64::from(set.count) + i64::from(set.sig_count));
+        }
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.names += other.names;
+        self.rrsets += other.rrsets;
+        self.records += other.records;
+        self.octets += other.octets;
+    }
+}
+
+/// A zone read from its rows.
+pub struct ChunkView<'a> {
+    rows: &'a dyn Rows,
+    apex: &'a Name,
+    apex_key: Vec<u8>,
+}
+
+impl<'a> ChunkView<'a> {
+    /// The zone `apex` as `rows` hold it.
+    pub fn new(apex: &'a Name, rows: &'a dyn Rows) -> ChunkView<'a> {
+        ChunkView { rows, apex, apex_key: apex.key() }
+    }
+
+    /// The part of a key that rows know; none for a name that is not in the zone.
+    fn relative<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
+        key.strip_prefix(self.apex_key.as_slice())
+    }
+}
+
+impl View for ChunkView<'_> {
+    fn apex(&self) -> &Name {
+        self.apex
+    }
+
+    fn node(&self, owner: &Name, with: &mut dyn FnMut(Node<'_>)) -> Result<bool, ReadFault> {
+        let key = owner.key();
+        let Some(key) = self.relative(&key) else { return Ok(false) };
+        let Some((_, octets)) = self.rows.at_or_before(key)? else { return Ok(false) };
+        let node = packed::nodes(&octets).find(|node| is_owner(*node, owner));
+        Ok(node.map(with).is_some())
+    }
+
+    fn walk(
+        &self,
+        from: &[u8],
+        each: &mut dyn FnMut(Node<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ReadFault> {
+        let start = match self.relative(from) {
+            Some(key) => key,
+            None if from < self.apex_key.as_slice() => &[],
+            None => return Ok(()),
+        };
+        let mut skipping = !start.is_empty();
+        let mut visit = |octets: &[u8]| {
+            packed::nodes(octets).try_for_each(|node| {
+                if skipping && node.name().key().as_slice() < from {
+                    return ControlFlow::Continue(());
+                }
+                skipping = false;
+                each(node)
+            })
+        };
+        // The row `from` falls into may begin before it.
+        let first = if start.is_empty() { None } else { self.rows.before(start)? };
+        if let Some((_, octets)) = first
+            && visit(&octets).is_break()
+        {
+            return Ok(());
+        }
+        self.rows.from(start, &mut |_, octets| visit(octets))
+    }
+
+    fn before(&self, key: &[u8]) -> Result<Option<Name>, ReadFault> {
+        let mut bound: Option<Vec<u8>> = self.relative(key).map(Into::into);
+        if bound.is_none() && key < self.apex_key.as_slice() {
+            return Ok(None);
+        }
+        loop {
+            let row = match &bound {
+                Some(bound) => self.rows.before(bound)?,
+                None => self.rows.at_or_before(&BEHIND_ALL)?,
+            };
+            let Some((row_key, octets)) = row else { return Ok(None) };
+            let earlier =
+                packed::nodes(&octets).take_while(|node| node.name().key().as_slice() < key);
+            if let Some(node) = earlier.last() {
+                return Ok(Some(node.name()));
+            }
+            bound = Some(row_key);
+        }
+    }
+}
+
+/// Applies `delta` to the rows of the zone `apex`; returns how much more or less it holds.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the rows fail.
+pub fn update(rows: &mut dyn RowsMut, apex: &Name, delta: &Delta) -> Result<Counts, ReadFault> {
+    let prefix = apex.key().len();
+    let mut counts = Counts::default();
+    let groups = delta.changes.chunk_by(|one, next| one.owner == next.owner);
+    let mut groups: Vec<(Vec<u8>, &[SetChange])> = groups
+        .filter_map(|changes| Some((relative_key(&changes.first()?.owner, prefix), changes)))
+        .collect();
+    groups.reverse();
+    while let Some((key, _)) = groups.last() {
+        let (row_key, old) = match rows.at_or_before(key)? {
+            Some((row_key, octets)) => (row_key, octets.into_owned()),
+            None => (Vec::new(), Vec::new()),
+        };
+        let end = key_behind(rows, &row_key)?;
+        let mut mine = Vec::new();
+        while let Some(group) = groups.pop_if(|(key, _)| end.as_ref().is_none_or(|end| &*key < end))
+        {
+            mine.push(group);
+        }
+        let new = merge_row(&old, &mine, prefix, &mut counts);
+        write_row(rows, &row_key, new, end, prefix)?;
+    }
+    Ok(counts)
+}
+
+/// Cuts packed nodes in canonical order into rows and hands them to `put`, the first under the empty key.
+///
+/// # Errors
+///
+/// Whatever `put` fails with.
+pub fn split<E>(
+    apex: &Name,
+    octets: &[u8],
+    mut put: impl FnMut(&[u8], Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let prefix = apex.key().len();
+    let mut first = true;
+    for piece in pieces(octets, CHUNK_OCTETS_FILL) {
+        let key = if std::mem::take(&mut first) { Vec::new() } else { first_key(piece, prefix) };
+        put(&key, piece.to_vec())?;
+    }
+    Ok(())
+}
+
+/// Writes what a node becomes; nothing if no RRset is left. `changes` are of this owner, by type.
+pub fn merge_node(old: Option<Node<'_>>, owner: &Name, changes: &[SetChange], packer: &mut Packer) {
+    let keeps = |set: &RrSetRef<'_>| !changes.iter().any(|change| change.rtype == set.rtype);
+    let kept = old.into_iter().flat_map(Node::rrsets).filter(keeps).map(Either::Kept);
+    let new = changes.iter().filter_map(|change| change.after.as_ref()).map(Either::New);
+    let mut sets: Vec<Either<'_>> = kept.chain(new).collect();
+    if sets.is_empty() {
+        return;
+    }
+    sets.sort_by_key(Either::rtype);
+    packer.node(old.map_or(owner.as_wire(), |old| old.owner));
+    for set in sets {
+        match set {
+            Either::Kept(set) => packer.copy(set),
+            Either::New(set) => packer.rrset(
+                set.rrset.rtype,
+                set.rrset.ttl,
+                set.rrset.rdatas().iter().map(AsRef::as_ref),
+                set.sigs.iter().map(AsRef::as_ref),
+            ),
+        }
+    }
+}
+
+enum Either<'a> {
+    Kept(RrSetRef<'a>),
+    New(&'a Set),
+}
+
+impl Either<'_> {
+    fn rtype(&self) -> Type {
+        match self {
+            Either::Kept(set) => set.rtype,
+            Either::New(set) => set.rrset.rtype,
+        }
+    }
+}
+
+fn merge_row(
+    old: &[u8],
+    groups: &[(Vec<u8>, &[SetChange])],
+    prefix: usize,
+    counts: &mut Counts,
+) -> Vec<u8> {
+    let mut packer = Packer::default();
+    let mut nodes = packed::nodes(old).peekable();
+    for (key, changes) in groups {
+        while let Some(node) = nodes.next_if(|node| relative_key(&node.name(), prefix) < *key) {
+            packer.push(node);
+        }
+        let Some(owner) = changes.first().map(|change| &change.owner) else { continue };
+        let node = nodes.next_if(|node| is_owner(*node, owner));
+        let start = packer.len();
+        merge_node(node, owner, changes, &mut packer);
+        if let Some(node) = node {
+            counts.add_node(node, -1);
+        }
+        packer.close_node();
+        for node in packed::nodes(packer.written().get(start..).unwrap_or_default()) {
+            counts.add_node(node, 1);
+        }
+    }
+    nodes.for_each(|node| packer.push(node));
+    packer.finish()
+}
+
+/// Writes a row that became `octets`: cut, joined with the next at `end`, or gone.
+fn write_row(
+    rows: &mut dyn RowsMut,
+    key: &[u8],
+    mut octets: Vec<u8>,
+    end: Option<Vec<u8>>,
+    prefix: usize,
+) -> Result<(), ReadFault> {
+    if octets.len() < CHUNK_OCTETS_MIN
+        && let Some(next) = end
+    {
+        let neighbour = rows.at_or_before(&next)?.map(|(_, octets)| octets.into_owned());
+        let neighbour = neighbour.filter(|more| octets.len() + more.len() <= CHUNK_OCTETS_FILL);
+        if let Some(more) = neighbour {
+            octets.extend_from_slice(&more);
+            rows.delete(&next)?;
+        }
+    }
+    if octets.is_empty() && !key.is_empty() {
+        return rows.delete(key);
+    }
+    if octets.len() <= CHUNK_OCTETS_MAX {
+        return rows.put(key, octets);
+    }
+    let mut first = true;
+    // Even halves: whichever grows next, neither is cut at once.
+    let count = octets.len().div_ceil(CHUNK_OCTETS_FILL);
+    for piece in pieces(&octets, octets.len().div_ceil(count)) {
+        let piece_key = first_key(piece, prefix);
+        rows.put(if std::mem::take(&mut first) { key } else { &piece_key }, piece.to_vec())?;
+    }
+    Ok(())
+}
+
+/// The key of the row behind the one at `key`.
+fn key_behind(rows: &dyn RowsMut, key: &[u8]) -> Result<Option<Vec<u8>>, ReadFault> {
+    let mut behind = None;
+    rows.from(&[key, &[0]].concat(), &mut |key, _| {
+        behind = Some(key.to_vec());
+        ControlFlow::Break(())
+    })?;
+    Ok(behind)
+}
+
+/// Pieces of whole nodes, each about `fill` octets or one node.
+fn pieces(octets: &[u8], fill: usize) -> impl Iterator<Item = &[u8]> {
+    let mut rest = octets;
+    std::iter::from_fn(move || {
+        let mut end = 0;
+        for node in packed::nodes(rest) {
+            if end > 0 && end + node.octets() > fill {
+                break;
+            }
+            end += node.octets();
+        }
+        let (piece, after) = rest.split_at_checked(end).filter(|(piece, _)| !piece.is_empty())?;
+        rest = after;
+        Some(piece)
+    })
+}
+
+fn first_key(piece: &[u8], prefix: usize) -> Vec<u8> {
+    packed::nodes(piece).next().map(|node| relative_key(&node.name(), prefix)).unwrap_or_default()
+}
+
+fn relative_key(name: &Name, prefix: usize) -> Vec<u8> {
+    name.key().get(prefix..).unwrap_or_default().to_vec()
+}
+
+fn is_owner(node: Node<'_>, owner: &Name) -> bool {
+    node.owner.eq_ignore_ascii_case(owner.as_wire())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ops::Bound;
+
+    use proptest::prelude::*;
+
+    use super::super::tree::Tree;
+    use super::*;
+    use crate::wire::RrSet;
+
+    #[derive(Default)]
+    struct Memory(BTreeMap<Vec<u8>, Vec<u8>>);
+
+    impl Rows for Memory {
+        fn at_or_before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
+            let mut rows = self.0.range::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
+            Ok(rows.next_back().map(|(key, octets)| (key.clone(), octets.into())))
+        }
+
+        fn before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
+            let mut rows = self.0.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(key)));
+            Ok(rows.next_back().map(|(key, octets)| (key.clone(), octets.into())))
+        }
+
+        fn from(
+            &self,
+            key: &[u8],
+            each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        ) -> Result<(), ReadFault> {
+            let mut rows = self.0.range::<[u8], _>((Bound::Included(key), Bound::Unbounded));
+            let _ = rows.try_for_each(|(key, octets)| each(key, octets));
+            Ok(())
+        }
+    }
+
+    impl RowsMut for Memory {
+        fn put(&mut self, key: &[u8], nodes: Vec<u8>) -> Result<(), ReadFault> {
+            self.0.insert(key.into(), nodes);
+            Ok(())
+        }
+
+        fn delete(&mut self, key: &[u8]) -> Result<(), ReadFault> {
+            self.0.remove(key);
+            Ok(())
+        }
+    }
+
+    fn apex() -> Name {
+        Name::parse("example.").unwrap()
+    }
+
+    /// A change that sets one TXT record of `size` octets, or takes the set away.
+    fn change(view: &dyn View, label: &str, rtype: u16, size: usize) -> SetChange {
+        let owner = match label {
+            "" => apex(),
+            label => Name::parse_relative(label.as_bytes(), Some(&apex())).unwrap(),
+        };
+        let before = super::super::delta::set_at(view, &owner, Type(rtype)).unwrap();
+        let after = (size > 0).then(|| Set {
+            rrset: RrSet::new(owner.clone(), Type(rtype), 60, vec![vec![7; size].into()]),
+            sigs: Vec::new(),
+        });
+        SetChange { owner, rtype: Type(rtype), before, after }
+    }
+
+    fn assert_same(rows: &Memory, tree: &Tree) {
+        let apex = apex();
+        let view = ChunkView::new(&apex, rows);
+        assert_eq!(Tree::copy(&view).unwrap(), *tree);
+        tree.walk(&[], &mut |node| {
+            let key = node.name().key();
+            assert!(view.node(&node.name(), &mut |_| {}).unwrap());
+            assert_eq!(view.before(&key).unwrap(), tree.before(&key).unwrap());
+            let mut first = None;
+            view.walk(&key, &mut |node| {
+                first = Some(node.name());
+                ControlFlow::Break(())
+            })
+            .unwrap();
+            assert_eq!(first, Some(node.name()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(view.before(&[u8::MAX; 9]).unwrap(), tree.before(&[u8::MAX; 9]).unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn rows_hold_what_a_plain_tree_holds_after_any_edits(
+            batches in prop::collection::vec(
+                prop::collection::vec(
+                    ("|[a-d]|[a-d]{2}\\.[a-d]|[a-z]{1,3}", 1u16..4, prop_oneof![Just(0), 1usize..600]), 1..20),
+                1..30),
+        ) {
+            let (mut rows, mut tree) = (Memory::default(), Tree::new(apex(), &[]));
+            let mut counts = Counts::default();
+            for batch in batches {
+                let mut changes = BTreeMap::new();
+                for (label, rtype, size) in batch {
+                    changes.insert((label.clone(), rtype), change(&tree, &label, rtype, size));
+                }
+                let delta = Delta::new(changes.into_values().collect());
+                counts += update(&mut rows, &apex(), &delta).unwrap();
+                tree.apply(&delta);
+            }
+            assert_same(&rows, &tree);
+            prop_assert_eq!(counts, Counts::of(&tree.to_packed()));
+            prop_assert!(rows.0.values().all(|row| row.len() <= CHUNK_OCTETS_MAX));
+        }
+    }
+
+    #[test]
+    fn a_zone_written_in_one_go_is_read_as_it_was() {
+        let mut tree = Tree::new(apex(), &[]);
+        let changes = (0..2_000).map(|n| change(&tree, &format!("host{n}"), 1, 4)).collect();
+        tree.apply(&Delta::new(changes));
+        let mut rows = Memory::default();
+
+        split(&apex(), &tree.to_packed(), |key, row| rows.put(key, row)).unwrap();
+
+        assert!(rows.0.len() > 10 && rows.0.values().all(|row| row.len() <= CHUNK_OCTETS_MAX));
+        assert_same(&rows, &tree);
+    }
+
+    #[test]
+    fn one_name_of_a_large_zone_changes_one_row() {
+        let mut tree = Tree::new(apex(), &[]);
+        let changes = (0..2_000).map(|n| change(&tree, &format!("host{n}"), 1, 4)).collect();
+        tree.apply(&Delta::new(changes));
+        let mut rows = Memory::default();
+        split(&apex(), &tree.to_packed(), |key, row| rows.put(key, row)).unwrap();
+        let before = rows.0.clone();
+
+        let delta = Delta::new(vec![change(&tree, "host1000", 1, 16)]);
+        update(&mut rows, &apex(), &delta).unwrap();
+
+        let changed = rows.0.iter().filter(|(key, row)| before.get(*key) != Some(*row)).count();
+        assert_eq!((changed, rows.0.len()), (1, before.len()));
+    }
+}
