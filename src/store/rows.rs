@@ -1,0 +1,242 @@
+//! Reading rows, the same way from a [`Reader`](super::Reader) and from a [`Tx`](super::Tx).
+//!
+//! Rows live in layers: what the transaction put, what is not yet synced, what is not yet applied,
+//! the index. A higher layer hides the lower. [`RawRows`] is the merged sight of them as octets,
+//! [`Rows`] gives it the types of the tables.
+
+use std::ops::{Bound, ControlFlow, RangeBounds};
+use std::sync::Arc;
+
+use super::error::RowError;
+use super::key::Key;
+use super::table::{Table, Value};
+
+/// Octets shared between the layers.
+pub type Octets = Arc<[u8]>;
+
+/// A run of keys: from the first, which is in it, to the second, which is not; none is open.
+pub type Run<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// What a visitor is shown: key and value as kept. It says whether to go on.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// Rows as octets.
+pub trait RawRows {
+    fn raw_get(&self, key: &[u8]) -> Result<Option<Octets>, RowError>;
+
+    /// Shows the rows of `run` in order, or in reverse if `back`.
+    fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError>;
+}
+
+/// Rows with the types of their tables.
+pub trait Rows: RawRows {
+    /// Returns the row with `key`.
+    fn get<K: Key, V: Value>(&self, table: &Table<K, V>, key: &K) -> Result<Option<V>, RowError> {
+        self.raw_get(&table.key(key))?.map(|octets| table.read_value(&octets)).transpose()
+    }
+
+    /// Returns whether there is a row with `key`.
+    fn contains<K: Key, V: Value>(&self, table: &Table<K, V>, key: &K) -> Result<bool, RowError> {
+        Ok(self.raw_get(&table.key(key))?.is_some())
+    }
+
+    /// Returns the first `limit` rows in `range`, in order.
+    fn range<K: Key, V: Value>(
+        &self,
+        table: &Table<K, V>,
+        range: impl RangeBounds<K>,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>, RowError> {
+        let (from, to) = bounds(table, range);
+        collect(self, table, (&from, to.as_deref()), false, limit)
+    }
+
+    /// Returns the last `limit` rows in `range`, the last first.
+    fn range_back<K: Key, V: Value>(
+        &self,
+        table: &Table<K, V>,
+        range: impl RangeBounds<K>,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>, RowError> {
+        let (from, to) = bounds(table, range);
+        collect(self, table, (&from, to.as_deref()), true, limit)
+    }
+
+    /// Returns the first `limit` rows whose key begins with `parts`, after the key `after`.
+    ///
+    /// `parts` are the first parts of the table's key: of a table by `(u32, Tail)`, the `u32`.
+    fn scan<K: Key, V: Value, P: Key>(
+        &self,
+        table: &Table<K, V>,
+        parts: &P,
+        after: Option<&K>,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>, RowError> {
+        let beginning = table.beginning(parts);
+        let from = after.map_or_else(|| beginning.clone(), |key| next(table.key(key)));
+        collect(self, table, (&from, past(&beginning).as_deref()), false, limit)
+    }
+
+    /// As [`Rows::scan`], the last first, before the key `before`.
+    fn scan_back<K: Key, V: Value, P: Key>(
+        &self,
+        table: &Table<K, V>,
+        parts: &P,
+        before: Option<&K>,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>, RowError> {
+        let beginning = table.beginning(parts);
+        let to = before.map_or_else(|| past(&beginning), |key| Some(table.key(key)));
+        collect(self, table, (&beginning, to.as_deref()), true, limit)
+    }
+
+    /// Returns the row with the greatest key before `key`.
+    fn prev<K: Key, V: Value>(
+        &self,
+        table: &Table<K, V>,
+        key: &K,
+    ) -> Result<Option<(K, V)>, RowError> {
+        let key = table.key(key);
+        Ok(collect(self, table, (&table.prefix(), Some(&key)), true, 1)?.pop())
+    }
+
+    /// Returns the row with `key`, or else that with the greatest key before it.
+    fn floor<K: Key, V: Value>(
+        &self,
+        table: &Table<K, V>,
+        key: &K,
+    ) -> Result<Option<(K, V)>, RowError> {
+        let key = next(table.key(key));
+        Ok(collect(self, table, (&table.prefix(), Some(&key)), true, 1)?.pop())
+    }
+
+    /// Shows every row in `range` in order, as octets without the version, until told to stop.
+    ///
+    /// For loading much: nothing is collected. The version is for the table to judge.
+    fn visit<K: Key, V: Value>(
+        &self,
+        table: &Table<K, V>,
+        range: impl RangeBounds<K>,
+        visit: &mut dyn FnMut(K, V) -> ControlFlow<()>,
+    ) -> Result<(), RowError> {
+        let (from, to) = bounds(table, range);
+        each(self, table, (&from, to.as_deref()), false, visit)
+    }
+}
+
+impl<R: RawRows + ?Sized> Rows for R {}
+
+/// Shows the rows of `run` with the types of `table`; the first that cannot be read ends it.
+fn each<R: RawRows + ?Sized, K: Key, V: Value>(
+    rows: &R,
+    table: &Table<K, V>,
+    run: Run<'_>,
+    back: bool,
+    visit: &mut dyn FnMut(K, V) -> ControlFlow<()>,
+) -> Result<(), RowError> {
+    let mut fault = None;
+    rows.raw_visit(run, back, &mut |key, value| match table
+        .read_key(key)
+        .and_then(|key| Ok((key, table.read_value(value)?)))
+    {
+        Ok((key, value)) => visit(key, value),
+        Err(error) => {
+            fault = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    fault.map_or(Ok(()), Err)
+}
+
+fn collect<R: RawRows + ?Sized, K: Key, V: Value>(
+    rows: &R,
+    table: &Table<K, V>,
+    run: Run<'_>,
+    back: bool,
+    limit: usize,
+) -> Result<Vec<(K, V)>, RowError> {
+    let mut found = Vec::new();
+    if limit == 0 {
+        return Ok(found);
+    }
+    each(rows, table, run, back, &mut |key, value| {
+        found.push((key, value));
+        if found.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(found)
+}
+
+/// The run of octets that `range` means in `table`.
+fn bounds<K: Key, V: Value>(
+    table: &Table<K, V>,
+    range: impl RangeBounds<K>,
+) -> (Vec<u8>, Option<Vec<u8>>) {
+    let from = match range.start_bound() {
+        Bound::Included(key) => table.key(key),
+        Bound::Excluded(key) => next(table.key(key)),
+        Bound::Unbounded => table.prefix().to_vec(),
+    };
+    let to = match range.end_bound() {
+        Bound::Included(key) => Some(next(table.key(key))),
+        Bound::Excluded(key) => Some(table.key(key)),
+        Bound::Unbounded => past(&table.prefix()),
+    };
+    (from, to)
+}
+
+/// The least octets after `key`.
+fn next(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
+}
+
+/// The least octets after all that begin with `beginning`; none if there are no such.
+pub(super) fn past(beginning: &[u8]) -> Option<Vec<u8>> {
+    let last = beginning.iter().rposition(|&octet| octet != 0xFF)?;
+    let mut end = beginning.get(..=last)?.to_vec();
+    *end.last_mut()? += 1;
+    Some(end)
+}
+
+/// One layer's rows in the order asked for; a row without value hides those below.
+pub(super) type Layer<'a> =
+    std::iter::Peekable<Box<dyn Iterator<Item = Result<(Octets, Option<Octets>), RowError>> + 'a>>;
+
+/// Shows the rows of `layers`, the highest first, merged.
+pub(super) fn merge(
+    layers: &mut [Layer<'_>],
+    back: bool,
+    visit: &mut Visit<'_>,
+) -> Result<(), RowError> {
+    loop {
+        let mut nearest: Option<Octets> = None;
+        for layer in layers.iter_mut() {
+            match layer.peek() {
+                Some(Ok((key, _))) => {
+                    let nearer =
+                        nearest.as_ref().is_none_or(|best| (key < best) != back && key != best);
+                    if nearer {
+                        nearest = Some(key.clone());
+                    }
+                }
+                Some(Err(error)) => return Err(error.clone()),
+                None => {}
+            }
+        }
+        let Some(nearest) = nearest else { return Ok(()) };
+        let mut shown = false;
+        for layer in layers.iter_mut() {
+            let Some(Ok((key, value))) =
+                layer.next_if(|row| matches!(row, Ok((key, _)) if *key == nearest))
+            else {
+                continue;
+            };
+            if !std::mem::replace(&mut shown, true)
+                && let Some(value) = value
+                && visit(&key, &value).is_break()
+            {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Tables: a name, two octets in front of every key, and what a row is.
+//!
+//! A table stands as a `const` beside the type that owns the data. Its rows are kept with an octet
+//! that says which version of the type wrote them; a type that changes raises the table's version
+//! and says how to read the older ones, or a numbered migration rewrites them.
+
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::RowError;
+use super::key::Key;
+
+/// Rows of one kind: `K` orders them, `V` is what each holds.
+///
+/// ```
+/// use nameplane::store::Table;
+/// const NICKNAMES: Table<u32, String> = Table::new("nicknames", *b"nn");
+/// ```
+pub struct Table<K, V> {
+    name: &'static str,
+    prefix: [u8; 2],
+    version: u8,
+    older: Option<fn(u8, &[u8]) -> Option<V>>,
+    row: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K: Key, V: Value> Table<K, V> {
+    /// A table of version 1. `prefix`: two letters no other table has.
+    pub const fn new(name: &'static str, prefix: [u8; 2]) -> Self {
+        assert!(
+            prefix[0].is_ascii_alphabetic() && prefix[1].is_ascii_alphabetic(),
+            "letters only: the store keeps its own rows under other octets"
+        );
+        Table { name, prefix, version: 1, older: None, row: PhantomData }
+    }
+
+    /// The same table, its rows now written at `version`; `older(version, octets)` reads those before.
+    pub const fn at_version(mut self, version: u8, older: fn(u8, &[u8]) -> Option<V>) -> Self {
+        self.version = version;
+        self.older = Some(older);
+        self
+    }
+
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub const fn prefix(&self) -> [u8; 2] {
+        self.prefix
+    }
+
+    /// The octets a row with `key` is kept under.
+    pub fn key(&self, key: &K) -> Vec<u8> {
+        self.beginning(key)
+    }
+
+    /// What the octets of all keys begin with whose first parts are `parts`.
+    pub(super) fn beginning<P: Key>(&self, parts: &P) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32);
+        out.extend_from_slice(&self.prefix);
+        parts.write(&mut out);
+        out
+    }
+
+    /// The octets kept for `value`.
+    pub fn value(&self, value: &V) -> Vec<u8> {
+        let mut out = vec![self.version];
+        value.pack(&mut out);
+        out
+    }
+
+    /// Reads a key back.
+    pub fn read_key(&self, octets: &[u8]) -> Result<K, RowError> {
+        let mut rest = octets.strip_prefix(&self.prefix).unwrap_or_default();
+        match K::read(&mut rest) {
+            Some(key) if rest.is_empty() => Ok(key),
+            _ => Err(RowError::Unreadable { table: self.name, version: self.version }),
+        }
+    }
+
+    /// Reads a value back, of this or an older version.
+    pub fn read_value(&self, octets: &[u8]) -> Result<V, RowError> {
+        let (&version, rest) = octets.split_first().unwrap_or((&0, &[]));
+        let value = match self.older {
+            _ if version == self.version => V::unpack(rest),
+            Some(older) if version < self.version => older(version, rest),
+            _ => None,
+        };
+        value.ok_or(RowError::Unreadable { table: self.name, version })
+    }
+}
+
+/// What a row holds. Every serde type is one, kept as postcard.
+///
+/// Postcard writes fields in order and without names: do not use `skip_serializing_if`, `flatten` or
+/// untagged enums, add enum variants at the end, and raise the table's version for anything else.
+pub trait Value: Sized {
+    fn pack(&self, out: &mut Vec<u8>);
+    fn unpack(input: &[u8]) -> Option<Self>;
+}
+
+impl<T: Serialize + DeserializeOwned> Value for T {
+    fn pack(&self, out: &mut Vec<u8>) {
+        let grown = postcard::to_extend(self, std::mem::take(out));
+        *out = grown.expect("a value made of plain data has a postcard form");
+    }
+    fn unpack(input: &[u8]) -> Option<Self> {
+        match postcard::take_from_bytes(input) {
+            Ok((value, [])) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// Octets as they are, for owners with a format of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Raw(pub Vec<u8>);
+
+impl Value for Raw {
+    fn pack(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+    fn unpack(input: &[u8]) -> Option<Self> {
+        Some(Raw(input.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: Table<u8, u32> = Table::new("ages", *b"ag");
+    const NEW: Table<u8, (u32, String)> = Table::new("ages", *b"ag")
+        .at_version(2, |version, octets| {
+            (version == 1).then(|| Some((u32::unpack(octets)?, String::new())))?
+        });
+
+    #[test]
+    fn a_row_of_an_older_version_is_read_by_the_newer_table() {
+        let kept = OLD.value(&7);
+        assert_eq!(NEW.read_value(&kept), Ok((7, String::new())));
+    }
+
+    #[test]
+    fn a_row_of_a_newer_version_is_refused_by_name() {
+        let kept = NEW.value(&(7, "x".into()));
+        assert_eq!(OLD.read_value(&kept), Err(RowError::Unreadable { table: "ages", version: 2 }));
+    }
+
+    #[test]
+    fn a_value_with_octets_left_over_is_refused() {
+        let mut kept = OLD.value(&7);
+        kept.push(0);
+        assert!(OLD.read_value(&kept).is_err());
+    }
+}
