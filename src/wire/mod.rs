@@ -8,6 +8,7 @@ pub mod hash;
 pub mod header;
 pub mod name;
 pub mod query;
+pub mod rdata;
 pub mod record;
 pub mod reply;
 pub mod types;

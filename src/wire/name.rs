@@ -102,22 +102,8 @@ impl Name {
     ///
     /// As [`Name::parse`]; [`NameError::Relative`] for a relative name when there is no origin.
     pub fn parse_relative(text: &[u8], origin: Option<&Name>) -> Result<Name, NameError> {
-        if text == b"@" {
-            return origin.cloned().ok_or(NameError::Relative);
-        }
-        if text == b"." {
-            return Ok(Name::root());
-        }
         let mut wire = Vec::with_capacity(text.len() + 2 + origin.map_or(0, |o| o.0.len()));
-        let absolute = push_labels(text, &mut wire)?;
-        match (absolute, origin) {
-            (true, _) => wire.push(0),
-            (false, Some(origin)) => wire.extend_from_slice(&origin.0),
-            (false, None) => return Err(NameError::Relative),
-        }
-        if wire.len() > NAME_OCTETS_MAX {
-            return Err(NameError::TooLong);
-        }
+        push_name(text, origin.map(Name::as_wire), &mut wire)?;
         Ok(Name(wire.into()))
     }
 
@@ -283,8 +269,79 @@ pub fn wire_len(wire: &[u8]) -> Result<usize, NameError> {
     }
 }
 
-/// Appends the labels of `text`; returns whether it ended with a dot.
+/// Appends a name as it stands in a zone file; `origin` is in wire form. After an error `wire` ends
+/// in octets that mean nothing.
+///
+/// # Errors
+///
+/// As [`Name::parse_relative`].
+pub fn push_name(text: &[u8], origin: Option<&[u8]>, wire: &mut Vec<u8>) -> Result<(), NameError> {
+    match text {
+        b"@" => wire.extend_from_slice(origin.ok_or(NameError::Relative)?),
+        b"." => wire.push(0),
+        _ => {
+            let from = wire.len();
+            let absolute = match text.contains(&b'\\') {
+                false => push_plain_labels(text, wire)?,
+                true => push_labels(text, wire)?,
+            };
+            if !absolute {
+                wire.extend_from_slice(origin.ok_or(NameError::Relative)?);
+            }
+            if wire.len() - from > NAME_OCTETS_MAX {
+                return Err(NameError::TooLong);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Appends the labels of `text`, which has no escapes, and the root label if it ends with a dot;
+/// returns whether it does.
+///
+/// The text is copied as a whole: each dot then becomes the length of the label behind it.
+fn push_plain_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError> {
+    if text.is_empty() {
+        return Err(NameError::EmptyLabel);
+    }
+    let from = wire.len();
+    wire.push(0);
+    wire.extend_from_slice(text);
+    let octets = wire.get_mut(from..).unwrap_or_default();
+    let mut length_at = 0;
+    for (at, &octet) in (1..).zip(text) {
+        if octet == b'.' {
+            set_label_len(octets, length_at, at - length_at - 1)?;
+            length_at = at;
+        }
+    }
+    let len = octets.len() - length_at - 1;
+    if len > 0 {
+        set_label_len(octets, length_at, len)?;
+        return Ok(false);
+    }
+    if let Some(slot) = octets.get_mut(length_at) {
+        *slot = 0;
+    }
+    Ok(true)
+}
+
+fn set_label_len(octets: &mut [u8], at: usize, len: usize) -> Result<(), NameError> {
+    if len == 0 {
+        return Err(NameError::EmptyLabel);
+    }
+    if len > LABEL_OCTETS_MAX {
+        return Err(NameError::LabelTooLong);
+    }
+    if let Some(slot) = octets.get_mut(at) {
+        *slot = len as u8;
+    }
+    Ok(())
+}
+
+/// Appends the labels of `text`, and the root label if it ends with a dot; returns whether it does.
 fn push_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError> {
+    let from = wire.len();
     let mut rest = text;
     while !rest.is_empty() {
         let length_at = wire.len();
@@ -302,26 +359,16 @@ fn push_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError> {
             }
         }
         let len = wire.len() - length_at - 1;
-        if len == 0 {
-            return Err(NameError::EmptyLabel);
-        }
-        if len > LABEL_OCTETS_MAX {
-            return Err(NameError::LabelTooLong);
-        }
-        if wire.len() >= NAME_OCTETS_MAX {
+        set_label_len(wire, length_at, len)?;
+        if wire.len() - from >= NAME_OCTETS_MAX {
             return Err(NameError::TooLong);
         }
-        if let (Some(slot), Ok(len)) = (wire.get_mut(length_at), u8::try_from(len)) {
-            *slot = len;
-        }
         if closed && rest.is_empty() {
+            wire.push(0);
             return Ok(true);
         }
     }
-    match text {
-        [] => Err(NameError::EmptyLabel),
-        _ => Ok(false),
-    }
+    Ok(false)
 }
 
 /// Takes what stands behind a backslash: `DDD` or one character ([RFC 1035](https://www.rfc-editor.org/rfc/rfc1035) §5.1).
