@@ -13,7 +13,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::fault::Stop;
 use super::id::{OrgId, TokenId, UserId};
+use super::limits::ORG_DEPTH_MAX;
+use super::people::organisation::{ORGS, OrgKind, Organisation};
+use crate::store::{RowError, Rows};
 use crate::wire::Name;
 
 /// What a person or token is to its organisation, and the organisation to the others.
@@ -309,6 +313,69 @@ impl fmt::Display for NoAccess {
 }
 
 impl std::error::Error for NoAccess {}
+
+/// Whether `org` is there and within reach of the one who acts.
+pub fn reaches(rows: &impl Rows, context: &Context, org: OrgId) -> Result<bool, RowError> {
+    if org == context.org {
+        return Ok(true);
+    }
+    let mut next = rows.get(&ORGS, &org)?;
+    if context.role == Role::Operator {
+        return Ok(next.is_some());
+    }
+    for _ in 0..ORG_DEPTH_MAX {
+        match next.and_then(|org| org.parent) {
+            Some(parent) if parent == context.org => return Ok(context.role == Role::Reseller),
+            Some(parent) => next = rows.get(&ORGS, &parent)?,
+            None => break,
+        }
+    }
+    Ok(false)
+}
+
+/// The organisation, if it is in reach and the right is there: no right, no row.
+///
+/// # Errors
+///
+/// [`NoAccess`].
+pub fn org(
+    rows: &impl Rows,
+    context: &Context,
+    permission: Permission,
+    id: OrgId,
+) -> Result<Organisation, Stop> {
+    if !reaches(rows, context, id)? {
+        return Err(NoAccess::NotFound.into());
+    }
+    context.may(permission)?;
+    Ok(rows.get(&ORGS, &id)?.ok_or(NoAccess::NotFound)?)
+}
+
+/// Whether the organisation and all above it are in a state in which its people may change records.
+///
+/// Switches of an organisation hold for everybody below it; the operator's own people are not bound
+/// by them, and a reseller's only by those of the reseller and above.
+///
+/// # Errors
+///
+/// [`NoAccess::Suspended`] or [`NoAccess::DnsClosed`].
+pub fn may_change_dns(rows: &impl Rows, org: OrgId) -> Result<(), Stop> {
+    let mut next = Some(org);
+    for _ in 0..ORG_DEPTH_MAX {
+        let Some(org) = next.map(|id| rows.get(&ORGS, &id)).transpose()?.flatten() else { break };
+        if org.kind == OrgKind::Operator {
+            break;
+        }
+        if !org.may_order() {
+            return Err(NoAccess::Suspended.into());
+        }
+        if !org.flags.can_edit_dns {
+            return Err(NoAccess::DnsClosed.into());
+        }
+        next = org.parent;
+    }
+    Ok(())
+}
 
 #[cfg(test)]
 mod tests {

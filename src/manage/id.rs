@@ -9,6 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
+use crate::store::Key;
+
 /// The text is not an id: 26 letters and digits of Crockford's base 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadId;
@@ -63,6 +65,16 @@ macro_rules! ids {
 
             fn from_str(text: &str) -> Result<$name, BadId> {
                 Ulid::from_string(text).map($name).map_err(|_| BadId)
+            }
+        }
+
+        impl Key for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.octets());
+            }
+
+            fn read(input: &mut &[u8]) -> Option<$name> {
+                <[u8; 16]>::read(input).map($name::from_octets)
             }
         }
 

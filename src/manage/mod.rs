@@ -8,5 +8,29 @@
 
 pub mod access;
 pub mod change;
+pub mod event;
+pub mod fault;
 pub mod id;
+pub mod idempotency;
+pub mod limits;
+pub mod page;
+pub mod people;
 pub mod time;
+
+use crate::store::{Store, Tx};
+
+/// What every operation needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Manage {
+    pub store: Store,
+}
+
+impl Manage {
+    /// One transaction, the store's refusals told as the operation tells its own.
+    pub(in crate::manage) fn transact<R, E: From<fault::Stop>>(
+        &self,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.store.transact(f).map_err(fault::refused)
+    }
+}

@@ -1,0 +1,5 @@
+//! Organisations, the people in them, and the tokens that act for people.
+
+pub mod organisation;
+pub mod token;
+pub mod user;
