@@ -22,6 +22,20 @@ pub enum ZoneChange {
     SetState { apex: Name, state: ZoneState },
 }
 
+impl ZoneChange {
+    /// The zone it is asked of.
+    pub fn apex(&self) -> &Name {
+        match self {
+            ZoneChange::Create { apex, .. }
+            | ZoneChange::Delete { apex }
+            | ZoneChange::Replace { apex, .. }
+            | ZoneChange::Edit { apex, .. }
+            | ZoneChange::Move { apex, .. }
+            | ZoneChange::SetState { apex, .. } => apex,
+        }
+    }
+}
+
 /// The records of a whole zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
@@ -39,6 +53,8 @@ pub enum Content {
 pub struct Staged {
     pub(super) zone: u32,
     pub(super) generation: u32,
+    pub(super) counts: crate::zone::chunk::Counts,
+    pub(super) presigned: bool,
 }
 
 /// How a zone takes part.

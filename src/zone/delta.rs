@@ -10,6 +10,7 @@
 
 use std::ops::ControlFlow;
 
+use super::edit::same_set;
 use super::packed::{self, Node, Packer, RrSetRef};
 use super::{ReadFault, View, serial};
 use crate::wire::{Name, RrSet, Serial, Type};
@@ -53,6 +54,14 @@ impl Set {
         Set { rrset: set.to_owned(owner), sigs: set.sigs().map(Into::into).collect() }
     }
 
+    /// Gives a SOA another serial; its signatures no longer hold.
+    pub fn set_serial(&mut self, serial: Serial) {
+        let rdatas = self.rrset.rdatas().iter().map(|rdata| serial::with_serial(rdata, serial));
+        let (owner, ttl) = (self.rrset.owner.clone(), self.rrset.ttl);
+        self.rrset = RrSet::new(owner, Type::SOA, ttl, rdatas.collect());
+        self.sigs.clear();
+    }
+
     fn records(&self) -> impl Iterator<Item = &[u8]> {
         self.rrset.rdatas().iter().map(AsRef::as_ref)
     }
@@ -66,6 +75,14 @@ impl SetChange {
     /// Whether both sides hold the same records with the same TTL and signatures.
     pub fn is_nothing(&self) -> bool {
         self.before == self.after
+    }
+
+    /// Whether this is a SOA that changes its serial, or its signatures, and nothing else.
+    pub fn is_serial_only(&self) -> bool {
+        let (before, after) = (self.before.as_ref(), self.after.as_ref());
+        self.rtype == Type::SOA
+            && before.is_some()
+            && same_set(before.map(|set| &set.rrset), after.map(|set| &set.rrset))
     }
 }
 
@@ -82,17 +99,42 @@ impl Delta {
         self.changes.is_empty()
     }
 
-    /// What turns `old` into `new`, which are versions of one zone.
+    /// The owners of changed RRsets, each once.
+    pub fn owners(&self) -> Vec<Name> {
+        let mut owners: Vec<Name> =
+            self.changes.iter().map(|change| change.owner.clone()).collect();
+        owners.dedup();
+        owners
+    }
+
+    /// Drops a SOA that brings nothing but a serial that is not ahead.
+    pub fn drop_older_serial(&mut self) {
+        let serial = |set: &Option<Set>| set.as_ref().and_then(|set| set.rrset.soa_serial());
+        self.changes.retain(|change| {
+            let ahead = match (serial(&change.before), serial(&change.after)) {
+                (Some(before), Some(after)) => before.is_before(after),
+                _ => true,
+            };
+            ahead || !change.is_serial_only()
+        });
+    }
+
+    /// What turns `old` into `new`, which are versions of one zone; none if that is more than
+    /// `limit` RRsets.
     ///
     /// # Errors
     ///
     /// [`ReadFault`] when either cannot be read.
-    pub fn between(old: &dyn View, new: &dyn View) -> Result<Delta, ReadFault> {
+    pub fn between(
+        old: &dyn View,
+        new: &dyn View,
+        limit: usize,
+    ) -> Result<Option<Delta>, ReadFault> {
         let (mut olds, mut news) = (Pages::new(old), Pages::new(new));
         let mut changes = Vec::new();
         loop {
             let order = match (olds.key()?, news.key()?) {
-                (None, None) => return Ok(Delta { changes }),
+                (None, None) => return Ok(Some(Delta { changes })),
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
                 (Some(old), Some(new)) => old.cmp(new),
@@ -100,6 +142,9 @@ impl Delta {
             let before = if order.is_le() { olds.next() } else { None };
             let after = if order.is_ge() { news.next() } else { None };
             compare_nodes(before.as_deref(), after.as_deref(), &mut changes);
+            if changes.len() > limit {
+                return Ok(None);
+            }
         }
     }
 

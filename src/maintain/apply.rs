@@ -1,0 +1,316 @@
+//! One change on one zone, inside the door: checked, numbered and written to the transaction.
+
+use super::change::{AppliedZone, CHANGED_MAX, ChangedRrSet, Content, Reason, ZoneState};
+use super::commit::{Door, Touch};
+use super::rows::{self, ChunksMut, JournalExtent, Release, Zone};
+use super::{content, journal, rules};
+use crate::store::{RowError, Rows, Tail};
+use crate::wire::{Name, RrSet, Serial, Type};
+use crate::zone::chunk::{self, Counts};
+use crate::zone::delta::{Delta, Set, SetChange, set_at};
+use crate::zone::tree::PackedZone;
+use crate::zone::{ReadFault, RrSetEdit, edit};
+
+/// A replacement that changes more RRsets than this is not worked out one by one: the new content
+/// takes the old one's place as a whole, and the journal starts anew.
+const DELTA_SETS_MAX: usize = 100_000;
+
+/// Every reason against one change.
+#[derive(Debug)]
+pub(super) struct Refused(pub Vec<Reason>);
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Refused {
+        Refused(vec![reason])
+    }
+}
+
+impl From<ReadFault> for Refused {
+    fn from(fault: ReadFault) -> Refused {
+        Refused(vec![Reason::Unreadable(fault)])
+    }
+}
+
+impl From<RowError> for Refused {
+    fn from(error: RowError) -> Refused {
+        rows::fault(error).into()
+    }
+}
+
+type Result<T> = std::result::Result<T, Refused>;
+
+impl Door<'_, '_> {
+    pub(super) fn create(
+        &mut self,
+        apex: &Name,
+        org: &str,
+        content: &Content,
+    ) -> Result<AppliedZone> {
+        if rows::zone(self.tx, apex)?.is_some() {
+            return Err(Reason::ZoneExists.into());
+        }
+        let last = self.tx.get(&rows::LAST_SERIALS, &Tail(apex.key()))?;
+        let (id, generation, soa, counts, presigned) = match content {
+            Content::Staged(staged) => {
+                let (soa, counts) = self.take_staged(staged, apex, last)?;
+                (staged.zone, staged.generation, soa, counts, staged.presigned)
+            }
+            content => {
+                let fresh = content::fresh(apex, content)?;
+                let (octets, soa) = content::numbered(apex, fresh.octets, last, fresh.presigned)?;
+                let id = self.new_zone_id()?;
+                chunk::split(apex, &octets, |key, nodes| {
+                    rows::put_chunk(self.tx, id, 0, key, &nodes)
+                })?;
+                (id, 0, soa, Counts::of(&octets), fresh.presigned)
+            }
+        };
+        let zone = Zone {
+            id,
+            apex: soa.rrset.owner.clone(),
+            org: org.to_owned(),
+            state: ZoneState::Live,
+            presigned,
+            serial: soa.rrset.soa_serial().unwrap_or(Serial(0)),
+            version: 1,
+            generation,
+            counts,
+            journal: JournalExtent { first: 2, octets: 0 },
+            created_us: self.now_us,
+            changed_us: self.now_us,
+        };
+        let key = Tail(apex.key());
+        self.tx.put(&rows::ZONES_BY_NAME, &key, &id)?;
+        self.tx.put(&rows::ZONES_OF, &(zone.org.clone(), key), &id)?;
+        self.tx.put(&rows::ZONES, &id, &zone)?;
+        self.touch(&zone, Touch::Whole);
+        self.touch_parent(apex)?;
+        Ok(whole_change(&zone, None, Some(zone.serial), None, Some(soa.rrset)))
+    }
+
+    pub(super) fn delete(&mut self, apex: &Name) -> Result<AppliedZone> {
+        let zone = self.changeable(apex)?;
+        let soa = self.soa(&zone)?;
+        let key = Tail(apex.key());
+        self.tx.put(&rows::LAST_SERIALS, &key, &zone.serial)?;
+        self.tx.delete(&rows::ZONES_BY_NAME, &key)?;
+        self.tx.delete(&rows::ZONES_OF, &(zone.org.clone(), key))?;
+        self.tx.delete(&rows::ZONES, &zone.id)?;
+        self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Everything)?;
+        self.touch(&zone, Touch::Gone);
+        self.touch_parent(apex)?;
+        Ok(whole_change(&zone, Some(zone.serial), None, Some(soa.rrset), None))
+    }
+
+    pub(super) fn replace(&mut self, apex: &Name, content: &Content) -> Result<AppliedZone> {
+        let zone = self.changeable(apex)?;
+        if let Content::Staged(staged) = content {
+            return self.switch_to_staged(zone, staged);
+        }
+        let fresh = content::fresh(apex, content)?;
+        let new = PackedZone::new(zone.apex.clone(), &fresh.octets);
+        let delta =
+            rows::with_view(self.tx, &zone, |old| Delta::between(old, &new, DELTA_SETS_MAX))?;
+        let soa = self.soa(&zone)?;
+        let Some(mut delta) = delta else {
+            let (octets, soa) =
+                content::numbered(apex, fresh.octets, Some(zone.serial), fresh.presigned)?;
+            return self.switch(zone, &octets, soa, fresh.presigned);
+        };
+        if zone.presigned == fresh.presigned && !fresh.presigned {
+            delta.drop_older_serial();
+        }
+        if delta.is_empty() {
+            return Ok(unchanged(&zone));
+        }
+        let serial = match fresh.presigned {
+            true => signed_serial(apex, &new, zone.serial)?,
+            false => delta.number(&soa, zone.serial),
+        };
+        self.write(zone, &delta, serial, fresh.presigned)
+    }
+
+    pub(super) fn edit(&mut self, apex: &Name, edits: &[RrSetEdit]) -> Result<AppliedZone> {
+        let zone = self.changeable(apex)?;
+        if zone.presigned {
+            return Err(Reason::PreSigned.into());
+        }
+        let faults: Vec<Reason> =
+            edits.iter().filter_map(|edit| content::out_of_place(apex, edit)).collect();
+        if !faults.is_empty() {
+            return Err(Refused(faults));
+        }
+        let plan = rows::with_view(self.tx, &zone, |view| edit::plan(view, edits))?;
+        let soa = self.soa(&zone)?;
+        let mut delta = plan.delta;
+        let conflicts = plan.conflicts.into_iter();
+        let mut reasons: Vec<Reason> =
+            conflicts.map(|each| Reason::Conflict(Box::new(each))).collect();
+        if delta.is_empty() && reasons.is_empty() {
+            return Ok(unchanged(&zone));
+        }
+        let touched = delta.owners();
+        let serial = delta.number(&soa, zone.serial);
+        let applied = self.write(zone.clone(), &delta, serial, false)?;
+        let broken = match rows::by_id(self.tx, zone.id)? {
+            Some(zone) => rows::with_view(self.tx, &zone, |view| rules::touched(view, &touched))?,
+            None => Vec::new(),
+        };
+        reasons.extend(broken);
+        if reasons.is_empty() { Ok(applied) } else { Err(Refused(reasons)) }
+    }
+
+    pub(super) fn move_to(&mut self, apex: &Name, org: &str) -> Result<AppliedZone> {
+        let mut zone = rows::zone(self.tx, apex)?.ok_or(Reason::UnknownZone)?;
+        let key = Tail(apex.key());
+        self.tx.delete(&rows::ZONES_OF, &(zone.org.clone(), key.clone()))?;
+        zone.org = org.to_owned();
+        self.tx.put(&rows::ZONES_OF, &(zone.org.clone(), key), &zone.id)?;
+        self.tx.put(&rows::ZONES, &zone.id, &zone)?;
+        Ok(unchanged(&zone))
+    }
+
+    pub(super) fn set_state(&mut self, apex: &Name, state: ZoneState) -> Result<AppliedZone> {
+        let mut zone = rows::zone(self.tx, apex)?.ok_or(Reason::UnknownZone)?;
+        if zone.state != state {
+            zone.state = state;
+            self.tx.put(&rows::ZONES, &zone.id, &zone)?;
+            self.touch(&zone, Touch::State);
+        }
+        Ok(unchanged(&zone))
+    }
+
+    /// The zone, unless its commits are stopped.
+    fn changeable(&mut self, apex: &Name) -> Result<Zone> {
+        let zone = rows::zone(self.tx, apex)?.ok_or(Reason::UnknownZone)?;
+        match zone.state {
+            ZoneState::Held => Err(Reason::Held.into()),
+            _ => Ok(zone),
+        }
+    }
+
+    pub(super) fn soa(&mut self, zone: &Zone) -> Result<Set> {
+        let soa = rows::with_view(self.tx, zone, |view| set_at(view, &zone.apex, Type::SOA))?;
+        Ok(soa.ok_or_else(|| ReadFault(format!("{} has no SOA", zone.apex)))?)
+    }
+
+    pub(super) fn new_zone_id(&mut self) -> Result<u32> {
+        let id = self.tx.get(&rows::NEXT_ZONE, &())?.unwrap_or(1);
+        let next = id.checked_add(1);
+        let next =
+            next.ok_or_else(|| Reason::Limit { text: "all zone numbers are used up".into() })?;
+        self.tx.put(&rows::NEXT_ZONE, &(), &next)?;
+        Ok(id)
+    }
+
+    /// Writes the next version of a zone: its changed rows, its journal, its own row.
+    fn write(
+        &mut self,
+        mut zone: Zone,
+        delta: &Delta,
+        serial: Serial,
+        presigned: bool,
+    ) -> Result<AppliedZone> {
+        let mut chunks = ChunksMut { tx: self.tx, zone: zone.id, generation: zone.generation };
+        zone.counts += chunk::update(&mut chunks, &zone.apex, delta)?;
+        let from = zone.serial;
+        zone.serial = serial;
+        zone.version += 1;
+        zone.presigned = presigned;
+        zone.changed_us = self.now_us;
+        let step = delta.step(from, serial);
+        journal::append(self.tx, &mut zone, &self.cause, step, self.journal_limits)?;
+        self.tx.put(&rows::ZONES, &zone.id, &zone)?;
+        self.touch(&zone, Touch::Names(delta.owners()));
+        let changes = delta.changes.iter().filter(|change| !change.is_serial_only());
+        let changed_count = changes.clone().count();
+        let changed = changes.take(CHANGED_MAX).map(changed).collect();
+        let (from, to) = (Some(from), Some(serial));
+        Ok(AppliedZone { apex: zone.apex, zone: zone.id, from, to, changed, changed_count })
+    }
+
+    /// Puts whole new content in a zone's place, under a generation of its own.
+    fn switch(
+        &mut self,
+        mut zone: Zone,
+        octets: &[u8],
+        soa: Set,
+        presigned: bool,
+    ) -> Result<AppliedZone> {
+        let generation = self.new_generation()?;
+        chunk::split(&zone.apex, octets, |key, nodes| {
+            rows::put_chunk(self.tx, zone.id, generation, key, &nodes)
+        })?;
+        zone.presigned = presigned;
+        self.take_over(zone, generation, Counts::of(octets), soa)
+    }
+
+    /// Makes `generation` the content of a zone and lets the old one go.
+    pub(super) fn take_over(
+        &mut self,
+        mut zone: Zone,
+        generation: u32,
+        counts: Counts,
+        soa: Set,
+    ) -> Result<AppliedZone> {
+        let before = self.soa(&zone)?.rrset;
+        let from = zone.serial;
+        self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Generation)?;
+        journal::clear(self.tx, &mut zone)?;
+        zone.generation = generation;
+        zone.counts = counts;
+        zone.serial = soa.rrset.soa_serial().unwrap_or(from);
+        zone.version += 1;
+        zone.journal = JournalExtent { first: zone.version + 1, octets: 0 };
+        zone.changed_us = self.now_us;
+        self.tx.put(&rows::ZONES, &zone.id, &zone)?;
+        self.touch(&zone, Touch::Whole);
+        Ok(whole_change(&zone, Some(from), Some(zone.serial), Some(before), Some(soa.rrset)))
+    }
+}
+
+/// The serial of pre-signed content that takes the place of the version `last`.
+fn signed_serial(apex: &Name, new: &PackedZone<'_>, last: Serial) -> Result<Serial> {
+    let soa = set_at(new, apex, Type::SOA)?;
+    let own = soa.and_then(|soa| soa.rrset.soa_serial()).ok_or_else(|| rules::no_soa(apex))?;
+    if last.is_before(own) { Ok(own) } else { Err(content::serial_behind(apex, own, last)) }
+}
+
+fn whole_change(
+    zone: &Zone,
+    from: Option<Serial>,
+    to: Option<Serial>,
+    before: Option<RrSet>,
+    after: Option<RrSet>,
+) -> AppliedZone {
+    let soa = ChangedRrSet { owner: zone.apex.clone(), rtype: Type::SOA, before, after };
+    AppliedZone {
+        apex: zone.apex.clone(),
+        zone: zone.id,
+        from,
+        to,
+        changed: vec![soa],
+        changed_count: usize::try_from(zone.counts.rrsets).unwrap_or(usize::MAX),
+    }
+}
+
+fn unchanged(zone: &Zone) -> AppliedZone {
+    let serial = Some(zone.serial);
+    AppliedZone {
+        apex: zone.apex.clone(),
+        zone: zone.id,
+        from: serial,
+        to: serial,
+        changed: Vec::new(),
+        changed_count: 0,
+    }
+}
+
+fn changed(change: &SetChange) -> ChangedRrSet {
+    ChangedRrSet {
+        owner: change.owner.clone(),
+        rtype: change.rtype,
+        before: change.before.as_ref().map(|set| set.rrset.clone()),
+        after: change.after.as_ref().map(|set| set.rrset.clone()),
+    }
+}

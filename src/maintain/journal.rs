@@ -1,0 +1,197 @@
+//! The journal: the steps between consecutive versions of a zone, and who caused them.
+//!
+//! Promises: each step starts where the one before it ends; none changes once written; the oldest
+//! leave first, when a zone's journal grows beyond its [`Limits`].
+
+use serde::{Deserialize, Serialize};
+
+use super::rows::{JournalExtent, Zone, fault};
+use crate::store::{Raw, RawRows, RowError, Rows, Table, Tx};
+use crate::wire::Serial;
+use crate::zone::ReadFault;
+use crate::zone::delta::Step;
+
+/// (Zone, version, part) → a step, in parts.
+pub(super) const JOURNAL: Table<(u32, u64, u16), Raw> = Table::new("zone journal", *b"zj");
+
+/// Octets of one row of a step.
+const PART_OCTETS: usize = 32 * 1024;
+
+/// How many old steps one commit takes away at most: its cost stays bounded.
+const PRUNE_STEPS: usize = 8;
+
+/// What bounds the journal of a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A journal may be as large as its zone, and at least this.
+    pub octets_max: u64,
+    /// Steps older than this leave.
+    pub age_max_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { octets_max: 256 * 1024, age_max_s: 30 * 24 * 3600 }
+    }
+}
+
+/// One version of a zone: when and why it came to be, and what it changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    pub version: u64,
+    /// Microseconds since 1970.
+    pub at_us: u64,
+    /// What caused it, as the one who asked named it.
+    pub cause: String,
+    pub step: Step,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    from: Serial,
+    to: Serial,
+    at_us: u64,
+    cause: String,
+    dels: Vec<u8>,
+    adds: Vec<u8>,
+}
+
+/// Appends the step to `zone.version`, and takes the oldest away beyond the limits.
+pub(super) fn append(
+    tx: &mut Tx<'_>,
+    zone: &mut Zone,
+    cause: &str,
+    step: Step,
+    limits: Limits,
+) -> Result<(), RowError> {
+    let written = Written {
+        from: step.from,
+        to: step.to,
+        at_us: zone.changed_us,
+        cause: cause.to_owned(),
+        dels: step.dels,
+        adds: step.adds,
+    };
+    let octets = postcard::to_stdvec(&written).expect("a step is plain data");
+    let octets_max = limits.octets_max.max(zone.counts.octets.unsigned_abs());
+    if octets.len() as u64 > octets_max {
+        return clear(tx, zone);
+    }
+    for (part, piece) in (0u16..).zip(octets.chunks(PART_OCTETS)) {
+        tx.put(&JOURNAL, &(zone.id, zone.version, part), &Raw(piece.into()))?;
+    }
+    zone.journal.octets += octets.len() as u64;
+    prune(tx, zone, octets_max, limits.age_max_s)
+}
+
+/// Takes all steps away: the next version does not follow from the ones before.
+///
+/// Bounded by the journal's limit in octets.
+pub(super) fn clear(tx: &mut Tx<'_>, zone: &mut Zone) -> Result<(), RowError> {
+    while zone.journal.first <= zone.version {
+        take_first(tx, zone)?;
+    }
+    zone.journal = JournalExtent { first: zone.version + 1, octets: 0 };
+    Ok(())
+}
+
+/// Takes the oldest steps away until the journal is within the limits, a few at a time.
+pub(super) fn prune(
+    tx: &mut Tx<'_>,
+    zone: &mut Zone,
+    octets_max: u64,
+    age_max_s: u64,
+) -> Result<(), RowError> {
+    let oldest_us = zone.changed_us.saturating_sub(age_max_s.saturating_mul(1_000_000));
+    for _ in 0..PRUNE_STEPS {
+        let too_large = zone.journal.octets > octets_max && zone.journal.first < zone.version;
+        let too_old = || -> Result<bool, RowError> {
+            let first = tx.get(&JOURNAL, &(zone.id, zone.journal.first, 0))?;
+            Ok(first.is_some_and(|raw| {
+                let head = postcard::take_from_bytes::<(Serial, Serial, u64)>(&raw.0);
+                head.is_ok_and(|((.., at_us), _)| at_us < oldest_us)
+            }))
+        };
+        if !too_large && !too_old()? {
+            break;
+        }
+        take_first(tx, zone)?;
+    }
+    Ok(())
+}
+
+fn take_first(tx: &mut Tx<'_>, zone: &mut Zone) -> Result<(), RowError> {
+    let version = zone.journal.first;
+    for (key, part) in tx.scan(&JOURNAL, &(zone.id, version), None, usize::from(u16::MAX))? {
+        zone.journal.octets = zone.journal.octets.saturating_sub(part.0.len() as u64);
+        tx.delete(&JOURNAL, &key)?;
+    }
+    zone.journal.first += 1;
+    Ok(())
+}
+
+/// The step that led to `version`; none if the journal no longer, or not yet, holds it.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn version<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    version: u64,
+) -> Result<Option<Version>, ReadFault> {
+    let parts =
+        rows.scan(&JOURNAL, &(zone.id, version), None, usize::from(u16::MAX)).map_err(fault)?;
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    let octets: Vec<u8> = parts.into_iter().flat_map(|(_, part)| part.0).collect();
+    let written: Written = postcard::from_bytes(&octets)
+        .map_err(|_| ReadFault(format!("version {version} of {} is damaged", zone.apex)))?;
+    let step = Step { from: written.from, to: written.to, dels: written.dels, adds: written.adds };
+    Ok(Some(Version { version, at_us: written.at_us, cause: written.cause, step }))
+}
+
+/// The versions the journal holds, the newest first, from the one before `before`, at most `limit`.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn versions<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<Version>, ReadFault> {
+    let end = before.unwrap_or(u64::MAX).min(zone.version + 1);
+    let held = zone.journal.first..end;
+    held.rev().take(limit).filter_map(|number| version(rows, zone, number).transpose()).collect()
+}
+
+/// The steps from `serial` to the current version, oldest first; none at all when none starts there.
+///
+/// `serial` is what a secondary holds. It is looked up, never compared with `<`: serials wrap.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn since<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    serial: Serial,
+) -> Result<Option<Vec<Step>>, ReadFault> {
+    let mut steps = Vec::new();
+    if serial == zone.serial {
+        return Ok(Some(steps));
+    }
+    for number in (zone.journal.first..=zone.version).rev() {
+        let Some(version) = version(rows, zone, number)? else { return Ok(None) };
+        let from = version.step.from;
+        steps.push(version.step);
+        if from == serial {
+            steps.reverse();
+            return Ok(Some(steps));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,353 @@
+//! Zones in the store: which rows a zone has, and how they are read.
+//!
+//! A zone's records lie in [chunks](crate::zone::chunk) under a number, the zone's id, and a
+//! generation: a whole new content is written beside the old one and takes its place by one change
+//! to the zone's own row. What is left behind is released later, in bounded steps.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use super::change::ZoneState;
+use crate::store::{Raw, RawRows, RowError, Rows, Table, Tail, Tx};
+use crate::wire::{Name, Serial};
+use crate::zone::chunk::{self, ChunkView, Counts, Row};
+use crate::zone::{ReadFault, View};
+
+/// Apex key → zone id.
+pub(super) const ZONES_BY_NAME: Table<Tail, u32> = Table::new("zones by name", *b"zn");
+pub(super) const ZONES: Table<u32, Zone> = Table::new("zones", *b"zm");
+/// (Holder, apex key) → zone id.
+pub(super) const ZONES_OF: Table<(String, Tail), u32> = Table::new("zones by holder", *b"zo");
+/// (Zone, generation, relative key of the first name) → packed nodes.
+pub(super) const CHUNKS: Table<(u32, u32, Tail), Raw> = Table::new("zone chunks", *b"zr");
+/// (Zone, generation, part, relative key) → octets of a chunk too large for one row.
+pub(super) const PARTS: Table<(u32, u32, u16, Tail), Raw> = Table::new("zone chunk parts", *b"zx");
+/// Apex key → the newest serial of a zone that is no more.
+pub(super) const LAST_SERIALS: Table<Tail, Serial> = Table::new("serials of deleted zones", *b"zs");
+/// (Zone, generation) whose rows are no longer part of any version.
+pub(super) const RELEASES: Table<(u32, u32), Release> = Table::new("rows to release", *b"zd");
+pub(super) const NEXT_ZONE: Table<(), u32> = Table::new("next zone id", *b"zi");
+pub(super) const NEXT_GENERATION: Table<(), u32> = Table::new("next generation", *b"zy");
+
+/// Octets of one row's value; larger chunks are kept in parts of this size.
+const VALUE_OCTETS_MAX: usize = 32 * 1024;
+
+/// First octet of a chunk's value: the nodes follow.
+const WHOLE: u8 = 0;
+/// First octet of a chunk's value: the number of parts follows, two octets.
+const IN_PARTS: u8 = 1;
+
+/// A zone as a whole: everything but its records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone {
+    /// Dense; never used again after deletion.
+    pub id: u32,
+    /// In the case its owner wrote it.
+    pub apex: Name,
+    /// Who holds it, opaque here.
+    pub org: String,
+    pub state: ZoneState,
+    /// Kept as its signer made it.
+    pub presigned: bool,
+    pub serial: Serial,
+    /// Counts the versions, from 1.
+    pub version: u64,
+    /// Whose chunks are the current version.
+    pub(super) generation: u32,
+    pub counts: Counts,
+    pub(super) journal: JournalExtent,
+    /// Microseconds since 1970.
+    pub created_us: u64,
+    /// Microseconds since 1970; of the last version.
+    pub changed_us: u64,
+}
+
+/// What the journal of a zone holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct JournalExtent {
+    /// The first version there is a step to; one beyond the current version when there is none.
+    pub first: u64,
+    pub octets: u64,
+}
+
+/// What is to be released of a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Release {
+    /// One generation's chunks.
+    Generation,
+    /// All its chunks and its journal.
+    Everything,
+}
+
+/// The zone whose apex is `apex`.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn zone<R: RawRows + ?Sized>(rows: &R, apex: &Name) -> Result<Option<Zone>, ReadFault> {
+    match rows.get(&ZONES_BY_NAME, &Tail(apex.key())).map_err(fault)? {
+        Some(id) => by_id(rows, id),
+        None => Ok(None),
+    }
+}
+
+/// The zone with this id.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn by_id<R: RawRows + ?Sized>(rows: &R, id: u32) -> Result<Option<Zone>, ReadFault> {
+    rows.get(&ZONES, &id).map_err(fault)
+}
+
+/// The zone that holds `name`: the one with the longest apex at or above it.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn holding<R: RawRows + ?Sized>(rows: &R, name: &Name) -> Result<Option<Zone>, ReadFault> {
+    let mut at = Some(name.clone());
+    while let Some(name) = at {
+        if let Some(zone) = zone(rows, &name)? {
+            return Ok(Some(zone));
+        }
+        at = name.parent();
+    }
+    Ok(None)
+}
+
+/// The zones strictly below `name`, in canonical order, at most `limit`.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn below<R: RawRows + ?Sized>(
+    rows: &R,
+    name: &Name,
+    limit: usize,
+) -> Result<Vec<Zone>, ReadFault> {
+    let key = name.key();
+    let ids =
+        rows.scan(&ZONES_BY_NAME, &Tail(key.clone()), Some(&Tail(key)), limit).map_err(fault)?;
+    zones_of_ids(rows, ids.into_iter().map(|(_, id)| id))
+}
+
+/// The zones behind `after` in canonical order of their names, at most `limit`.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn zones<R: RawRows + ?Sized>(
+    rows: &R,
+    after: Option<&Name>,
+    limit: usize,
+) -> Result<Vec<Zone>, ReadFault> {
+    let after = after.map(|name| Tail(name.key()));
+    let ids = rows.scan(&ZONES_BY_NAME, &(), after.as_ref(), limit).map_err(fault)?;
+    zones_of_ids(rows, ids.into_iter().map(|(_, id)| id))
+}
+
+/// The zones that `org` holds, behind `after` in canonical order of their names, at most `limit`.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn zones_of<R: RawRows + ?Sized>(
+    rows: &R,
+    org: &str,
+    after: Option<&Name>,
+    limit: usize,
+) -> Result<Vec<Zone>, ReadFault> {
+    let after = after.map(|name| (org.to_owned(), Tail(name.key())));
+    let ids = rows.scan(&ZONES_OF, &org.to_owned(), after.as_ref(), limit).map_err(fault)?;
+    zones_of_ids(rows, ids.into_iter().map(|(_, id)| id))
+}
+
+fn zones_of_ids<R: RawRows + ?Sized>(
+    rows: &R,
+    ids: impl Iterator<Item = u32>,
+) -> Result<Vec<Zone>, ReadFault> {
+    ids.filter_map(|id| by_id(rows, id).transpose()).collect()
+}
+
+/// Runs `with` on the records of `zone` at its current version.
+pub fn with_view<R: RawRows + ?Sized, T>(
+    rows: &R,
+    zone: &Zone,
+    with: impl FnOnce(&dyn View) -> T,
+) -> T {
+    let chunks = Chunks { rows, zone: zone.id, generation: zone.generation };
+    with(&ChunkView::new(&zone.apex, &chunks))
+}
+
+pub(super) fn fault(error: RowError) -> ReadFault {
+    ReadFault(error.to_string())
+}
+
+/// The chunks of one generation of one zone, to read.
+pub(super) struct Chunks<'a, R: ?Sized> {
+    pub rows: &'a R,
+    pub zone: u32,
+    pub generation: u32,
+}
+
+/// The chunks of one generation of one zone, to change.
+pub(super) struct ChunksMut<'a, 't> {
+    pub tx: &'a mut Tx<'t>,
+    pub zone: u32,
+    pub generation: u32,
+}
+
+impl<R: RawRows + ?Sized> Chunks<'_, R> {
+    fn key(&self, key: &[u8]) -> (u32, u32, Tail) {
+        (self.zone, self.generation, Tail(key.into()))
+    }
+
+    fn own(&self, row: Option<((u32, u32, Tail), Raw)>) -> Result<Option<Row<'static>>, ReadFault> {
+        match row {
+            Some(((zone, generation, key), value))
+                if (zone, generation) == (self.zone, self.generation) =>
+            {
+                let octets = self.whole(&key, value)?;
+                Ok(Some((key.0, Cow::Owned(octets))))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The nodes of a row, put together if they are kept in parts.
+    fn whole(&self, key: &Tail, value: Raw) -> Result<Vec<u8>, ReadFault> {
+        let mut octets = value.0;
+        match octets.split_first() {
+            Some((&WHOLE, _)) => {
+                octets.remove(0);
+                Ok(octets)
+            }
+            Some((&IN_PARTS, count)) => {
+                let count = u16::from_be_bytes(count.try_into().unwrap_or_default());
+                let mut whole = Vec::new();
+                for part in 0..count {
+                    let key = (self.zone, self.generation, part, key.clone());
+                    let part = self.rows.get(&PARTS, &key).map_err(fault)?;
+                    whole.extend(
+                        part.ok_or_else(|| ReadFault("a part of a chunk is gone".into()))?.0,
+                    );
+                }
+                Ok(whole)
+            }
+            _ => Err(ReadFault("a chunk has an unknown form".into())),
+        }
+    }
+}
+
+impl<R: RawRows + ?Sized> chunk::Rows for Chunks<'_, R> {
+    fn at_or_before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
+        self.own(self.rows.floor(&CHUNKS, &self.key(key)).map_err(fault)?)
+    }
+
+    fn before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
+        self.own(self.rows.prev(&CHUNKS, &self.key(key)).map_err(fault)?)
+    }
+
+    fn from(
+        &self,
+        key: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadFault> {
+        // Pages, because `each` may read on its own; small ones first, because it often stops early.
+        let mut limit = 2;
+        let end = (self.zone, self.generation + 1, Tail::default());
+        let mut from = self.key(key);
+        loop {
+            let page = self.rows.range(&CHUNKS, from..end.clone(), limit).map_err(fault)?;
+            let count = page.len();
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = last.clone();
+            from.2.0.push(0);
+            for ((.., key), value) in page {
+                let octets = self.whole(&key, value)?;
+                if each(&key.0, &octets).is_break() {
+                    return Ok(());
+                }
+            }
+            if count < limit {
+                return Ok(());
+            }
+            limit = 64;
+        }
+    }
+}
+
+impl<'t> ChunksMut<'_, 't> {
+    fn read(&self) -> Chunks<'_, Tx<'t>> {
+        Chunks { rows: self.tx, zone: self.zone, generation: self.generation }
+    }
+
+    fn delete_parts(&mut self, key: &[u8]) -> Result<(), ReadFault> {
+        let row = (self.zone, self.generation, Tail(key.into()));
+        let old = self.tx.get(&CHUNKS, &row).map_err(fault)?.map(|value| value.0);
+        let Some([IN_PARTS, count @ ..]) = old.as_deref() else { return Ok(()) };
+        for part in 0..u16::from_be_bytes(count.try_into().unwrap_or_default()) {
+            let key = (self.zone, self.generation, part, Tail(key.into()));
+            self.tx.delete(&PARTS, &key).map_err(fault)?;
+        }
+        Ok(())
+    }
+}
+
+impl chunk::Rows for ChunksMut<'_, '_> {
+    fn at_or_before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
+        let chunks = self.read();
+        Ok(chunk::Rows::at_or_before(&chunks, key)?
+            .map(|(key, row)| (key, row.into_owned().into())))
+    }
+
+    fn before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
+        let chunks = self.read();
+        Ok(chunk::Rows::before(&chunks, key)?.map(|(key, row)| (key, row.into_owned().into())))
+    }
+
+    fn from(
+        &self,
+        key: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadFault> {
+        chunk::Rows::from(&self.read(), key, each)
+    }
+}
+
+impl chunk::RowsMut for ChunksMut<'_, '_> {
+    fn put(&mut self, key: &[u8], nodes: Vec<u8>) -> Result<(), ReadFault> {
+        self.delete_parts(key)?;
+        put_chunk(self.tx, self.zone, self.generation, key, &nodes).map_err(fault)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), ReadFault> {
+        self.delete_parts(key)?;
+        self.tx.delete(&CHUNKS, &(self.zone, self.generation, Tail(key.into()))).map_err(fault)
+    }
+}
+
+/// Writes a chunk where none was, in parts if it is too large for a row.
+pub(super) fn put_chunk(
+    tx: &mut Tx<'_>,
+    zone: u32,
+    generation: u32,
+    key: &[u8],
+    nodes: &[u8],
+) -> Result<(), RowError> {
+    let tail = Tail(key.into());
+    let value = if nodes.len() < VALUE_OCTETS_MAX {
+        [&[WHOLE], nodes].concat()
+    } else {
+        let mut count = 0u16;
+        for part in nodes.chunks(VALUE_OCTETS_MAX) {
+            tx.put(&PARTS, &(zone, generation, count, tail.clone()), &Raw(part.into()))?;
+            count += 1;
+        }
+        [&[IN_PARTS], count.to_be_bytes().as_slice()].concat()
+    };
+    tx.put(&CHUNKS, &(zone, generation, tail), &Raw(value))
+}

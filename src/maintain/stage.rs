@@ -1,0 +1,170 @@
+//! Staging: a large zone is written in bounded records before the commit that makes it served.
+//!
+//! Staged rows belong to no version. The commit names them; what no commit names is released: when
+//! it is refused, or at the next start.
+
+use serde::{Deserialize, Serialize};
+
+use super::apply::Refused;
+use super::change::{AppliedZone, Content, Reason, Refusal, RefusedZone, Staged};
+use super::commit::{CommitError, Door};
+use super::rows::{self, ChunksMut, Release, Zone};
+use super::{Maintain, content, rules};
+use crate::store::{Rows, Table, TransactError};
+use crate::wire::{Name, Serial, Type};
+use crate::zone::chunk::{self, Counts};
+use crate::zone::delta::{Delta, Set, SetChange, set_at};
+use crate::zone::serial;
+
+/// (Zone, generation) → rows that are written but not part of a version.
+pub(super) const STAGES: Table<(u32, u32), Stage> = Table::new("staged zones", *b"zg");
+
+/// Octets of chunks in one record of the log.
+const RECORD_OCTETS: usize = 1 << 20;
+
+/// Content from this size on is better staged than committed as one record.
+pub const STAGE_OCTETS_MIN: usize = 4 << 20;
+
+/// Whose rows are staged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stage {
+    pub apex: Name,
+}
+
+type Result<T> = std::result::Result<T, Refused>;
+
+impl Maintain {
+    /// Checks content and writes its rows, so that a commit needs only to name them.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::Refused`] with every zone rule it breaks.
+    pub fn stage(
+        &self,
+        apex: &Name,
+        content: &Content,
+    ) -> std::result::Result<Staged, CommitError<Refusal>> {
+        let refused = |Refused(reasons): Refused| {
+            let zones = vec![RefusedZone { apex: apex.clone(), reasons }];
+            CommitError::Refused(Refusal { zones })
+        };
+        let fresh = content::fresh(apex, content).map_err(refused)?;
+        let begun = self.commit(|door| door.begin_stage(apex)).map_err(|error| match error {
+            CommitError::Refused(error) => refused(error),
+            CommitError::Unreadable(fault) => CommitError::Unreadable(fault),
+            CommitError::Write(error) => CommitError::Write(error),
+        })?;
+        let (zone, generation) = begun.value;
+        let mut record: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut octets = 0;
+        let write = |record: &mut Vec<(Vec<u8>, Vec<u8>)>| {
+            let rows = std::mem::take(record);
+            self.store()
+                .transact(|tx| {
+                    rows.iter().try_for_each(|(key, nodes)| {
+                        rows::put_chunk(tx, zone, generation, key, nodes)
+                    })
+                })
+                .map_err(|error| match error {
+                    TransactError::Refused(error) => CommitError::Unreadable(rows::fault(error)),
+                    TransactError::Write(error) => CommitError::Write(error),
+                })
+        };
+        chunk::split(apex, &fresh.octets, |key, nodes| {
+            octets += nodes.len();
+            record.push((key.to_vec(), nodes));
+            if octets < RECORD_OCTETS {
+                return Ok(());
+            }
+            octets = 0;
+            write(&mut record)
+        })?;
+        write(&mut record)?;
+        let counts = Counts::of(&fresh.octets);
+        Ok(Staged { zone, generation, counts, presigned: fresh.presigned })
+    }
+}
+
+impl Door<'_, '_> {
+    fn begin_stage(&mut self, apex: &Name) -> Result<(u32, u32)> {
+        let zone = match rows::zone(self.tx, apex)? {
+            Some(zone) => zone.id,
+            None => self.new_zone_id()?,
+        };
+        let generation = self.new_generation()?;
+        self.tx.put(&STAGES, &(zone, generation), &Stage { apex: apex.clone() })?;
+        Ok((zone, generation))
+    }
+
+    /// A number no chunks of any zone were kept under yet; 0 is for the first content of a zone.
+    pub(super) fn new_generation(&mut self) -> Result<u32> {
+        let next = self.tx.get(&rows::NEXT_GENERATION, &())?.unwrap_or(1);
+        let after = next.checked_add(1);
+        let text = "all numbers of generations are used up".into();
+        self.tx.put(&rows::NEXT_GENERATION, &(), &after.ok_or(Reason::Limit { text })?)?;
+        Ok(next)
+    }
+
+    /// Takes staged rows for a zone: numbers them, and gives their SOA and counts.
+    pub(super) fn take_staged(
+        &mut self,
+        staged: &Staged,
+        apex: &Name,
+        last: Option<Serial>,
+    ) -> Result<(Set, Counts)> {
+        let key = (staged.zone, staged.generation);
+        let stage = self.tx.get(&STAGES, &key)?.filter(|stage| stage.apex == *apex);
+        if stage.is_none() {
+            let text = "the staged records are gone: stage them again".into();
+            return Err(Reason::Limit { text }.into());
+        }
+        self.tx.delete(&STAGES, &key)?;
+        let mut chunks = ChunksMut { tx: self.tx, zone: key.0, generation: key.1 };
+        let soa = set_at(&chunk::ChunkView::new(apex, &chunks), apex, Type::SOA)?;
+        let soa = soa.ok_or_else(|| rules::no_soa(apex))?;
+        let own = soa.rrset.soa_serial();
+        let serial = match (staged.presigned, last, own) {
+            (true, Some(last), Some(own)) if !last.is_before(own) => {
+                return Err(content::serial_behind(apex, own, last));
+            }
+            (true, _, Some(own)) => own,
+            _ => serial::following(last, own),
+        };
+        if own == Some(serial) {
+            return Ok((soa, staged.counts));
+        }
+        let mut after = soa.clone();
+        after.set_serial(serial);
+        let owner = after.rrset.owner.clone();
+        let change =
+            SetChange { owner, rtype: Type::SOA, before: Some(soa), after: Some(after.clone()) };
+        let mut counts = staged.counts;
+        counts += chunk::update(&mut chunks, apex, &Delta::new(vec![change]))?;
+        Ok((after, counts))
+    }
+
+    pub(super) fn switch_to_staged(
+        &mut self,
+        mut zone: Zone,
+        staged: &Staged,
+    ) -> Result<AppliedZone> {
+        if staged.zone != zone.id {
+            let text = "the staged records are of another zone: stage them again".into();
+            return Err(Reason::Limit { text }.into());
+        }
+        let apex = zone.apex.clone();
+        let (soa, counts) = self.take_staged(staged, &apex, Some(zone.serial))?;
+        zone.presigned = staged.presigned;
+        self.take_over(zone, staged.generation, counts, soa)
+    }
+
+    /// Lets go of what was staged by a process that ended before its commit.
+    pub(super) fn drop_stages(&mut self) -> Result<usize> {
+        let stages = self.tx.scan(&STAGES, &(), None, usize::MAX)?;
+        for (key, _) in &stages {
+            self.tx.delete(&STAGES, key)?;
+            self.tx.put(&rows::RELEASES, key, &Release::Generation)?;
+        }
+        Ok(stages.len())
+    }
+}
