@@ -173,10 +173,11 @@ pub struct OptReply<'a> {
     pub report: Option<&'a [u8]>,
     /// Whether the reply is filled up to a multiple of [`PADDING_BLOCK`].
     pub padding: bool,
-    pub(super) ede: Option<Ede>,
+    pub ede: Option<Ede>,
     /// Whether the client asked; the zone itself is known only when the answer is written.
     pub zone_version: bool,
-    pub(super) version: Option<(u8, Serial)>,
+    /// Labels of the zone's name, and its serial.
+    pub version: Option<(u8, Serial)>,
 }
 
 impl OptReply<'_> {

@@ -194,6 +194,11 @@ impl<'a> Reply<'a> {
         self.flags |= Flags::AA;
     }
 
+    /// Clears AA.
+    pub fn clear_authoritative(&mut self) {
+        self.flags &= !Flags::AA;
+    }
+
     /// Sets the RCODE. Beyond 15 it needs an OPT, and is SERVFAIL without.
     #[inline]
     pub fn set_rcode(&mut self, rcode: Rcode) {

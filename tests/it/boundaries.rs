@@ -46,7 +46,7 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("hickory_proto::",  "transport"),
     ("hickory_server::", "transport"),
     ("Instant::now",     "transport maintain http run"),
-    ("SystemTime::now",  "maintain manage run"),
+    ("SystemTime::now",  "transport maintain manage run"),
     ("std::fs",          "store maintain transport connector config run cli"),
 ];
 

@@ -1,0 +1,105 @@
+//! What is asked of others: NOTIFY, UPDATE, transfers.
+//!
+//! Those who know about durable zones implement [`Asks`]; the answer comes back as an RCODE or as
+//! messages to send. Whoever asks does so from a thread that may wait.
+
+use std::net::SocketAddr;
+
+use crate::wire::{Name, Opcode, Query, Rcode, Serial};
+
+/// What a message wants of somebody else.
+pub struct Asked<'a> {
+    /// As it came, header included.
+    pub message: &'a [u8],
+    /// The same, understood: the question is the zone ([RFC 1996](https://www.rfc-editor.org/rfc/rfc1996) §3.7, [RFC 2136](https://www.rfc-editor.org/rfc/rfc2136) §2.3).
+    pub query: &'a Query,
+    /// The question's name, as written.
+    pub zone: Name,
+    pub from: SocketAddr,
+}
+
+/// Answers what the snapshot cannot. Each method may wait; none is called from a UDP worker.
+pub trait Asks: Send + Sync + 'static {
+    /// A primary says that a zone changed ([RFC 1996](https://www.rfc-editor.org/rfc/rfc1996)); `serial` is a hint.
+    fn notify(&self, asked: &Asked<'_>, serial: Option<Serial>) -> Rcode;
+
+    /// A dynamic update ([RFC 2136](https://www.rfc-editor.org/rfc/rfc2136)). Returns when it is durable or refused. `unsigned` says
+    /// whether its address may update without a signature.
+    fn update(&self, asked: &Asked<'_>, unsigned: bool) -> Rcode;
+
+    /// A transfer of a zone ([RFC 5936](https://www.rfc-editor.org/rfc/rfc5936)), or of what changed since `since` ([RFC 1995](https://www.rfc-editor.org/rfc/rfc1995)).
+    /// The address may transfer.
+    ///
+    /// # Errors
+    ///
+    /// The RCODE to refuse it with.
+    fn transfer(
+        &self,
+        asked: &Asked<'_>,
+        since: Option<Serial>,
+    ) -> Result<Box<dyn Messages>, Rcode>;
+}
+
+/// The messages of a transfer, made one at a time as fast as they are sent.
+pub trait Messages: Send {
+    /// Writes the next message behind `out`, without its length; returns whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken`]: end the connection, so that the peer knows the transfer is not whole.
+    fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, Broken>;
+}
+
+/// A transfer that cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken;
+
+/// Refuses everything: a server without durable zones.
+pub struct Refuse;
+
+impl Asks for Refuse {
+    fn notify(&self, _: &Asked<'_>, _: Option<Serial>) -> Rcode {
+        Rcode::NOTAUTH
+    }
+
+    fn update(&self, _: &Asked<'_>, _: bool) -> Rcode {
+        Rcode::REFUSED
+    }
+
+    fn transfer(&self, _: &Asked<'_>, _: Option<Serial>) -> Result<Box<dyn Messages>, Rcode> {
+        Err(Rcode::REFUSED)
+    }
+}
+
+/// What came of asking.
+pub enum Given {
+    Rcode(Rcode),
+    Messages(Box<dyn Messages>),
+}
+
+/// Puts a message that [`handle`](super::handle) could not answer to `asks`.
+pub(super) fn ask(asks: &dyn Asks, asked: &Asked<'_>, unsigned: bool) -> Given {
+    match asked.query.flags().opcode() {
+        Opcode::NOTIFY => Given::Rcode(asks.notify(asked, serial_in(asked))),
+        Opcode::UPDATE => Given::Rcode(asks.update(asked, unsigned)),
+        _ => match asks.transfer(asked, serial_in(asked)) {
+            Ok(messages) => Given::Messages(messages),
+            Err(rcode) => Given::Rcode(rcode),
+        },
+    }
+}
+
+/// The serial of the SOA behind the question: what a primary has now, or a secondary had last.
+fn serial_in(asked: &Asked<'_>) -> Option<Serial> {
+    use crate::wire::Type;
+    use crate::wire::query::RecordAt;
+    let header = asked.query.header;
+    if header.answers == 0 && header.authorities == 0 {
+        return None;
+    }
+    let record = RecordAt::read(asked.message, asked.query.question_end()).ok()?;
+    // The names in front may be compressed; the five numbers stand last.
+    let numbers_at = record.end.checked_sub(20).filter(|&at| at >= record.rdata_at + 2)?;
+    let octets = asked.message.get(numbers_at..)?.first_chunk::<4>()?;
+    (record.rtype == Type::SOA).then(|| Serial(u32::from_be_bytes(*octets)))
+}

@@ -1,0 +1,331 @@
+//! The checklist: every message, from its octets to its outcome.
+//!
+//! A batch goes down it in stages, so that the memory one query needs is on its way while the others
+//! are looked at. A batch of one is the same, without the overlap.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::chaos;
+use super::cookie::{Checked, State};
+use super::rrl::{Kind, Verdict};
+use super::shared::{Shared, Transport};
+use super::snapshot::Snapshot;
+use crate::metrics::{
+    COOKIES, Counters, DROPPED, QUERIES, RATE_LIMITED, RESPONSES, TRUNCATED, TYPES,
+};
+use crate::wire::edns::{Ede, OptReply, UDP_OCTETS_MIN};
+use crate::wire::query::Fault;
+use crate::wire::{Class, Opcode, Query, Rcode, Reply, Type};
+
+/// What one answering thread carries along.
+pub struct Context {
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    pub transport: Transport,
+}
+
+/// A place for one message and its reply.
+pub struct Slot {
+    /// The message, then the reply, from the first octet on.
+    pub octets: Box<[u8]>,
+    /// Octets of the message.
+    pub len: usize,
+    pub peer: SocketAddr,
+    pub outcome: Outcome,
+    pub(super) query: Query,
+    fault: Option<Fault>,
+}
+
+/// What is to be done with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing is sent.
+    Silent,
+    /// So many octets are sent from the slot.
+    Reply(usize),
+    /// The message stands in its slot as it came; put it to the [`Desk`](super::Desk)'s `ask`.
+    Ask(Ask),
+}
+
+/// What the snapshot cannot answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    Notify,
+    Update,
+    Transfer,
+}
+
+impl Slot {
+    /// A place for messages and replies of up to `octets` octets.
+    pub fn new(octets: usize) -> Slot {
+        Slot {
+            octets: vec![0; octets].into(),
+            len: 0,
+            peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+            outcome: Outcome::Silent,
+            query: Query::default(),
+            fault: None,
+        }
+    }
+
+    /// Takes a message in; false if it is too long.
+    pub fn receive(&mut self, message: &[u8], peer: SocketAddr) -> bool {
+        let Some(place) = self.octets.get_mut(..message.len()) else { return false };
+        place.copy_from_slice(message);
+        self.len = message.len();
+        self.peer = peer;
+        true
+    }
+}
+
+impl Context {
+    pub fn new(shared: &Arc<Shared>, transport: Transport) -> Context {
+        Context { shared: Arc::clone(shared), counters: shared.registry.counters(), transport }
+    }
+
+    /// The counters of the thread that has this context.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+/// Handles one message; `now_s` is the time in seconds since 1970, modulo 2³².
+pub fn handle(context: &Context, slot: &mut Slot, now_s: u32) -> Outcome {
+    handle_batch(context, std::slice::from_mut(slot), now_s);
+    slot.outcome
+}
+
+/// Handles the messages in `slots`, all at one version of all zones.
+pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
+    let snapshot = context.shared.zones.load();
+    for slot in slots.iter_mut() {
+        let message = slot.octets.get(..slot.len).unwrap_or_default();
+        slot.fault = slot.query.parse(message, snapshot.key()).err();
+        snapshot.fetch_directory(&slot.query);
+    }
+    for slot in slots.iter() {
+        snapshot.fetch_page(&slot.query);
+    }
+    for slot in slots.iter() {
+        snapshot.fetch_node(&slot.query);
+    }
+    for slot in slots.iter_mut() {
+        slot.outcome = context.outcome(&snapshot, slot, now_s);
+    }
+}
+
+impl Context {
+    fn outcome(&self, snapshot: &Snapshot<'_>, slot: &mut Slot, now_s: u32) -> Outcome {
+        self.counters.add(&QUERIES, self.transport as usize);
+        let Slot { octets, query, peer, fault, .. } = slot;
+        if *fault == Some(Fault::Silent) {
+            self.counters.add(&DROPPED, 0);
+            return Outcome::Silent;
+        }
+        let cookie = self.check_cookie(query, peer.ip(), now_s);
+        let mut reply = Reply::new(query, octets, self.cap(query), self.opt(query, cookie));
+        let kind = match *fault {
+            Some(Fault::Answer(rcode)) => refuse(&mut reply, rcode, Kind::Error),
+            _ => match self.fill(snapshot, query, peer.ip(), &mut reply) {
+                Ok(kind) => kind,
+                Err(ask) => return Outcome::Ask(ask),
+            },
+        };
+        if self.transport == Transport::Udp && self.shared.rrl.applies_to(peer.ip()) {
+            match self.limit(&mut reply, kind, cookie, peer.ip(), now_s) {
+                Verdict::Drop => return Outcome::Silent,
+                Verdict::Send | Verdict::Slip => {}
+            }
+        }
+        self.count_response(reply.rcode());
+        if reply.is_truncated() {
+            self.counters.add(&TRUNCATED, 0);
+        }
+        Outcome::Reply(reply.finish())
+    }
+
+    /// Writes the answer to a well-formed message, or says who must be asked for it.
+    fn fill(
+        &self,
+        snapshot: &Snapshot<'_>,
+        query: &mut Query,
+        from: IpAddr,
+        reply: &mut Reply<'_>,
+    ) -> Result<Kind, Ask> {
+        if query.tsig_at().is_some() {
+            // No keys are known here, so no signature can be right (RFC 8945 §5.2.1).
+            return Ok(refuse(reply, Rcode::NOTAUTH, Kind::Error));
+        }
+        match query.flags().opcode() {
+            Opcode::NOTIFY => return Err(Ask::Notify),
+            Opcode::UPDATE => return Err(Ask::Update),
+            _ if query.name().is_empty() => return Ok(Kind::Error), // a cookie, and nothing asked
+            _ => {}
+        }
+        self.counters.add(&TYPES, type_value(query.qtype));
+        match query.qclass {
+            Class::IN | Class::ANY => {}
+            Class::CH => {
+                chaos::respond(&self.shared.settings, query, reply);
+                return Ok(Kind::Error);
+            }
+            _ => {
+                reply.explain(Ede::new(Ede::NOT_SUPPORTED, "only classes IN and CH"));
+                return Ok(refuse(reply, Rcode::REFUSED, Kind::Refusal));
+            }
+        }
+        match query.qtype {
+            Type::AXFR | Type::IXFR if self.transport.carries_transfers() => {
+                return Err(Ask::Transfer);
+            }
+            Type::AXFR => return Ok(refuse(reply, Rcode::NOTIMP, Kind::Error)), // RFC 5936 §4.2
+            // A lone SOA tells the secondary to come again by TCP (RFC 1995 §2).
+            Type::IXFR if self.shared.settings.transfer_allow.contains(from) => {
+                query.qtype = Type::SOA;
+            }
+            Type::IXFR => return Ok(refuse(reply, Rcode::REFUSED, Kind::Refusal)),
+            Type::OPT | Type::TSIG => return Ok(refuse(reply, Rcode::FORMERR, Kind::Error)),
+            Type::TKEY | MAILB | MAILA => return Ok(refuse(reply, Rcode::NOTIMP, Kind::Error)),
+            _ => {}
+        }
+        let kind = snapshot.respond(query, reply);
+        if query.qclass == Class::ANY {
+            reply.clear_authoritative(); // RFC 1035 §6.2
+        }
+        Ok(kind)
+    }
+
+    /// Octets the reply may have.
+    #[inline]
+    fn cap(&self, query: &Query) -> usize {
+        match (self.transport, &query.edns) {
+            (Transport::Udp, Some(edns)) => {
+                usize::from(edns.udp_octets()).min(self.shared.settings.udp_octets_max)
+            }
+            (Transport::Udp, None) => usize::from(UDP_OCTETS_MIN),
+            _ => usize::from(u16::MAX),
+        }
+    }
+
+    #[inline]
+    fn check_cookie(&self, query: &Query, address: IpAddr, now_s: u32) -> Option<Checked> {
+        let cookie = query.edns.as_ref()?.cookie.as_ref()?;
+        let checked = self.shared.cookies.check(cookie, address, now_s);
+        self.counters.add(&COOKIES, checked.state as usize);
+        Some(checked)
+    }
+
+    /// The OPT of the reply, if the query had one ([RFC 6891](https://www.rfc-editor.org/rfc/rfc6891) §7).
+    #[inline]
+    fn opt(&self, query: &Query, cookie: Option<Checked>) -> Option<OptReply<'_>> {
+        let edns = query.edns.as_ref()?;
+        let settings = &self.shared.settings;
+        let mut opt = OptReply {
+            payload: settings.udp_octets_max as u16,
+            dnssec_ok: edns.dnssec_ok,
+            cookie: cookie.map(|checked| checked.reply),
+            zone_version: edns.zone_version,
+            ..OptReply::default()
+        };
+        if edns.nsid {
+            opt.nsid = settings.server_id.as_deref().map(str::as_bytes);
+        }
+        if edns.keepalive && matches!(self.transport, Transport::Tcp | Transport::Dot) {
+            opt.keepalive = Some(self.shared.keepalive());
+        }
+        if edns.padding && self.transport.is_encrypted() {
+            opt.padding = true;
+        }
+        if let Some(agent) = &settings.report_agent {
+            opt.report = Some(agent.as_wire());
+        }
+        Some(opt)
+    }
+
+    /// The OPT of a reply to what was asked of others.
+    pub(super) fn opt_without_cookie(&self, slot: &Slot) -> Option<OptReply<'_>> {
+        self.opt(&slot.query, None)
+    }
+
+    /// Limits what a forged address could be sent. A valid cookie shows that it is not forged.
+    fn limit(
+        &self,
+        reply: &mut Reply<'_>,
+        kind: Kind,
+        cookie: Option<Checked>,
+        address: IpAddr,
+        now_s: u32,
+    ) -> Verdict {
+        if cookie.is_some_and(|checked| checked.state == State::Valid) {
+            return Verdict::Send;
+        }
+        let verdict = self.shared.rrl.check(address, kind, now_s);
+        if verdict == Verdict::Send {
+            return verdict;
+        }
+        if self.shared.rrl.is_dry_run() {
+            self.counters.add(&RATE_LIMITED, 2);
+            return Verdict::Send;
+        }
+        if verdict == Verdict::Drop {
+            self.counters.add(&RATE_LIMITED, 0);
+            self.counters.add(&DROPPED, 2);
+            return verdict;
+        }
+        self.counters.add(&RATE_LIMITED, 1);
+        match cookie {
+            // Who has a cookie may show it: cheaper for both than TCP (RFC 7873 §5.2.3).
+            Some(_) => {
+                reply.clear();
+                reply.set_rcode(Rcode::BADCOOKIE);
+            }
+            None => reply.truncate(),
+        }
+        verdict
+    }
+
+    pub(super) fn count_response(&self, rcode: Rcode) {
+        self.counters.add(&RESPONSES, rcode_value(rcode));
+    }
+}
+
+const MAILB: Type = Type(253);
+const MAILA: Type = Type(254);
+
+fn refuse(reply: &mut Reply<'_>, rcode: Rcode, kind: Kind) -> Kind {
+    reply.set_rcode(rcode);
+    kind
+}
+
+#[inline]
+fn rcode_value(rcode: Rcode) -> usize {
+    match rcode.0 {
+        0..=6 => usize::from(rcode.0),
+        9 => 7,
+        16 => 8,
+        23 => 9,
+        _ => 10,
+    }
+}
+
+#[inline]
+fn type_value(rtype: Type) -> usize {
+    match rtype.0 {
+        1 => 0,
+        28 => 1,
+        2 => 2,
+        6 => 3,
+        5 => 4,
+        15 => 5,
+        16 => 6,
+        12 => 7,
+        33 => 8,
+        43 => 9,
+        48 => 10,
+        65 => 11,
+        257 => 12,
+        255 => 13,
+        _ => 14,
+    }
+}
