@@ -8,6 +8,7 @@ pub mod manual;
 pub mod config;
 pub mod metrics;
 pub mod store;
+pub mod tap;
 // Thinking: functions over octets and zones. No socket, no clock, no disk, no async.
 pub mod answer;
 pub mod serve;

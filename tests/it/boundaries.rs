@@ -12,26 +12,23 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &str)] = &[
     // Tools: know nothing of zones, customers or each other.
     ("metrics",   ""),
+    ("tap",       ""),
     ("store",     ""),
-    ("mail",      ""),
     ("config",    ""),
     // Thinking: functions over octets and zones. No socket, no clock, no disk, no async.
     ("wire",      ""),
     ("zone",      "wire"),
-    ("sign",      "wire zone"),
     ("answer",    "wire zone"),
-    ("xfr",       "wire zone"),
-    ("serve",     "wire zone answer xfr metrics"),
+    ("serve",     "wire zone answer metrics"),
     // Doing: sockets, timers, durable state.
-    ("transport", "wire xfr serve metrics"),
-    ("maintain",  "wire zone sign answer xfr serve transport store metrics"),
+    ("transport", "wire serve metrics tap"),
+    ("maintain",  "wire zone answer serve transport store metrics"),
     // People.
-    ("manage",    "wire zone sign answer serve store maintain metrics"),
-    ("connector", "store mail manage metrics"),
+    ("manage",    "wire zone answer serve store maintain metrics"),
     ("http",      "serve manage metrics"),
     // Assembly: sees everything.
-    ("run",       "metrics store mail config wire zone sign answer xfr serve transport maintain manage connector http"),
-    ("cli",       "metrics store mail config wire zone sign answer xfr serve transport maintain manage connector http run"),
+    ("run",       "metrics tap store config wire zone answer serve transport maintain manage http"),
+    ("cli",       "metrics tap store config wire zone answer serve transport maintain manage http run"),
 ];
 
 /// An outside path, and the only rooms that may name it.
@@ -39,15 +36,15 @@ const ROOMS: &[(&str, &str)] = &[
 const OUTSIDE: &[(&str, &str)] = &[
     ("sled::",           "store"),
     ("axum::",           "http"),
-    ("tokio::",          "transport maintain mail connector http run"),
-    ("async fn",         "transport maintain mail connector http run"),
-    ("ring::",           "wire sign serve store manage transport"),
+    ("tokio::",          "transport maintain http run"),
+    ("async fn",         "transport maintain http run"),
+    ("ring::",           "wire serve store manage transport"),
     ("libc::",           "transport"),
     ("hickory_proto::",  "transport"),
     ("hickory_server::", "transport"),
     ("Instant::now",     "transport maintain http run"),
     ("SystemTime::now",  "transport maintain manage run"),
-    ("std::fs",          "store maintain transport connector config run cli"),
+    ("std::fs",          "store maintain transport config run cli"),
 ];
 
 /// A room that stands in `src/` but not in the table would be bound by nothing.
