@@ -11,10 +11,19 @@
 //! Does not: decide what people may do (see [`manage`](crate::manage)), nor speak TLS: whoever has a
 //! decrypted stream hands it to [`Server::connection`].
 
+mod call;
 mod doh;
+mod etag;
+mod form;
 mod guard;
+pub mod openapi;
 mod plain;
 pub mod problem;
+mod rate;
+mod reference;
+mod refused;
+mod rest;
+pub mod routes;
 mod server;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,12 +31,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::manage::Manage;
+
+use rate::Rates;
+
 pub use doh::{Answered, Resolve};
 pub use server::{Protocol, Server, serve};
 
 /// What the server needs from the rest of the binary.
 #[derive(Clone)]
 pub struct State {
+    /// What people may do.
+    pub manage: Manage,
     /// Whether every zone answers; the text says what is still missing.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// The metrics of the whole process in the Prometheus text format.
@@ -69,6 +87,8 @@ pub struct Settings {
     pub drain_time: Duration,
     /// Requests of the API being worked on at once; more are told to come back.
     pub requests_max: usize,
+    /// Calls one token may make in a minute; 0 is without a limit. The operator's have none.
+    pub token_requests_per_minute_max: u32,
 }
 
 impl Default for Settings {
@@ -83,6 +103,7 @@ impl Default for Settings {
             idle_time: Duration::from_secs(30),
             drain_time: Duration::from_secs(10),
             requests_max: 128,
+            token_requests_per_minute_max: 6_000,
         }
     }
 }
@@ -110,6 +131,11 @@ pub struct Peer(pub SocketAddr);
 /// What every request shares.
 struct App {
     settings: Settings,
+    manage: Manage,
+    /// Places for requests of the API.
+    places: Semaphore,
+    rates: Rates,
+    began: Instant,
     readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
     resolve: Option<Arc<dyn Resolve>>,

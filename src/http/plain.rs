@@ -1,4 +1,4 @@
-//! Routes outside the API: health, readiness, metrics.
+//! Routes outside the API: health, readiness, metrics, the reference page.
 
 use std::fmt::Write;
 use std::panic::AssertUnwindSafe;
@@ -14,14 +14,17 @@ use axum::{Router, http};
 
 use super::guard::{self, RequestId};
 use super::problem::{Kind, Problem};
-use super::{App, doh};
+use super::{App, doh, openapi, reference, routes};
 
 /// All routes, guarded.
 pub(super) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics));
+        .route("/metrics", get(metrics))
+        .route("/api", get(reference_page))
+        .route("/api/openapi.json", get(openapi_document));
+    router = routes::router(router);
     if app.resolve.is_some() {
         router = router.route("/dns-query", get(doh::get).post(doh::post));
     }
@@ -100,4 +103,19 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     );
     let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, media_type)], text).into_response()
+}
+
+/// The reference of the API for people.
+async fn reference_page() -> Response {
+    let (page, policy) = reference::page();
+    let fields = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, policy),
+    ];
+    (fields, page).into_response()
+}
+
+/// The reference of the API for programs.
+async fn openapi_document() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], openapi::text()).into_response()
 }

@@ -57,7 +57,8 @@ kinds! {
     Invalid          "invalid"            UNPROCESSABLE_ENTITY   "The request breaks rules; all of them are listed";
     KeyReused        "key-reused"         UNPROCESSABLE_ENTITY   "The idempotency key was used for another request";
     IfMatchNeeded    "if-match-needed"    PRECONDITION_REQUIRED  "The route needs If-Match";
-    Limit            "limit"              TOO_MANY_REQUESTS      "A limit is reached";
+    OverLimit        "over-limit"         UNPROCESSABLE_ENTITY   "More than a limit allows";
+    TooOften         "too-often"          TOO_MANY_REQUESTS      "The token calls too often";
     HeadTooLarge     "head-too-large"     REQUEST_HEADER_FIELDS_TOO_LARGE "The header fields are larger than their limit";
     Unexpected       "unexpected"         INTERNAL_SERVER_ERROR  "The server failed; the incident is logged under the instance";
     Unavailable      "unavailable"        SERVICE_UNAVAILABLE    "The server cannot do this now";

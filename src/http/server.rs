@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
+use super::rate::Rates;
 use super::{App, Peer, Settings, State, plain};
 
 /// Octets of a request's head, all fields together.
@@ -85,7 +86,11 @@ impl Server {
     /// A server of all routes.
     pub fn new(state: State) -> Server {
         let app = Arc::new(App {
+            places: Semaphore::new(state.settings.requests_max),
+            rates: Rates::new(state.settings.token_requests_per_minute_max),
+            began: Instant::now(),
             settings: state.settings,
+            manage: state.manage,
             readiness: state.readiness,
             metrics: state.metrics,
             resolve: state.resolve,

@@ -42,9 +42,9 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("libc::",           "transport"),
     ("hickory_proto::",  "transport"),
     ("hickory_server::", "transport"),
-    ("Instant::now",     "tap transport maintain http run"),
+    ("Instant::now",     "transport maintain http run"),
     ("SystemTime::now",  "transport maintain manage run"),
-    ("std::fs",          "tap store maintain transport config run cli"),
+    ("std::fs",          "store maintain transport config run cli"),
 ];
 
 /// A room that stands in `src/` but not in the table would be bound by nothing.

@@ -2,4 +2,5 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
 mod boundaries;
+mod http_routes;
 mod server;

@@ -1,0 +1,412 @@
+//! One call of the API: from octets to the arguments of a plain function, and back.
+//!
+//! A handler takes an [`Ask`] and returns a [`Reply`]. What it takes and gives are types, and the
+//! types describe themselves: the OpenAPI operation of a route is read off its handler's signature.
+//!
+//! Order of the checks: the token, the permission of the route, then the body, then its form. Who
+//! has no right learns nothing about the form.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Query, RawPathParams, Request};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::etag::Condition;
+use super::form::{from_json, path_of, query_fault};
+use super::problem::{Kind, Problem};
+use super::routes::{Need, Route};
+use super::{App, guard};
+use crate::manage::Manage;
+use crate::manage::access::{Context, IdempotencyKey};
+use crate::manage::event::sha256;
+use crate::manage::people::token;
+
+/// The media type of a zone file ([RFC 4027](https://www.rfc-editor.org/rfc/rfc4027)).
+pub const ZONE_FILE: &str = "text/dns";
+
+/// What a handler is asked: path and query parameters `P` and `Q`, the body `B`, and by whom.
+pub struct Ask<P = NoPath, Q = NoQuery, B = NoBody> {
+    pub manage: Manage,
+    pub context: Context,
+    pub path: P,
+    pub query: Q,
+    pub body: B,
+    pub condition: Condition,
+}
+
+/// A response of status `STATUS` with a body that describes itself.
+pub struct Reply<T, const STATUS: u16 = 200> {
+    body: T,
+    fields: HeaderMap,
+}
+
+/// 201.
+pub type Created<T> = Reply<T, 201>;
+
+/// 204: done, and there is nothing to say.
+pub struct Done;
+
+impl<T, const STATUS: u16> Reply<T, STATUS> {
+    /// With this body.
+    pub fn new(body: T) -> Reply<T, STATUS> {
+        Reply { body, fields: HeaderMap::new() }
+    }
+
+    /// With a header field; left out when `value` has octets a field may not have.
+    #[must_use]
+    pub fn with(mut self, name: header::HeaderName, value: &str) -> Reply<T, STATUS> {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.fields.insert(name, value);
+        }
+        self
+    }
+
+    /// With the version tag of what is shown.
+    #[must_use]
+    pub fn tagged(self, tag: &str) -> Reply<T, STATUS> {
+        self.with(header::ETAG, tag)
+    }
+}
+
+/// A body of a request.
+pub trait Takes: Sized {
+    /// The media types it comes in; none when there is no body.
+    const MEDIA_TYPES: &'static [&'static str];
+
+    /// Reads it.
+    fn take(octets: Bytes) -> Result<Self, Problem>;
+
+    /// Its schema, and the schemas that one names.
+    fn schema(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema>;
+}
+
+/// The body of a request that has none.
+pub struct NoBody;
+
+/// The path of a route without parameters.
+#[derive(serde::Deserialize, utoipa::IntoParams)]
+pub struct NoPath {}
+
+/// The query of a route without parameters.
+#[derive(serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct NoQuery {}
+
+impl Takes for NoBody {
+    const MEDIA_TYPES: &'static [&'static str] = &[];
+
+    fn take(octets: Bytes) -> Result<NoBody, Problem> {
+        match octets.is_empty() {
+            true => Ok(NoBody),
+            false => Err(Problem::new(Kind::Malformed, "the route takes no body")),
+        }
+    }
+
+    fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+        Schema::default().into()
+    }
+}
+
+/// A zone file.
+pub struct ZoneFile(pub Bytes);
+
+impl Takes for ZoneFile {
+    const MEDIA_TYPES: &'static [&'static str] = &[ZONE_FILE, "text/plain"];
+
+    fn take(octets: Bytes) -> Result<ZoneFile, Problem> {
+        Ok(ZoneFile(octets))
+    }
+
+    fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+        <String as PartialSchema>::schema()
+    }
+}
+
+impl<T: DeserializeOwned + ToSchema> Takes for T {
+    const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
+
+    fn take(octets: Bytes) -> Result<T, Problem> {
+        from_json(&octets)
+    }
+
+    fn schema(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+        schema_of::<T>(named)
+    }
+}
+
+/// What a handler returns.
+pub trait Gives {
+    /// The status of success.
+    const STATUS: StatusCode;
+    /// The media type of its body; none when it has none.
+    const MEDIA_TYPE: Option<&'static str>;
+
+    /// The response.
+    fn give(self) -> Response;
+
+    /// The schema of its body, and the schemas that one names.
+    fn schema(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema>;
+}
+
+impl Gives for Done {
+    const STATUS: StatusCode = StatusCode::NO_CONTENT;
+    const MEDIA_TYPE: Option<&'static str> = None;
+
+    fn give(self) -> Response {
+        Self::STATUS.into_response()
+    }
+
+    fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+        Schema::default().into()
+    }
+}
+
+/// What a body of a response is made of.
+pub trait Content {
+    /// Its media type.
+    const MEDIA_TYPE: &'static str;
+
+    /// Its octets.
+    fn into_octets(self) -> Result<Vec<u8>, serde_json::Error>;
+
+    /// Its schema, and the schemas that one names.
+    fn schema(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema>;
+}
+
+impl<T: Serialize + ToSchema> Content for T {
+    const MEDIA_TYPE: &'static str = "application/json";
+
+    fn into_octets(self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&self)
+    }
+
+    fn schema(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+        schema_of::<T>(named)
+    }
+}
+
+impl Content for ZoneFile {
+    const MEDIA_TYPE: &'static str = "text/dns; charset=utf-8";
+
+    fn into_octets(self) -> Result<Vec<u8>, serde_json::Error> {
+        Ok(self.0.into())
+    }
+
+    fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+        <String as PartialSchema>::schema()
+    }
+}
+
+impl<T: Content, const STATUS: u16> Gives for Reply<T, STATUS> {
+    const STATUS: StatusCode = match STATUS {
+        201 => StatusCode::CREATED,
+        202 => StatusCode::ACCEPTED,
+        _ => StatusCode::OK,
+    };
+    const MEDIA_TYPE: Option<&'static str> = Some(T::MEDIA_TYPE);
+
+    fn give(self) -> Response {
+        match self.body.into_octets() {
+            Ok(octets) => {
+                let media_type = [(header::CONTENT_TYPE, T::MEDIA_TYPE)];
+                (Self::STATUS, self.fields, media_type, octets).into_response()
+            }
+            Err(error) => {
+                Problem::new(Kind::Unexpected, format!("the answer cannot be written: {error}"))
+                    .into_response()
+            }
+        }
+    }
+
+    fn schema(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+        T::schema(named)
+    }
+}
+
+fn schema_of<T: ToSchema>(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+    T::schemas(named);
+    let name = T::name().into_owned();
+    named.push((name.clone(), T::schema()));
+    RefOr::Ref(utoipa::openapi::Ref::from_schema_name(name))
+}
+
+/// A request as the frame hands it to the erased handler of a route.
+pub struct Received {
+    manage: Manage,
+    context: Context,
+    path: Vec<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// A handler without its types.
+pub type Handler = Box<dyn Fn(Received) -> Result<Response, Problem> + Send + Sync>;
+
+/// Takes the types off a handler.
+pub fn erase<P, Q, B, R>(handler: fn(Ask<P, Q, B>) -> Result<R, Problem>) -> Handler
+where
+    P: DeserializeOwned + 'static,
+    Q: DeserializeOwned + 'static,
+    B: Takes + 'static,
+    R: Gives + 'static,
+{
+    Box::new(move |received| {
+        let Query(query) = Query::<Q>::try_from_uri(&received.uri).map_err(query_fault)?;
+        let condition = Condition::of(&received.headers)?;
+        let ask = Ask {
+            manage: received.manage,
+            context: received.context,
+            path: path_of(received.path)?,
+            query,
+            body: B::take(received.body)?,
+            condition: condition.clone(),
+        };
+        let response = handler(ask)?.give();
+        Ok(condition.spare(response))
+    })
+}
+
+/// Serves one request by one route. This is where, and nowhere else, a blocking thread is asked for.
+pub(super) async fn call(
+    app: Arc<App>,
+    route: &'static Route,
+    path: RawPathParams,
+    request: Request,
+    id: &str,
+) -> Result<Response, Problem> {
+    let _place = app.places.try_acquire().map_err(|_| {
+        Problem::new(Kind::Unavailable, "the server works on as many requests as it may")
+            .with_limit("requests_max", app.settings.requests_max as u64)
+            .retry_after(1)
+    })?;
+    let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let (parts, body) = request.into_parts();
+    let mut context = {
+        let (app, headers) = (Arc::clone(&app), parts.headers.clone());
+        blocking(id, move || authenticate(&app, route, &headers)).await?
+    };
+    let now_ms = u64::try_from(app.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    app.rates.take(&context, now_ms)?;
+    let body = receive(&app, route, &parts, body).await?;
+    context.idempotency = idempotency(&parts, &body)?;
+    let manage = app.manage.clone();
+    let (uri, headers) = (parts.uri, parts.headers);
+    blocking(id, move || (route.handler)(Received { manage, context, path, uri, headers, body }))
+        .await
+}
+
+/// Runs `work` where it may wait, and makes a problem of its panic.
+async fn blocking<T: Send + 'static>(
+    id: &str,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let fenced = move || catch_unwind(AssertUnwindSafe(work));
+    let panic: Box<dyn Any + Send> = match tokio::task::spawn_blocking(fenced).await {
+        Ok(Ok(result)) => return result,
+        Ok(Err(panic)) => panic,
+        Err(error) => Box::new(error.to_string()),
+    };
+    Err(guard::panicked(&*panic, id))
+}
+
+/// Who calls, if the token is good and the route is open to them.
+fn authenticate(app: &App, route: &Route, headers: &HeaderMap) -> Result<Context, Problem> {
+    let unknown = || Problem::new(Kind::Unauthenticated, "send `Authorization: Bearer <token>`");
+    let field = headers.get(header::AUTHORIZATION).ok_or_else(unknown)?;
+    let secret = field.to_str().ok().and_then(|field| {
+        let (scheme, token) = field.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let secret = secret.ok_or_else(unknown)?;
+    let context = token::authenticate(&app.manage, secret)
+        .map_err(Problem::from)?
+        .map_err(|why| Problem::new(Kind::Unauthenticated, why.to_string()))?;
+    if let Need::Permission(permission) = route.need {
+        context.may(permission).map_err(Problem::from)?;
+    }
+    Ok(context)
+}
+
+/// Reads the body within its limits.
+async fn receive(app: &App, route: &Route, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
+    let settings = &app.settings;
+    let (limit_name, limit) = match route.media_types {
+        [ZONE_FILE, ..] => ("zone_text_octets_max", settings.zone_text_octets_max),
+        _ => ("body_octets_max", settings.body_octets_max),
+    };
+    let too_large = || {
+        Problem::new(Kind::TooLarge, format!("the body has more than {limit} octets"))
+            .with_limit(limit_name, limit as u64)
+    };
+    let announced =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if announced.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > limit)
+    {
+        return Err(too_large());
+    }
+    let octets = timeout(settings.body_time, to_bytes(body, limit))
+        .await
+        .map_err(|_| Problem::new(Kind::Slow, "the body did not arrive in time"))?
+        .map_err(|error| match is_length_limit(&error) {
+            true => too_large(),
+            false => Problem::new(Kind::Malformed, "the body ended early"),
+        })?;
+    if !octets.is_empty() && !route.media_types.is_empty() {
+        check_media_type(route.media_types, &parts.headers)?;
+    }
+    Ok(octets)
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn check_media_type(wanted: &[&str], headers: &HeaderMap) -> Result<(), Problem> {
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let sent = sent.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    match wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(sent)) {
+        true => Ok(()),
+        false => {
+            let wanted = wanted.join(" or ");
+            Err(Problem::new(
+                Kind::MediaType,
+                format!("send a body of type {wanted}, not {sent:?}"),
+            ))
+        }
+    }
+}
+
+/// The key under which a repeated request is the same request; what was asked is part of it.
+fn idempotency(parts: &Parts, body: &Bytes) -> Result<Option<IdempotencyKey>, Problem> {
+    const NAME: &str = "idempotency-key";
+    const OCTETS_MAX: usize = 255;
+    let Some(field) = parts.headers.get(NAME) else { return Ok(None) };
+    let key = field.to_str().ok().map(|key| key.trim_matches('"'));
+    let plain = |key: &&str| {
+        (1..=OCTETS_MAX).contains(&key.len()) && key.bytes().all(|octet| octet.is_ascii_graphic())
+    };
+    let key = key.filter(plain).ok_or_else(|| {
+        let detail = "Idempotency-Key has 1 to 255 visible ASCII characters";
+        Problem::parameter(Kind::Malformed, NAME, detail)
+    })?;
+    let mut asked = format!("{} {}\n", parts.method, parts.uri).into_bytes();
+    asked.extend_from_slice(body);
+    Ok(Some(IdempotencyKey { key: key.to_owned(), asked: sha256(&asked) }))
+}
