@@ -1,0 +1,111 @@
+//! What rendering hands to the writer: nodes to be put, names to be taken out, edits of chains.
+//!
+//! Made beforehand, by any thread, so that publishing only has to move octets into pages.
+
+use super::chain::{Denial, Entries};
+use super::node::{self, Draft, Facts, Node, ZoneState, flag};
+use super::table::parent_side;
+use crate::wire::{HashKey, Name};
+
+/// Changes of the table, of any number of zones. A name that is both put and taken out, by whatever
+/// zones, is put.
+pub struct Rendered {
+    pub(super) key: HashKey,
+    pub(super) arena: Vec<u8>,
+    pub(super) changes: Vec<Change>,
+    pub(super) chains: Vec<(u32, ChainChange)>,
+    pub(super) labels_max: usize,
+}
+
+/// One name's change: a node in the arena, to be put or (by its name) taken out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change {
+    pub hash: u64,
+    pub at: usize,
+    pub len: u32,
+    pub put: bool,
+}
+
+/// What becomes of a zone's chain.
+#[derive(Debug)]
+pub(super) enum ChainChange {
+    Drop,
+    Whole(Denial, Entries),
+    Edit(Entries),
+}
+
+impl Rendered {
+    /// Nothing yet; `key` is that of the [snapshot](super::Snapshot::key) it is for.
+    pub fn new(key: &HashKey) -> Rendered {
+        Rendered {
+            key: key.clone(),
+            arena: Vec::new(),
+            changes: Vec::new(),
+            chains: Vec::new(),
+            labels_max: 0,
+        }
+    }
+
+    /// Octets held: hand it to the writer when it has grown large enough.
+    pub fn octets(&self) -> usize {
+        let chains = self.chains.iter().map(|(_, change)| match change {
+            ChainChange::Drop => 0,
+            ChainChange::Whole(_, entries) | ChainChange::Edit(entries) => entries.octets_len(),
+        });
+        self.arena.len() + self.changes.len() * size_of::<Change>() + chains.sum::<usize>()
+    }
+
+    /// How many names change.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.chains.is_empty()
+    }
+
+    /// Puts a zone into the table that is not answered: just its apex, in a state other than live.
+    pub fn put_stub(&mut self, apex: &Name, zone: u32, state: ZoneState) {
+        let name = apex.as_wire().to_ascii_lowercase();
+        let hash = self.key.name(&name);
+        let facts = Some(Facts { zone, state, negative_ttl: 0 });
+        let draft =
+            Draft { name: &name, up: 0, flags: flag::APEX, facts, extents: &[], images: &[] };
+        self.put(hash, apex.label_count(), &draft);
+    }
+
+    /// Puts a node; returns where it stands in the arena.
+    pub(super) fn put(&mut self, hash: u64, labels: usize, draft: &Draft<'_>) -> usize {
+        self.labels_max = self.labels_max.max(labels);
+        self.push(hash, draft, true)
+    }
+
+    /// Takes a name out; `parent` for what a parent zone has at another zone's apex.
+    pub(super) fn remove(&mut self, hash: u64, name: &[u8], parent: bool) {
+        let flags = if parent { flag::PARENT } else { 0 };
+        let draft = Draft { name, up: 0, flags, facts: None, extents: &[], images: &[] };
+        self.push(hash, &draft, false);
+    }
+
+    fn push(&mut self, hash: u64, draft: &Draft<'_>, put: bool) -> usize {
+        let at = self.arena.len();
+        node::put(&mut self.arena, draft);
+        let hash = if draft.flags & flag::PARENT != 0 { parent_side(hash) } else { hash };
+        self.changes.push(Change { hash, at, len: (self.arena.len() - at) as u32, put });
+        at
+    }
+
+    /// Sets a flag of a node that was put already.
+    pub(super) fn set_flag(&mut self, at: usize, flag: u16) {
+        if let Some(octets) = self.arena.get_mut(at + 2..at + 4)
+            && let Some(octets) = octets.first_chunk_mut::<2>()
+        {
+            *octets = (u16::from_be_bytes(*octets) | flag).to_be_bytes();
+        }
+    }
+
+    pub(super) fn node(&self, change: &Change) -> Option<Node<'_>> {
+        Node::read(self.arena.get(change.at..change.at + change.len as usize)?)
+    }
+}

@@ -1,0 +1,160 @@
+//! The table: every name of every zone, at one version.
+//!
+//! A name's page is the directory's entry at the upper bits of the name's [hash](HashKey). Pages are
+//! immutable and shared, so a snapshot costs nothing to keep and nothing in it ever changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::chain::Chain;
+use super::node::{Node, ZoneState};
+use super::page::{self, Page};
+use crate::wire::{HashKey, Name, Query, Serial, Type};
+use crate::zone::serial;
+
+/// Set in the hash of what a parent zone has at the apex of a zone that is here too.
+const PARENT_SALT: u64 = 0x5bd1_e995_9d1b_58e7;
+
+/// Bits of the smallest directory.
+pub(super) const BITS_MIN: u32 = 4;
+
+/// All zones at one version.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub(super) directory: Vec<Page>,
+    /// The directory has two to the power of so many entries.
+    pub(super) bits: u32,
+    pub(super) key: HashKey,
+    /// Nodes too large for a page, by number.
+    pub(super) big: Vec<Option<Arc<[u8]>>>,
+    /// Of signed zones, by zone.
+    pub(super) chains: HashMap<u32, Chain>,
+    pub(super) names: usize,
+    pub(super) labels_max: usize,
+    pub(super) loading: bool,
+    pub(super) version: u64,
+}
+
+/// What a snapshot says of one zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ZoneFacts {
+    /// The number given when it was rendered.
+    pub zone: u32,
+    pub state: ZoneState,
+    /// How many labels its apex stands above the name asked about.
+    pub skip: usize,
+    /// None while the zone is not live.
+    pub serial: Option<Serial>,
+}
+
+impl Snapshot {
+    pub(super) fn new(key: HashKey) -> Snapshot {
+        Snapshot {
+            directory: vec![page::empty(0); 1 << BITS_MIN],
+            bits: BITS_MIN,
+            key,
+            big: Vec::new(),
+            chains: HashMap::new(),
+            names: 0,
+            labels_max: 0,
+            loading: false,
+            version: 0,
+        }
+    }
+
+    /// What hashes the names of queries.
+    #[inline]
+    pub fn key(&self) -> &HashKey {
+        &self.key
+    }
+
+    /// Goes up by one with every publication.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many names there are, empty non-terminals counted.
+    pub fn names(&self) -> usize {
+        self.names
+    }
+
+    /// Whether zones are still being loaded: what is not found may yet come.
+    pub fn is_loading(&self) -> bool {
+        self.loading
+    }
+
+    /// Octets held, by going through everything: for metrics, not for queries.
+    pub fn octets(&self) -> usize {
+        let mut octets = self.directory.len() * size_of::<Page>();
+        let mut last = std::ptr::null();
+        for page in &self.directory {
+            if !std::ptr::addr_eq(page.as_ptr(), last) {
+                octets += page.len() + 32;
+            }
+            last = page.as_ptr();
+        }
+        octets += self.big.iter().flatten().map(|big| big.len() + 32).sum::<usize>();
+        octets + self.chains.values().map(Chain::octets).sum::<usize>()
+    }
+
+    /// The zone that owns the name of `query`: the one with the longest apex.
+    pub fn zone_of(&self, query: &Query) -> Option<ZoneFacts> {
+        (0..=query.labels()).find_map(|skip| {
+            let node = self.find(query.hash(skip), query.suffix(skip))?;
+            let up = usize::from(node.up);
+            let apex = match up {
+                0 => node,
+                _ => self.find(query.hash(skip + up), query.suffix(skip + up))?,
+            };
+            facts_of(apex, skip + up)
+        })
+    }
+
+    /// The zone of this name.
+    pub fn zone(&self, apex: &Name) -> Option<ZoneFacts> {
+        let wire = apex.as_wire().to_ascii_lowercase();
+        facts_of(self.find(self.key.name(&wire), &wire)?, 0)
+    }
+
+    /// The page that a name of this hash is on.
+    #[inline(always)]
+    pub(super) fn page(&self, hash: u64) -> Option<&Page> {
+        self.directory.get((hash >> (64 - self.bits)) as usize)
+    }
+
+    /// The node of a lower-case name.
+    #[inline(always)]
+    pub(super) fn find(&self, hash: u64, name: &[u8]) -> Option<Node<'_>> {
+        let node = page::find(self.page(hash)?, page::tag(hash), name, false)?;
+        self.whole(node)
+    }
+
+    /// What the parent zone has at a name that is the apex of another zone here.
+    pub(super) fn find_parent_side(&self, hash: u64, name: &[u8]) -> Option<Node<'_>> {
+        let hash = parent_side(hash);
+        let node = page::find(self.page(hash)?, page::tag(hash), name, true)?;
+        self.whole(node)
+    }
+
+    #[inline(always)]
+    fn whole<'s>(&'s self, node: Node<'s>) -> Option<Node<'s>> {
+        match node.big() {
+            None => Some(node),
+            Some(number) => Node::read(self.big.get(number as usize)?.as_ref()?),
+        }
+    }
+}
+
+/// Where the parent's side of a name stands.
+pub(super) fn parent_side(hash: u64) -> u64 {
+    hash ^ PARENT_SALT
+}
+
+fn facts_of(apex: Node<'_>, skip: usize) -> Option<ZoneFacts> {
+    let facts = apex.facts()?;
+    let serial = apex.set(Type::SOA).and_then(|soa| {
+        // The numbers stand at the end of the record; names before them may be compressed.
+        serial::of_soa(soa.octets.get(..soa.data)?)
+    });
+    Some(ZoneFacts { zone: facts.zone, state: facts.state, skip, serial })
+}
