@@ -178,7 +178,7 @@ impl Rrl {
             Kind::Error => (4, 0),
         };
         let whose = fold(prefix ^ self.seed, 0x9e37_79b9_7f4a_7c15);
-        fold(whose ^ name ^ class, self.seed | 1)
+        fold(whose ^ (name << 3 | class), self.seed | 1)
     }
 }
 
