@@ -18,6 +18,8 @@ mod handle;
 pub mod rrl;
 mod shared;
 mod snapshot;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use acl::Prefixes;
 pub use asks::{Asks, Messages, Refuse};

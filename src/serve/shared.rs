@@ -10,7 +10,7 @@ use super::cookie::{Cookies, Secret};
 use super::handle::{Context, Outcome, Slot, handle};
 use super::rrl::{self, Rrl};
 use super::snapshot::Zones;
-use crate::metrics::Registry;
+use crate::metrics::{Family, Registry};
 use crate::wire::{Name, Rcode, Reply};
 
 /// What an operator decides about answering.
@@ -212,6 +212,13 @@ impl Desk {
         }
         let unsigned = settings.update_allow.contains(from.ip());
         asks::ask(self.shared.asks.as_ref(), &asked, unsigned)
+    }
+
+    /// Counts one event of a transport.
+    pub fn count(&self, family: &'static Family, value: usize) {
+        let (context, slot) = self.take();
+        context.counters().add(family, value);
+        self.put_back(context, slot);
     }
 
     fn take(&self) -> (Context, Slot) {

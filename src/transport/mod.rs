@@ -3,6 +3,8 @@
 //! UDP has threads of its own; everything else runs on the runtime it is given. All of it calls the
 //! same checklist.
 
+pub mod stream;
+pub mod tcp;
 pub mod udp;
 
 use std::fmt;
@@ -12,11 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use socket2::Socket;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::metrics::DROPPED;
+use self::stream::{House, Patience};
+use self::tcp::Places;
+use crate::metrics::{DROPPED, OPEN_CONNECTIONS};
 use crate::serve::{Context, Desk, Transport, handle_batch};
 
 /// What an operator decides about sockets.
@@ -49,6 +55,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    fn places(&self) -> Arc<Places> {
+        let idle = Duration::from_secs(self.idle_timeout_s.into());
+        Places::new(self.connections_max, self.connections_per_address_max, idle)
+    }
+}
+
 /// Why the server cannot listen. The operator's to mend.
 #[derive(Debug)]
 pub struct StartError {
@@ -69,12 +82,17 @@ impl std::error::Error for StartError {
     }
 }
 
-/// Everything that listens. Dropping it without [`shutdown`](Handle::shutdown) leaves it running.
+/// Everything that listens. Dropping it without [`shutdown`](Handle::shutdown) leaves UDP running.
 pub struct Handle {
     addresses: Vec<SocketAddr>,
     stop: Arc<AtomicBool>,
+    stop_streams: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    places: Arc<Places>,
 }
+
+/// How long open streams may take to end once the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
 
 impl Handle {
     /// The addresses answered on, with the ports they got.
@@ -82,16 +100,27 @@ impl Handle {
         &self.addresses
     }
 
-    /// Stops listening, answers what is there, ends all threads. Waits for them.
-    pub fn shutdown(self) {
+    /// Stops listening, answers what is there, ends all threads, also idle ones. Waits for them.
+    pub async fn shutdown(self) {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            let _ = thread.join(); // a worker that panicked has nothing left to drain
-        }
+        let _ = self.stop_streams.send(true); // without streams there is nobody to tell
+        let threads = tokio::task::spawn_blocking(|| {
+            // A worker that panicked while it stopped has nothing left to drain.
+            self.threads.into_iter().for_each(|thread| drop(thread.join()));
+        });
+        self.places.empty(DRAIN).await;
+        let _ = threads.await;
     }
 }
 
-/// Starts answering at `desk` on all addresses.
+/// Sockets of one address.
+struct Bound {
+    address: SocketAddr,
+    udp: Vec<Socket>,
+    tcp: Socket,
+}
+
+/// Starts answering at `desk` on all addresses; streams run on `runtime`.
 ///
 /// # Errors
 ///
@@ -99,34 +128,65 @@ impl Handle {
 pub fn start(
     settings: &Settings,
     desk: Arc<Desk>,
-    _runtime: &tokio::runtime::Handle,
+    runtime: &tokio::runtime::Handle,
 ) -> Result<Handle, StartError> {
     let workers = match settings.udp_workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => some,
     };
-    let mut addresses = Vec::new();
-    let mut sockets = Vec::new();
-    for &wanted in &settings.listen {
-        let failed = |source| StartError { address: wanted, protocol: "UDP", source };
-        let mut address = wanted;
-        for _ in 0..workers {
-            let socket = udp::bind(address).map_err(failed)?;
-            let local = socket.local_addr().map_err(failed)?;
-            address = local.as_socket().unwrap_or(address);
-            sockets.push(socket);
-        }
-        addresses.push(address);
-    }
+    let bound = settings.listen.iter().map(|&address| bind(address, workers));
+    let bound = bound.collect::<Result<Vec<Bound>, StartError>>()?;
+    let addresses = bound.iter().map(|bound| bound.address).collect();
+
     let stop = Arc::new(AtomicBool::new(false));
+    let (stop_streams, stopping) = watch::channel(false);
+    let places = settings.places();
+    let house = House { desk: Arc::clone(&desk), patience: Patience::default(), stop: stopping };
+    let house = Arc::new(house);
+    let watched = Arc::clone(&places);
+    desk.shared().registry.watch(&OPEN_CONNECTIONS, move || watched.open() as u64);
+
     let (errands, waiting) = sync_channel(ERRANDS_MAX);
     let mut threads = Vec::new();
-    for (number, socket) in sockets.into_iter().enumerate() {
-        let core = settings.pin.then_some(number % workers);
-        threads.push(spawn_worker(number, core, socket, &desk, &stop, errands.clone()));
+    let _entered = runtime.enter();
+    for Bound { address, udp, tcp } in bound {
+        for (number, socket) in udp.into_iter().enumerate() {
+            let core = settings.pin.then_some(number);
+            threads.push(spawn_worker(number, core, socket, &desk, &stop, errands.clone()));
+        }
+        let failed = |source| StartError { address, protocol: "TCP", source };
+        let listener = TcpListener::from_std(tcp.into()).map_err(failed)?;
+        let (house, places) = (Arc::clone(&house), Arc::clone(&places));
+        runtime.spawn(tcp::accept(listener, house, places, tcp::serve));
     }
     threads.push(spawn("dns-ask".into(), move || run_errands(&desk, &waiting)));
-    Ok(Handle { addresses, stop, threads })
+    Ok(Handle { addresses, stop, stop_streams, threads, places })
+}
+
+/// How many ports are tried when any will do: one that is free for TCP may not be for UDP.
+const PORTS_TRIED: usize = 16;
+
+/// Opens the sockets of one address. Any port means the same free one for UDP and TCP.
+fn bind(wanted: SocketAddr, workers: usize) -> Result<Bound, StartError> {
+    let mut tries = if wanted.port() == 0 { PORTS_TRIED } else { 1 };
+    loop {
+        tries -= 1;
+        match bind_once(wanted, workers) {
+            Err(error) if tries > 0 && error.source.kind() == io::ErrorKind::AddrInUse => {}
+            done => return done,
+        }
+    }
+}
+
+fn bind_once(wanted: SocketAddr, workers: usize) -> Result<Bound, StartError> {
+    let failed = |protocol| move |source| StartError { address: wanted, protocol, source };
+    let tcp = tcp::bind(wanted).map_err(failed("TCP"))?;
+    let local = tcp.local_addr().map_err(failed("TCP"))?;
+    let address = local.as_socket().unwrap_or(wanted);
+    // The first socket alone, without a group: it fails if another server has the address.
+    udp::claim(address).map_err(failed("UDP"))?;
+    let udp = (0..workers).map(|_| udp::bind(address)).collect::<io::Result<_>>();
+    Ok(Bound { address, udp: udp.map_err(failed("UDP"))?, tcp })
 }
 
 /// Datagrams that wait for somebody to ask; more are dropped, and their clients come again.
@@ -182,4 +242,61 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 /// The time in seconds since 1970, modulo 2³².
 fn now_s() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpStream, UdpSocket};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::serve::testing::{Gate, desk, framed, update, version_query};
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn udp_and_tcp_answer_on_one_port_and_idle_workers_end() {
+        let (gate, open) = Gate::new(0, 0);
+        let listen = ["127.0.0.1:0", "[::1]:0"].map(|address| address.parse().unwrap()).to_vec();
+        let settings = Settings { listen, udp_workers: 2, ..Settings::default() };
+        let runtime = runtime();
+        let handle = start(&settings, desk(gate), runtime.handle()).unwrap();
+
+        for &address in handle.addresses() {
+            let udp = UdpSocket::bind((address.ip(), 0)).unwrap();
+            udp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            udp.connect(address).unwrap();
+            let mut octets = [0; 512];
+            udp.send(&version_query(3)).unwrap();
+            assert!(udp.recv(&mut octets).unwrap() > 40);
+            assert_eq!(octets[..8], [0, 3, 0x84, 0, 0, 1, 0, 1]);
+            open.send(()).unwrap();
+            udp.send(&update(4)).unwrap();
+            udp.recv(&mut octets).unwrap();
+            assert_eq!(octets[..4], [0, 4, 0xa8, 0]);
+
+            let mut tcp = TcpStream::connect(address).unwrap();
+            tcp.write_all(&framed(&version_query(5))).unwrap();
+            tcp.read_exact(&mut octets[..4]).unwrap();
+            assert_eq!(octets[2..4], [0, 5]);
+        }
+
+        let before = Instant::now();
+        let address = handle.addresses()[0];
+        runtime.block_on(handle.shutdown());
+        assert!(before.elapsed() < Duration::from_secs(3));
+        assert!(UdpSocket::bind(address).is_ok());
+    }
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let settings = Settings { listen: vec![address], ..Settings::default() };
+        let error = start(&settings, desk(crate::serve::Refuse), runtime().handle()).err().unwrap();
+        assert_eq!((error.address, error.protocol), (address, "UDP"));
+    }
 }

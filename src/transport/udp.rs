@@ -48,6 +48,19 @@ const CONTROL_OCTETS: usize = 64;
 /// a conversation without end (echo, daytime, quotd, chargen, time, kpasswd).
 const NOBODY: [u16; 7] = [0, 7, 13, 17, 19, 37, 464];
 
+/// Makes sure that no other server has `address`: sockets of a group would share its datagrams.
+///
+/// # Errors
+///
+/// `AddrInUse` if one has; otherwise what the system says.
+pub fn claim(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())
+}
+
 /// Opens one socket of the group that listens on `address`.
 ///
 /// # Errors
