@@ -1,7 +1,7 @@
 //! One change on one zone, inside the door: checked, numbered and written to the transaction.
 
 use super::change::{AppliedZone, CHANGED_MAX, ChangedRrSet, Content, Reason, ZoneState};
-use super::commit::{Door, Touch};
+use super::commit::{Door, Touched};
 use super::rows::{self, ChunksMut, JournalExtent, Release, Zone};
 use super::{content, journal, rules};
 use crate::store::{RowError, Rows, Tail};
@@ -83,7 +83,7 @@ impl Door<'_, '_> {
         self.tx.put(&rows::ZONES_BY_NAME, &key, &id)?;
         self.tx.put(&rows::ZONES_OF, &(zone.org.clone(), key), &id)?;
         self.tx.put(&rows::ZONES, &id, &zone)?;
-        self.touch(&zone, Touch::Whole);
+        self.touch(id, None, Touched::Whole);
         self.touch_parent(apex)?;
         Ok(whole_change(&zone, None, Some(zone.serial), None, Some(soa.rrset)))
     }
@@ -97,9 +97,10 @@ impl Door<'_, '_> {
         self.tx.delete(&rows::ZONES_OF, &(zone.org.clone(), key))?;
         self.tx.delete(&rows::ZONES, &zone.id)?;
         self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Everything)?;
-        self.touch(&zone, Touch::Gone);
+        let applied = whole_change(&zone, Some(zone.serial), None, Some(soa.rrset), None);
+        self.touch(zone.id, Some(zone), Touched::Whole);
         self.touch_parent(apex)?;
-        Ok(whole_change(&zone, Some(zone.serial), None, Some(soa.rrset), None))
+        Ok(applied)
     }
 
     pub(super) fn replace(&mut self, apex: &Name, content: &Content) -> Result<AppliedZone> {
@@ -173,9 +174,9 @@ impl Door<'_, '_> {
     pub(super) fn set_state(&mut self, apex: &Name, state: ZoneState) -> Result<AppliedZone> {
         let mut zone = rows::zone(self.tx, apex)?.ok_or(Reason::UnknownZone)?;
         if zone.state != state {
+            self.touch(zone.id, Some(zone.clone()), Touched::Whole);
             zone.state = state;
             self.tx.put(&rows::ZONES, &zone.id, &zone)?;
-            self.touch(&zone, Touch::State);
         }
         Ok(unchanged(&zone))
     }
@@ -211,6 +212,7 @@ impl Door<'_, '_> {
         serial: Serial,
         presigned: bool,
     ) -> Result<AppliedZone> {
+        self.touch(zone.id, Some(zone.clone()), Touched::Sets(delta.changes.clone()));
         let mut chunks = ChunksMut { tx: self.tx, zone: zone.id, generation: zone.generation };
         zone.counts += chunk::update(&mut chunks, &zone.apex, delta)?;
         let from = zone.serial;
@@ -221,7 +223,6 @@ impl Door<'_, '_> {
         let step = delta.step(from, serial);
         journal::append(self.tx, &mut zone, &self.cause, step, self.journal_limits)?;
         self.tx.put(&rows::ZONES, &zone.id, &zone)?;
-        self.touch(&zone, Touch::Names(delta.owners()));
         let changes = delta.changes.iter().filter(|change| !change.is_serial_only());
         let changed_count = changes.clone().count();
         let changed = changes.take(CHANGED_MAX).map(changed).collect();
@@ -255,6 +256,7 @@ impl Door<'_, '_> {
     ) -> Result<AppliedZone> {
         let before = self.soa(&zone)?.rrset;
         let from = zone.serial;
+        self.touch(zone.id, Some(zone.clone()), Touched::Whole);
         self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Generation)?;
         journal::clear(self.tx, &mut zone)?;
         zone.generation = generation;
@@ -264,7 +266,6 @@ impl Door<'_, '_> {
         zone.journal = JournalExtent { first: zone.version + 1, octets: 0 };
         zone.changed_us = self.now_us;
         self.tx.put(&rows::ZONES, &zone.id, &zone)?;
-        self.touch(&zone, Touch::Whole);
         Ok(whole_change(&zone, Some(from), Some(zone.serial), Some(before), Some(soa.rrset)))
     }
 }

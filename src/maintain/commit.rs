@@ -11,10 +11,10 @@ use super::Maintain;
 use super::apply::Refused;
 use super::change::{Applied, AppliedZone, Refusal, RefusedZone, ZoneChange};
 use super::journal::Limits;
-use super::publish::{self, Publication};
 use super::rows::{self, Zone};
 use crate::store::{TransactError, Tx, WriteError};
 use crate::wire::Name;
+use crate::zone::delta::SetChange;
 use crate::zone::{ReadFault, RrSetEdit};
 
 /// The door while it is open: a transaction, and what it does to zones.
@@ -23,21 +23,27 @@ pub struct Door<'a, 't> {
     pub(super) now_us: u64,
     pub(super) cause: String,
     pub(super) journal_limits: Limits,
-    touched: Vec<(u32, Name, Touch)>,
+    touches: Vec<Touch>,
     applied: Vec<AppliedZone>,
 }
 
-/// What has to be rendered of a zone.
-#[derive(Debug, Clone)]
-pub(super) enum Touch {
-    /// Everything: it is new, or its content was exchanged.
+/// Something that has to be rendered: a zone as it was before, and what of it changed.
+#[derive(Debug)]
+pub(super) struct Touch {
+    pub id: u32,
+    /// None for a zone that was created.
+    pub before: Option<Zone>,
+    pub what: Touched,
+}
+
+/// What of a zone changed.
+#[derive(Debug)]
+pub(super) enum Touched {
+    /// Whether it is there, answered, or which generation it is.
     Whole,
-    /// What stands at these names, or depends on them.
-    Names(Vec<Name>),
-    /// Nothing but whether it is answered.
-    State,
-    /// The zone is no more.
-    Gone,
+    Sets(Vec<SetChange>),
+    /// A zone of this name, below it, came or went.
+    Child(Name),
 }
 
 /// What a commit gave, and when.
@@ -93,21 +99,24 @@ impl Maintain {
         R: Send + 'static,
     {
         let publisher = self.publisher();
+        if publisher.is_some() {
+            self.gate().wait();
+        }
         let done = self.store().transact_then(
             |tx| {
                 let mut door = self.door(tx);
                 let value = f(&mut door).map_err(CommitError::Refused)?;
-                let (touched, zones) = (door.touched, door.applied);
-                let publication = match &publisher {
-                    Some(_) => publish::render(tx, touched).map_err(CommitError::Unreadable)?,
-                    None => Publication::default(),
-                };
-                Ok((value, zones, publication, publisher.clone()))
+                let (touches, zones) = (door.touches, door.applied);
+                let publication = publisher
+                    .map(|publisher| publisher.render(tx, touches))
+                    .transpose()
+                    .map_err(CommitError::Unreadable)?;
+                Ok((value, zones, publication))
             },
-            |(value, zones, publication, publisher)| {
+            |(value, zones, publication)| {
                 let durable_at = SystemTime::now();
-                if let Some(publisher) = publisher {
-                    publisher.publish(publication);
+                if let Some(publication) = publication {
+                    publication.publish();
                 }
                 Committed { value, zones, durable_at, published_at: SystemTime::now() }
             },
@@ -139,7 +148,7 @@ impl Maintain {
             now_us: now_us(),
             cause: String::new(),
             journal_limits: self.settings().journal,
-            touched: Vec::new(),
+            touches: Vec::new(),
             applied: Vec::new(),
         }
     }
@@ -171,7 +180,7 @@ impl<'t> Door<'_, 't> {
     /// still be used, to record the refusal.
     pub fn apply(&mut self, changes: &[ZoneChange]) -> Result<Applied, Refusal> {
         let savepoint = self.tx.savepoint();
-        let mark = (self.touched.len(), self.applied.len());
+        let mark = (self.touches.len(), self.applied.len());
         let mut refused = Vec::new();
         for task in tasks(changes) {
             match self.apply_one(&task) {
@@ -186,7 +195,7 @@ impl<'t> Door<'_, 't> {
             return Ok(Applied { zones });
         }
         self.tx.rollback_to(savepoint);
-        self.touched.truncate(mark.0);
+        self.touches.truncate(mark.0);
         self.applied.truncate(mark.1);
         Err(Refusal { zones: refused })
     }
@@ -198,10 +207,10 @@ impl<'t> Door<'_, 't> {
     /// [`Refusal`] with every reason of every zone.
     pub fn dry_run(&mut self, changes: &[ZoneChange]) -> Result<Applied, Refusal> {
         let savepoint = self.tx.savepoint();
-        let mark = (self.touched.len(), self.applied.len());
+        let mark = (self.touches.len(), self.applied.len());
         let applied = self.apply(changes)?;
         self.tx.rollback_to(savepoint);
-        self.touched.truncate(mark.0);
+        self.touches.truncate(mark.0);
         self.applied.truncate(mark.1);
         Ok(applied)
     }
@@ -218,16 +227,16 @@ impl<'t> Door<'_, 't> {
         }
     }
 
-    pub(super) fn touch(&mut self, zone: &Zone, touch: Touch) {
-        self.touched.push((zone.id, zone.apex.clone(), touch));
+    /// Notes what is to be rendered; `before` is the zone as the change found it.
+    pub(super) fn touch(&mut self, id: u32, before: Option<Zone>, what: Touched) {
+        self.touches.push(Touch { id, before, what });
     }
 
     /// The zone above `apex` answers otherwise at and below it when a zone comes or goes there.
     pub(super) fn touch_parent(&mut self, apex: &Name) -> Result<(), Refused> {
         let Some(above) = apex.parent() else { return Ok(()) };
         if let Some(parent) = rows::holding(self.tx, &above)? {
-            let names = publish::names_below(self.tx, &parent, apex)?;
-            self.touch(&parent, Touch::Names(names));
+            self.touch(parent.id, Some(parent), Touched::Child(apex.clone()));
         }
         Ok(())
     }

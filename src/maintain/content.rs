@@ -3,11 +3,11 @@
 use super::apply::Refused;
 use super::change::{Content, Reason};
 use super::rules;
-use crate::wire::{Name, RrSet, Serial, Type};
+use crate::wire::{Name, RrSet, Serial, Type, rdata};
 use crate::zone::delta::{Set, SetChange, set_at};
 use crate::zone::packed::{self, Packer};
 use crate::zone::tree::PackedZone;
-use crate::zone::{RrSetEdit, chunk, serial};
+use crate::zone::{Op, RrSetEdit, chunk, serial};
 
 /// The records of a new version, packed, every zone rule kept.
 pub(super) struct Fresh {
@@ -99,14 +99,31 @@ pub(super) fn serial_behind(apex: &Name, own: Serial, last: Serial) -> Refused {
     Reason::Broken { rule: "serial", owner: apex.clone(), text }.into()
 }
 
+/// Seconds ([RFC 2181](https://www.rfc-editor.org/rfc/rfc2181) §8).
+const TTL_MAX: u32 = i32::MAX as u32;
+
 /// Why an edit cannot stand in this zone at all, whatever the zone holds.
 pub(super) fn out_of_place(apex: &Name, edit: &RrSetEdit) -> Option<Reason> {
     if !edit.owner.is_at_or_below(apex) {
         return Some(rules::out_of_zone(&edit.owner, apex));
     }
+    let (ttl, rdatas) = match &edit.op {
+        Op::Add { ttl, rdatas } | Op::Replace { ttl, rdatas } => (*ttl, rdatas.as_slice()),
+        Op::SetTtl { ttl } => (*ttl, &[][..]),
+        Op::Remove { .. } | Op::Delete => (0, &[][..]),
+    };
+    if let Some(error) = rdatas.iter().find_map(|rdata| rdata::validate(edit.rtype, rdata).err()) {
+        let text = format!("{} {}: {error}", edit.owner, edit.rtype);
+        return Some(Reason::Broken { rule: "rdata", owner: edit.owner.clone(), text });
+    }
+    if ttl > TTL_MAX {
+        let text =
+            format!("{} {}: TTL {ttl} is above {TTL_MAX} (RFC 2181 §8)", edit.owner, edit.rtype);
+        return Some(Reason::Broken { rule: "TTL", owner: edit.owner.clone(), text });
+    }
     let made_by_signer = [Type::RRSIG, Type::NSEC, Type::NSEC3, Type::NSEC3PARAM];
     if edit.rtype.is_meta() || made_by_signer.contains(&edit.rtype) {
-        let text = format!("{} {:?} cannot be edited: the server makes it", edit.owner, edit.rtype);
+        let text = format!("{} {} cannot be edited: the server makes it", edit.owner, edit.rtype);
         return Some(Reason::Broken { rule: "type", owner: edit.owner.clone(), text });
     }
     None

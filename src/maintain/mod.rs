@@ -5,20 +5,29 @@ pub mod change;
 pub mod commit;
 mod content;
 pub mod journal;
+pub mod keeper;
+pub mod load;
+pub mod probe;
 mod publish;
 pub mod rows;
 mod rules;
 pub mod stage;
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 pub use change::{
     Applied, AppliedZone, ChangedRrSet, Content, Reason, Refusal, RefusedZone, Staged, ZoneChange,
     ZoneState,
 };
 pub use commit::{CommitError, Committed, Door};
+pub use keeper::Running;
+pub use load::Progress;
+pub use probe::ProbeError;
 pub use rows::Zone;
 
+use crate::answer::Writer;
 use crate::store::Store;
 
 /// The keeper of all zones. Cheap to clone.
@@ -29,8 +38,11 @@ pub struct Maintain {
 
 struct Inner {
     store: Store,
-    publisher: Option<Arc<publish::Publisher>>,
+    publisher: Option<publish::Publisher>,
     settings: Settings,
+    gate: load::Gate,
+    /// The listener that [`Maintain::self_check`] asks.
+    own_listener: OnceLock<SocketAddr>,
 }
 
 /// What an operator decides about the keeping of zones.
@@ -40,9 +52,40 @@ pub struct Settings {
 }
 
 impl Maintain {
+    /// Keeps the zones in `store` and, once [started](Maintain::start), answers from them through
+    /// what `writer` publishes.
+    pub fn open(store: Store, writer: Writer, settings: Settings) -> Maintain {
+        Maintain::new(store, Some(publish::Publisher::new(writer)), settings)
+    }
+
     /// Keeps the zones in `store` without answering from them: for commands on a data directory.
     pub fn offline(store: Store, settings: Settings) -> Maintain {
-        Maintain { inner: Arc::new(Inner { store, publisher: None, settings }) }
+        Maintain::new(store, None, settings)
+    }
+
+    fn new(store: Store, publisher: Option<publish::Publisher>, settings: Settings) -> Maintain {
+        let gate = load::Gate::default();
+        let own_listener = OnceLock::new();
+        Maintain { inner: Arc::new(Inner { store, publisher, settings, gate, own_listener }) }
+    }
+
+    /// Says which UDP listener is ours, once it is bound; the first call counts.
+    pub fn set_own_listener(&self, address: SocketAddr) {
+        let _ = self.inner.own_listener.set(address);
+    }
+
+    /// Asks our own listener for what a commit changed; returns when the last new answer came.
+    ///
+    /// None when nothing changed, or when there is no listener.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`] when it goes on answering otherwise.
+    pub fn self_check(&self, zones: &[AppliedZone]) -> Result<Option<SystemTime>, ProbeError> {
+        match self.inner.own_listener.get() {
+            Some(&server) => probe::self_check(zones, server),
+            None => Ok(None),
+        }
     }
 
     /// Where zones and everything else are kept.
@@ -50,8 +93,12 @@ impl Maintain {
         &self.inner.store
     }
 
-    fn publisher(&self) -> Option<Arc<publish::Publisher>> {
-        self.inner.publisher.clone()
+    fn publisher(&self) -> Option<&publish::Publisher> {
+        self.inner.publisher.as_ref()
+    }
+
+    fn gate(&self) -> &load::Gate {
+        &self.inner.gate
     }
 
     fn settings(&self) -> &Settings {

@@ -1,38 +1,234 @@
 //! Publication: what a commit did, rendered and put into the snapshot all workers read.
+//!
+//! Rendering happens inside the transaction and touches only what changed; publishing happens after
+//! the record is synced and only swaps. All zones of a commit are one [`Rendered`], so they appear
+//! together.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::commit::Touch;
-use super::rows::Zone;
-use crate::store::Tx;
-use crate::wire::Name;
-use crate::zone::ReadFault;
-
-/// What one commit puts into the snapshot.
-#[derive(Debug, Default)]
-pub(super) struct Publication;
+use super::change::ZoneState;
+use super::commit::{Touch, Touched};
+use super::rows::{self, Zone};
+use crate::answer::{self, Rendered, Writer, render};
+use crate::store::{RawRows, Rows, Tail, Tx};
+use crate::wire::{HashKey, Name};
+use crate::zone::delta::SetChange;
+use crate::zone::packed::Node;
+use crate::zone::{ReadFault, View};
 
 /// The way into the snapshot.
-#[derive(Debug)]
-pub(super) struct Publisher;
+#[derive(Clone)]
+pub(super) struct Publisher {
+    writer: Arc<Mutex<Writer>>,
+    pub key: HashKey,
+}
 
-impl Publisher {
-    pub fn publish(&self, publication: Publication) {
-        let _ = publication;
+/// What one commit puts into the snapshot.
+pub(super) struct Publication {
+    rendered: Rendered,
+    publisher: Publisher,
+}
+
+impl Publication {
+    /// Makes all of it visible at once.
+    pub fn publish(self) {
+        if !self.rendered.is_empty() {
+            self.publisher.write(|writer| writer.publish(&[self.rendered]));
+        }
     }
 }
 
-/// Renders what was touched, as the transaction leaves it.
-pub(super) fn render(
-    tx: &Tx<'_>,
-    touched: Vec<(u32, Name, Touch)>,
-) -> Result<Publication, ReadFault> {
-    let _ = (tx, touched);
-    Ok(Publication)
+impl Publisher {
+    pub fn new(writer: Writer) -> Publisher {
+        let key = writer.key();
+        Publisher { writer: Arc::new(Mutex::new(writer)), key }
+    }
+
+    /// Runs `f` as the only one who writes.
+    pub fn write<T>(&self, f: impl FnOnce(&mut Writer) -> T) -> T {
+        f(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Renders what was touched, as the transaction leaves it.
+    pub fn render(&self, tx: &Tx<'_>, touches: Vec<Touch>) -> Result<Publication, ReadFault> {
+        let mut zones: BTreeMap<u32, Vec<Touch>> = BTreeMap::new();
+        for touch in touches {
+            zones.entry(touch.id).or_default().push(touch);
+        }
+        let mut rendering = Rendering {
+            tx,
+            into: Rendered::new(&self.key),
+            born: BTreeSet::new(),
+            died: BTreeSet::new(),
+        };
+        for (id, touches) in &zones {
+            rendering.note_births(*id, touches)?;
+        }
+        for (id, touches) in zones {
+            rendering.zone(id, touches)?;
+        }
+        Ok(Publication { rendered: rendering.into, publisher: self.clone() })
+    }
 }
 
-/// The names of `zone` at and below `apex`.
-pub(super) fn names_below(tx: &Tx<'_>, zone: &Zone, apex: &Name) -> Result<Vec<Name>, ReadFault> {
-    let _ = (tx, zone, apex, Arc::new(()));
-    Ok(Vec::new())
+/// Whether a zone's records are answered from.
+pub(super) fn is_answered(zone: &Zone) -> bool {
+    matches!(zone.state, ZoneState::Live | ZoneState::Held)
+}
+
+/// What stands in the table for a zone whose records are not answered from.
+pub(super) fn put_stub(into: &mut Rendered, zone: &Zone) {
+    into.put_stub(&zone.apex, zone.id, answer::ZoneState::Suspended);
+}
+
+struct Rendering<'a, 't> {
+    tx: &'a Tx<'t>,
+    into: Rendered,
+    /// Apex keys of zones that this commit created.
+    born: BTreeSet<Vec<u8>>,
+    /// Apex keys of zones that this commit deleted.
+    died: BTreeSet<Vec<u8>>,
+}
+
+impl Rendering<'_, '_> {
+    fn note_births(&mut self, id: u32, touches: &[Touch]) -> Result<(), ReadFault> {
+        let before = touches.first().and_then(|touch| touch.before.as_ref());
+        let after = rows::by_id(self.tx, id)?;
+        match (before, after) {
+            (None, Some(zone)) => drop(self.born.insert(zone.apex.key())),
+            (Some(zone), None) => drop(self.died.insert(zone.apex.key())),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn zone(&mut self, id: u32, touches: Vec<Touch>) -> Result<(), ReadFault> {
+        let after = rows::by_id(self.tx, id)?;
+        let (mut before, mut sets, mut children) = (None, Vec::new(), Vec::new());
+        for (number, touch) in touches.into_iter().enumerate() {
+            if number == 0 {
+                before = touch.before;
+            }
+            match touch.what {
+                Touched::Whole => {}
+                Touched::Sets(changes) => sets.extend(changes),
+                Touched::Child(apex) => children.push(apex),
+            }
+        }
+        let was = before.as_ref().filter(|zone| is_answered(zone));
+        let is = after.as_ref().filter(|zone| is_answered(zone));
+        match (was, is) {
+            (Some(was), Some(is)) if was.generation == is.generation => {
+                self.touched(is, &sets, &children)?;
+            }
+            (was, is) => {
+                if let Some(was) = was {
+                    self.gone(was, &sets)?;
+                } else if let Some(stub) = &before {
+                    self.nothing_left(stub, &[apex_change(stub)])?;
+                }
+                if let Some(is) = is {
+                    self.whole(is)?;
+                }
+            }
+        }
+        if let (None, Some(zone)) = (is, &after) {
+            put_stub(&mut self.into, zone);
+        }
+        Ok(())
+    }
+
+    fn touched(
+        &mut self,
+        zone: &Zone,
+        sets: &[SetChange],
+        children: &[Name],
+    ) -> Result<(), ReadFault> {
+        let (tx, into) = (self.tx, &mut self.into);
+        with_children(tx, zone, |children_now| {
+            rows::with_view(tx, zone, |view| {
+                let zone = render::Zone { id: zone.id, view, children: children_now };
+                if !sets.is_empty() {
+                    render::touched(into, &zone, sets)?;
+                }
+                children.iter().try_for_each(|child| render::child_changed(into, &zone, child))
+            })
+        })?
+    }
+
+    fn whole(&mut self, zone: &Zone) -> Result<(), ReadFault> {
+        let (tx, into) = (self.tx, &mut self.into);
+        with_children(tx, zone, |children| {
+            rows::with_view(tx, zone, |view| {
+                render::zone(into, &render::Zone { id: zone.id, view, children })
+            })
+        })?
+    }
+
+    /// Takes out what the table has of a zone; `sets` is what this commit changed of it before.
+    fn gone(&mut self, zone: &Zone, sets: &[SetChange]) -> Result<(), ReadFault> {
+        let (tx, into, born, died) = (self.tx, &mut self.into, &self.born, &self.died);
+        let was_child = |name: &Name| {
+            let key = Tail(name.key());
+            died.contains(&key.0)
+                || !born.contains(&key.0)
+                    && tx.contains(&rows::ZONES_BY_NAME, &key).unwrap_or(false)
+        };
+        rows::with_view(tx, zone, |view| {
+            render::gone(into, &render::Zone { id: zone.id, view, children: Some(&was_child) })
+        })?;
+        if sets.is_empty() { Ok(()) } else { self.nothing_left(zone, sets) }
+    }
+
+    /// Takes out what stands at the owners of `sets`, as if the zone had nothing.
+    fn nothing_left(&mut self, zone: &Zone, sets: &[SetChange]) -> Result<(), ReadFault> {
+        let empty = Empty(&zone.apex);
+        let zone = render::Zone { id: zone.id, view: &empty, children: None };
+        render::touched(&mut self.into, &zone, sets)
+    }
+}
+
+/// Calls `with` with whether a name is the apex of another zone; none if there are none below `zone`.
+pub(super) fn with_children<R: RawRows + ?Sized, T>(
+    rows: &R,
+    zone: &Zone,
+    with: impl FnOnce(Option<&dyn Fn(&Name) -> bool>) -> T,
+) -> Result<T, ReadFault> {
+    if rows::below(rows, &zone.apex, 1)?.is_empty() {
+        return Ok(with(None));
+    }
+    let is_apex =
+        |name: &Name| rows.contains(&rows::ZONES_BY_NAME, &Tail(name.key())).unwrap_or(false);
+    Ok(with(Some(&is_apex)))
+}
+
+fn apex_change(zone: &Zone) -> SetChange {
+    SetChange { owner: zone.apex.clone(), rtype: crate::wire::Type::SOA, before: None, after: None }
+}
+
+/// A zone without any record.
+struct Empty<'a>(&'a Name);
+
+impl View for Empty<'_> {
+    fn apex(&self) -> &Name {
+        self.0
+    }
+
+    fn node(&self, _: &Name, _: &mut dyn FnMut(Node<'_>)) -> Result<bool, ReadFault> {
+        Ok(false)
+    }
+
+    fn walk(
+        &self,
+        _: &[u8],
+        _: &mut dyn FnMut(Node<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ReadFault> {
+        Ok(())
+    }
+
+    fn before(&self, _: &[u8]) -> Result<Option<Name>, ReadFault> {
+        Ok(None)
+    }
 }

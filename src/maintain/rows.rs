@@ -35,7 +35,7 @@ pub(super) const NEXT_GENERATION: Table<(), u32> = Table::new("next generation",
 const VALUE_OCTETS_MAX: usize = 32 * 1024;
 
 /// First octet of a chunk's value: the nodes follow.
-const WHOLE: u8 = 0;
+pub(super) const WHOLE: u8 = 0;
 /// First octet of a chunk's value: the number of parts follows, two octets.
 const IN_PARTS: u8 = 1;
 

@@ -28,7 +28,9 @@ pub const STAGE_OCTETS_MIN: usize = 4 << 20;
 /// Whose rows are staged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stage {
-    pub apex: Name,
+    apex: Name,
+    /// Whether its zone's id is new too.
+    new: bool,
 }
 
 type Result<T> = std::result::Result<T, Refused>;
@@ -87,12 +89,14 @@ impl Maintain {
 
 impl Door<'_, '_> {
     fn begin_stage(&mut self, apex: &Name) -> Result<(u32, u32)> {
-        let zone = match rows::zone(self.tx, apex)? {
+        let zone = rows::zone(self.tx, apex)?;
+        let stage = Stage { apex: apex.clone(), new: zone.is_none() };
+        let zone = match zone {
             Some(zone) => zone.id,
             None => self.new_zone_id()?,
         };
         let generation = self.new_generation()?;
-        self.tx.put(&STAGES, &(zone, generation), &Stage { apex: apex.clone() })?;
+        self.tx.put(&STAGES, &(zone, generation), &stage)?;
         Ok((zone, generation))
     }
 
@@ -113,8 +117,10 @@ impl Door<'_, '_> {
         last: Option<Serial>,
     ) -> Result<(Set, Counts)> {
         let key = (staged.zone, staged.generation);
-        let stage = self.tx.get(&STAGES, &key)?.filter(|stage| stage.apex == *apex);
-        if stage.is_none() {
+        let stage = self.tx.get(&STAGES, &key)?;
+        // An id is for one zone only: rows staged for a zone that is gone by now are released with it.
+        let new = rows::zone(self.tx, apex)?.is_none();
+        if stage.is_none_or(|stage| stage.apex != *apex || stage.new != new) {
             let text = "the staged records are gone: stage them again".into();
             return Err(Reason::Limit { text }.into());
         }

@@ -5,6 +5,7 @@
 //! is no conflict. Replacing, deleting and setting the TTL ask that the whole RRset, value and TTL,
 //! is still the one the author saw.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -65,7 +66,7 @@ pub struct Conflict {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?} was changed since you saw it", self.owner, self.rtype)
+        write!(f, "{} {} was changed since you saw it", self.owner, self.rtype)
     }
 }
 
@@ -122,20 +123,15 @@ impl Op {
                 let mut set =
                     set.unwrap_or_else(|| RrSet::new(owner.clone(), rtype, *ttl, Vec::new()));
                 for rdata in rdatas {
-                    if !holds(&set, rdata) {
-                        set.insert(rdata.clone());
-                    }
+                    set.insert(rdata.clone());
                 }
                 set
             }
             Op::Remove { rdatas } => {
                 let mut set = set?;
-                let (kept, _): (Vec<_>, Vec<_>) = set
-                    .rdatas()
-                    .iter()
-                    .cloned()
-                    .partition(|mine| !rdatas.iter().any(|gone| same_rdata(rtype, mine, gone)));
-                set = RrSet::new(set.owner, rtype, set.ttl, kept);
+                for rdata in rdatas {
+                    set.remove(rdata);
+                }
                 set
             }
             Op::Replace { ttl, rdatas } => {
@@ -194,24 +190,17 @@ fn only_an_older_serial(now: &RrSet, wanted: &RrSet) -> bool {
 pub fn same_set(one: Option<&RrSet>, other: Option<&RrSet>) -> bool {
     match (one, other) {
         (None, None) => true,
-        (Some(one), Some(other)) => {
-            one.ttl == other.ttl
-                && one.rdatas().len() == other.rdatas().len()
-                && one.rdatas().iter().all(|rdata| holds(other, rdata))
-        }
+        (Some(one), Some(other)) => without_serial(one) == without_serial(other),
         _ => false,
     }
 }
 
-fn holds(set: &RrSet, rdata: &[u8]) -> bool {
-    set.rdatas().iter().any(|mine| same_rdata(set.rtype, mine, rdata))
-}
-
-fn same_rdata(rtype: Type, one: &[u8], other: &[u8]) -> bool {
-    if rtype == Type::SOA {
-        return with_serial(one, Serial(0)) == with_serial(other, Serial(0));
+fn without_serial(set: &RrSet) -> Cow<'_, RrSet> {
+    if set.rtype != Type::SOA {
+        return Cow::Borrowed(set);
     }
-    one == other
+    let rdatas = set.rdatas().iter().map(|rdata| with_serial(rdata, Serial(0))).collect();
+    Cow::Owned(RrSet::new(set.owner.clone(), set.rtype, set.ttl, rdatas))
 }
 
 #[cfg(test)]
@@ -274,6 +263,14 @@ mod tests {
         for op in [Op::Delete, Op::SetTtl { ttl: 5 }] {
             assert_eq!(plan(&tree, &[edit("w.x.", op, base.clone())]).unwrap().conflicts.len(), 1);
         }
+    }
+
+    #[test]
+    fn case_in_a_name_of_rdata_is_no_other_value() {
+        let target = |text: &str| name(text).as_wire().into();
+        let mx = |text: &str| RrSet::new(name("x."), Type::NS, 60, vec![target(text)]);
+        assert!(same_set(Some(&mx("Mail.x.")), Some(&mx("mail.X."))));
+        assert!(!same_set(Some(&mx("mail.x.")), Some(&mx("mail2.x."))));
     }
 
     #[test]

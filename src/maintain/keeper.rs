@@ -1,0 +1,152 @@
+//! Upkeep in the background: what is no longer part of any version is released, a little at a time.
+//!
+//! Each step is a transaction of its own, so a crash leaves at most rows that the next start
+//! releases; and it is small, so no order waits long for it.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::Maintain;
+use super::journal::JOURNAL;
+use super::rows::{CHUNKS, PARTS, RELEASES, Release};
+use crate::store::{RowError, Rows, TransactError, Tx};
+
+/// Rows that one step takes away.
+const STEP_ROWS: usize = 256;
+
+/// How long the keeper rests when there was nothing to do.
+const REST: Duration = Duration::from_secs(2);
+
+/// How long it rests between two steps: orders come first.
+const BREATH: Duration = Duration::from_millis(2);
+
+/// The threads of a running [`Maintain`]. Stopped when dropped.
+pub struct Running {
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Stop {
+    stopped: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Stop {
+    /// Rests for `time` or until told to stop; returns whether to stop.
+    fn rest(&self, time: Duration) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let rested = self.told.wait_timeout_while(stopped, time, |stopped| !*stopped);
+        *rested.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Running {
+    /// Ends the upkeep and waits for its thread.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        *self.stop.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.told.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Maintain {
+    /// Starts loading all zones, and the upkeep after it, on threads of their own.
+    ///
+    /// Ready when [`progress`](Maintain::progress) says so.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn start(&self) -> std::io::Result<Running> {
+        let stop = Arc::new(Stop::default());
+        let (maintain, told) = (self.clone(), Arc::clone(&stop));
+        let thread = thread::Builder::new().name("maintain".into()).spawn(move || {
+            maintain.run(&told);
+        })?;
+        Ok(Running { stop, thread: Some(thread) })
+    }
+
+    fn run(&self, stop: &Stop) {
+        match self.load() {
+            Ok(progress) => tracing::info!(
+                zones = progress.loaded,
+                failed = progress.failed,
+                "loaded {} zones",
+                progress.loaded
+            ),
+            Err(fault) => {
+                tracing::error!(%fault, "zones are not served: {fault}");
+                return;
+            }
+        }
+        if let Err(error) = self.commit(|door| door.drop_stages()) {
+            tracing::warn!(?error, "staged rows of the last run are kept");
+        }
+        let mut rest = BREATH;
+        while !stop.rest(rest) {
+            rest = match self.release_some() {
+                Ok(true) => BREATH,
+                Ok(false) => REST,
+                Err(error) => {
+                    tracing::warn!(%error, "rows to be released are kept: {error}");
+                    REST * 10
+                }
+            };
+        }
+    }
+
+    /// Releases some rows that are part of no version; returns whether there may be more.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not take it; what is left is released later.
+    pub fn release_some(&self) -> Result<bool, TransactError<RowError>> {
+        // Most of the time there is nothing: that is no reason for a record in the log.
+        let first = self.store().read(|rows| rows.range(&RELEASES, .., 1));
+        match first.map_err(TransactError::Refused)?.pop() {
+            Some((key, release)) => self.store().transact(|tx| release_step(tx, key, release)),
+            None => Ok(false),
+        }
+    }
+}
+
+/// Takes some of a zone's rows away; when none are left, the note to release them.
+fn release_step(tx: &mut Tx<'_>, key: (u32, u32), release: Release) -> Result<bool, RowError> {
+    let whole = release == Release::Everything;
+    let chunks = match whole {
+        true => tx.scan(&CHUNKS, &key.0, None, STEP_ROWS)?,
+        false => tx.scan(&CHUNKS, &key, None, STEP_ROWS)?,
+    };
+    let parts = match whole {
+        true => tx.scan(&PARTS, &key.0, None, STEP_ROWS / 8)?,
+        false => tx.scan(&PARTS, &key, None, STEP_ROWS / 8)?,
+    };
+    let steps = if whole { tx.scan(&JOURNAL, &key.0, None, STEP_ROWS / 8)? } else { Vec::new() };
+    for (key, _) in &chunks {
+        tx.delete(&CHUNKS, key)?;
+    }
+    for (key, _) in &parts {
+        tx.delete(&PARTS, key)?;
+    }
+    for (key, _) in &steps {
+        tx.delete(&JOURNAL, key)?;
+    }
+    if chunks.is_empty() && parts.is_empty() && steps.is_empty() {
+        tx.delete(&RELEASES, &key)?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,240 @@
+//! Start-up: every zone of the store into the answer table, by several readers at once.
+//!
+//! Until all zones are loaded, what is not found is answered with SERVFAIL, never REFUSED: a zone
+//! that is still on its way must not look like one that is not here. Commits wait for the end.
+//!
+//! This is also what repeats the publication of whatever was persisted before a crash: the snapshot
+//! is made from the store, so it holds exactly what the log acknowledged.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+
+use super::Maintain;
+use super::publish::{self, Publisher};
+use super::rows::{self, CHUNKS, Zone};
+use crate::answer::{self, Rendered, render};
+use crate::store::{Raw, Rows, Tail};
+use crate::zone::ReadFault;
+use crate::zone::tree::PackedZone;
+
+/// Zones a reader takes at a time.
+const PAGE_ZONES: usize = 1_024;
+
+/// Rendered octets that go into the table in one step: what a reader holds at most beside its page.
+const STEP_OCTETS: usize = 4 << 20;
+
+/// A zone larger than this is rendered from the store, row by row, instead of from memory.
+const MEMORY_OCTETS_MAX: i64 = 64 << 20;
+
+/// Readers side by side; more only wait for the table.
+const READERS_MAX: usize = 4;
+
+/// How far the start-up is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub zones: u64,
+    pub loaded: u64,
+    /// Zones that could not be read; they are answered with SERVFAIL.
+    pub failed: u64,
+    /// Whether all zones answer.
+    pub ready: bool,
+}
+
+/// Counts what is loaded, and holds commits back until everything is.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    zones: AtomicU64,
+    loaded: AtomicU64,
+    failed: AtomicU64,
+    open: AtomicBool,
+    lock: Mutex<()>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub fn progress(&self) -> Progress {
+        Progress {
+            zones: self.zones.load(Ordering::Relaxed),
+            loaded: self.loaded.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            ready: self.open.load(Ordering::Acquire),
+        }
+    }
+
+    /// Returns once everything is loaded.
+    pub fn wait(&self) {
+        if self.open.load(Ordering::Acquire) {
+            return;
+        }
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.open.load(Ordering::Acquire) {
+            held = self.opened.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn open(&self) {
+        let _held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open.store(true, Ordering::Release);
+        self.opened.notify_all();
+    }
+}
+
+impl Maintain {
+    /// How far the start-up is.
+    pub fn progress(&self) -> Progress {
+        self.gate().progress()
+    }
+
+    /// Loads every zone into the table, then lets commits pass. Zones that cannot be read are
+    /// answered with SERVFAIL and counted.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when not even the list of zones can be read; commits still wait then.
+    pub fn load(&self) -> Result<Progress, ReadFault> {
+        let Some(publisher) = self.publisher() else {
+            self.gate().open();
+            return Ok(self.progress());
+        };
+        let (zones, names) = self.store().read(|rows| {
+            let mut sums = (0, 0);
+            let all = rows.visit(&rows::ZONES, .., &mut |_, zone: Zone| {
+                sums = (sums.0 + 1, sums.1 + zone.counts.names.max(0) as usize);
+                ControlFlow::Continue(())
+            });
+            all.map(|()| sums).map_err(rows::fault)
+        })?;
+        self.gate().zones.store(zones, Ordering::Relaxed);
+        publisher.write(|writer| writer.start_load(names));
+        let next = Mutex::new(Some(0));
+        let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
+        let read = thread::scope(|scope| {
+            let readers: Vec<_> =
+                (0..readers).map(|_| scope.spawn(|| self.load_pages(publisher, &next))).collect();
+            readers.into_iter().try_for_each(|reader| match reader.join() {
+                Ok(result) => result,
+                Err(_) => Err(ReadFault("a reader of zones panicked".into())),
+            })
+        });
+        publisher.write(|writer| writer.end_load());
+        read?;
+        self.gate().open();
+        Ok(self.progress())
+    }
+
+    /// Takes pages of zones from `next`, the first id not yet taken, until there are none.
+    fn load_pages(
+        &self,
+        publisher: &Publisher,
+        next: &Mutex<Option<u32>>,
+    ) -> Result<(), ReadFault> {
+        let mut into = Rendered::new(&publisher.key);
+        loop {
+            let page = {
+                let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(from) = *next else { break };
+                let page = self.store().read(|rows| rows.range(&rows::ZONES, from.., PAGE_ZONES));
+                let page: Vec<Zone> =
+                    page.map_err(rows::fault)?.into_iter().map(|(_, zone)| zone).collect();
+                *next = page.last().and_then(|zone| zone.id.checked_add(1));
+                page
+            };
+            self.load_page(publisher, &page, &mut into)?;
+        }
+        publisher.write(|writer| writer.load(&[into]));
+        Ok(())
+    }
+
+    fn load_page(
+        &self,
+        publisher: &Publisher,
+        page: &[Zone],
+        into: &mut Rendered,
+    ) -> Result<(), ReadFault> {
+        let contents = self.contents(page)?;
+        for (zone, octets) in page.iter().zip(contents) {
+            match self.load_zone(zone, octets.as_deref(), into) {
+                Ok(()) => drop(self.gate().loaded.fetch_add(1, Ordering::Relaxed)),
+                Err(fault) => {
+                    tracing::error!(zone = %zone.apex, %fault, "{} is not served: {fault}", zone.apex);
+                    self.gate().failed.fetch_add(1, Ordering::Relaxed);
+                    into.put_stub(&zone.apex, zone.id, answer::ZoneState::Loading);
+                }
+            }
+            if into.octets() > STEP_OCTETS {
+                let full = std::mem::replace(into, Rendered::new(&publisher.key));
+                publisher.write(|writer| writer.load(&[full]));
+            }
+        }
+        Ok(())
+    }
+
+    fn load_zone(
+        &self,
+        zone: &Zone,
+        octets: Option<&[u8]>,
+        into: &mut Rendered,
+    ) -> Result<(), ReadFault> {
+        if !publish::is_answered(zone) {
+            publish::put_stub(into, zone);
+            return Ok(());
+        }
+        self.store().read(|rows| {
+            publish::with_children(rows, zone, |children| match octets {
+                Some(octets) => {
+                    let view = PackedZone::new(zone.apex.clone(), octets);
+                    render::zone(into, &render::Zone { id: zone.id, view: &view, children })
+                }
+                None => rows::with_view(rows, zone, |view| {
+                    render::zone(into, &render::Zone { id: zone.id, view, children })
+                }),
+            })
+        })?
+    }
+
+    /// The nodes of each zone of a page, read in one sweep; none for a zone to be read on its own:
+    /// it is too large for memory, or has chunks in parts.
+    fn contents(&self, page: &[Zone]) -> Result<Vec<Option<Vec<u8>>>, ReadFault> {
+        let fits =
+            |zone: &Zone| zone.counts.octets < MEMORY_OCTETS_MAX && publish::is_answered(zone);
+        let mut contents: Vec<Option<Vec<u8>>> =
+            page.iter().map(|zone| fits(zone).then(Vec::new)).collect();
+        let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(contents) };
+        // Sweeps end before zones to be read on their own, so that their rows are not passed over.
+        let mut at = 0;
+        while let Some(start) = page.iter().skip(at).position(fits).map(|skip| at + skip) {
+            let len = page.iter().skip(start).take_while(|zone| fits(zone)).count();
+            at = start + len;
+            let id = |number: usize| page.get(number).map(|zone| zone.id);
+            let from = (id(start).unwrap_or(first.id), 0, Tail::default());
+            let last = id(at - 1).unwrap_or(last.id);
+            let mut here = start;
+            let mut take = |(id, generation, _): (u32, u32, Tail), value: Raw| {
+                while page.get(here).is_some_and(|zone| zone.id < id) {
+                    here += 1;
+                }
+                let zone =
+                    page.get(here).filter(|zone| zone.id == id && zone.generation == generation);
+                if zone.is_some()
+                    && let Some(slot) = contents.get_mut(here)
+                {
+                    match (value.0.split_first(), slot.as_mut()) {
+                        (Some((&rows::WHOLE, nodes)), Some(octets)) => {
+                            octets.extend_from_slice(nodes)
+                        }
+                        _ => *slot = None,
+                    }
+                }
+                ControlFlow::Continue(())
+            };
+            self.store()
+                .read(|rows| {
+                    rows.visit(&CHUNKS, from..=(last, u32::MAX, Tail(vec![u8::MAX; 64])), &mut take)
+                })
+                .map_err(rows::fault)?;
+        }
+        Ok(contents)
+    }
+}
