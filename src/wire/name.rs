@@ -192,16 +192,8 @@ impl Name {
     ///
     /// The key of a name is a prefix of the keys of all names below it, and of no others.
     pub fn key(&self) -> Vec<u8> {
-        let mut labels = [&[] as &[u8]; 128];
-        let mut count = 0;
-        for (slot, label) in labels.iter_mut().zip(self.labels()) {
-            *slot = label;
-            count += 1;
-        }
         let mut key = Vec::with_capacity(self.0.len() + 4);
-        for label in labels.iter().take(count).rev() {
-            push_key_label(label, &mut key);
-        }
+        push_key(&self.0, &mut key);
         key
     }
 
@@ -386,15 +378,66 @@ pub(crate) fn take_escape(rest: &mut &[u8]) -> Result<u8, NameError> {
     value.and_then(|value| u8::try_from(value).ok()).ok_or(NameError::BadEscape)
 }
 
+/// Labels of one name, the root not counted: each takes two octets at least.
+const LABELS_MAX: usize = NAME_OCTETS_MAX / 2;
+
+/// Where the labels of an uncompressed name start, leftmost first, and how many there are.
+fn label_starts(wire: &[u8]) -> ([u8; LABELS_MAX], usize) {
+    let (mut starts, mut count, mut at) = ([0; LABELS_MAX], 0, 0usize);
+    while let Some(&len @ 1..) = wire.get(at) {
+        let Some(slot) = starts.get_mut(count) else { break };
+        *slot = at as u8;
+        count += 1;
+        at += 1 + usize::from(len);
+    }
+    (starts, count)
+}
+
+/// The label whose length octet stands at `start`.
+fn label_at(wire: &[u8], start: u8) -> &[u8] {
+    let from = usize::from(start) + 1;
+    let len = wire.get(usize::from(start)).map_or(0, |&len| usize::from(len));
+    wire.get(from..from + len).unwrap_or_default()
+}
+
+/// Appends the [key](Name::key) of a name in uncompressed wire form.
+pub fn push_key(wire: &[u8], key: &mut Vec<u8>) {
+    let (starts, count) = label_starts(wire);
+    for &start in starts.iter().take(count).rev() {
+        push_key_label(label_at(wire, start), key);
+    }
+}
+
 fn push_key_label(label: &[u8], key: &mut Vec<u8>) {
-    for octet in label {
-        match octet.to_ascii_lowercase() {
-            0 => key.extend_from_slice(&[1, 1]),
-            1 => key.extend_from_slice(&[1, 2]),
-            plain => key.push(plain),
+    if label.iter().all(|&octet| octet > 1) {
+        let from = key.len();
+        key.extend_from_slice(label);
+        key.get_mut(from..).unwrap_or_default().make_ascii_lowercase();
+    } else {
+        for octet in label {
+            match octet.to_ascii_lowercase() {
+                0 => key.extend_from_slice(&[1, 1]),
+                1 => key.extend_from_slice(&[1, 2]),
+                plain => key.push(plain),
+            }
         }
     }
     key.push(0);
+}
+
+/// Compares two names in uncompressed wire form canonically ([RFC 4034](https://www.rfc-editor.org/rfc/rfc4034) §6.1).
+pub fn canonical_cmp(left: &[u8], right: &[u8]) -> Ordering {
+    let ((lefts, left_count), (rights, right_count)) = (label_starts(left), label_starts(right));
+    let pairs = lefts.iter().take(left_count).rev().zip(rights.iter().take(right_count).rev());
+    for (&l, &r) in pairs {
+        let folded = |octet: &u8| octet.to_ascii_lowercase();
+        let (l, r) = (label_at(left, l), label_at(right, r));
+        match l.iter().map(folded).cmp(r.iter().map(folded)) {
+            Ordering::Equal => {}
+            unequal => return unequal,
+        }
+    }
+    left_count.cmp(&right_count)
 }
 
 impl FromStr for Name {
@@ -456,7 +499,7 @@ impl PartialOrd for Name {
 
 impl Ord for Name {
     fn cmp(&self, other: &Name) -> Ordering {
-        self.key().cmp(&other.key())
+        canonical_cmp(&self.0, &other.0)
     }
 }
 
@@ -506,6 +549,18 @@ mod tests {
         ];
         let names: Vec<Name> = sorted.iter().map(|text| Name::parse(text).unwrap()).collect();
         assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
+    }
+
+    #[test]
+    fn names_and_their_keys_sort_alike() {
+        let texts =
+            [".", "a.", "B.a.", "\\000.a.", "\\001.a.", "\\000\\000.a.", "ab.", "x.b.a.", "-."];
+        let names: Vec<Name> = texts.iter().map(|text| Name::parse(text).unwrap()).collect();
+        for left in &names {
+            for right in &names {
+                assert_eq!(left.cmp(right), left.key().cmp(&right.key()), "{left} {right}");
+            }
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod walk;
 
 pub use error::{RdataError, Wrong};
 pub use mnemonic::{UnknownClass, UnknownType, syntax, types};
+pub(crate) use read::seconds;
 pub use read::{parse, parse_into, push_string};
 pub use show::{Shown, display};
 pub use walk::{

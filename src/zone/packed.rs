@@ -154,6 +154,11 @@ pub struct Packer {
 }
 
 impl Packer {
+    /// A packer with room for so many octets.
+    pub fn with_capacity(octets: usize) -> Packer {
+        Packer { octets: Vec::with_capacity(octets), ..Packer::default() }
+    }
+
     /// Starts a node; what follows belongs to it.
     pub fn node(&mut self, owner: &[u8]) {
         self.close_node();

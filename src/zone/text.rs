@@ -13,8 +13,17 @@
 //! [RFC 1035]: https://www.rfc-editor.org/rfc/rfc1035
 //! [RFC 2308]: https://www.rfc-editor.org/rfc/rfc2308
 
+mod faults;
+mod gather;
+mod generate;
+mod read;
+mod write;
+
 use std::fmt;
 use std::sync::Arc;
+
+pub use read::parse;
+pub use write::{WriteError, write};
 
 use crate::wire::{Name, Serial};
 
@@ -26,6 +35,9 @@ pub const RECORDS_MAX: usize = 50_000_000;
 
 /// Records all `$GENERATE` of one file may make, unless [`Limits`] say otherwise: a /16 reverse zone.
 pub const GENERATE_MAX: usize = 65_536;
+
+/// Files that `$INCLUDE` may open in all: nested ones multiply.
+pub const INCLUDES_MAX: usize = 1_000;
 
 /// Faults reported of one file; the rest is counted.
 pub const FAULTS_MAX: usize = 1_000;
@@ -121,34 +133,4 @@ impl fmt::Display for Fault {
         };
         write!(f, "{}:{}: {severity}: {}", self.line, self.column, self.what)
     }
-}
-
-/// Reads a zone file.
-///
-/// # Errors
-///
-/// Every fault of the file, by place, warnings among them.
-pub fn parse(input: &[u8], options: Options<'_>) -> Result<Parsed, Vec<Fault>> {
-    let _ = (input, options);
-    Err(Vec::new())
-}
-
-/// Writes a zone as a file that [`parse`] reads back: `$ORIGIN`, `$TTL`, the SOA first, then all in
-/// canonical order, each RRSIG behind the set it covers.
-///
-/// # Errors
-///
-/// [`WriteError`] when the zone cannot be read or `out` takes no more.
-pub fn write(view: &dyn super::view::View, out: &mut dyn fmt::Write) -> Result<(), WriteError> {
-    let _ = (view, out);
-    Ok(())
-}
-
-/// Why a zone could not be written.
-#[derive(Debug)]
-pub enum WriteError {
-    /// The zone is damaged where it is kept: an operator's to repair.
-    Read(super::view::ReadFault),
-    /// The place it is written to takes no more.
-    Out(fmt::Error),
 }

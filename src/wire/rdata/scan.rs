@@ -101,6 +101,16 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    /// Passes over so many octets unseen.
+    pub fn skip(&mut self, octets: usize) {
+        self.at = (self.at + octets).min(self.input.len());
+    }
+
+    /// The input from one place to another, as written.
+    pub fn taken(&self, from: usize, to: usize) -> &'a [u8] {
+        self.input.get(from..to).unwrap_or_default()
+    }
+
     /// Whether the next octet is a blank: at the start of an entry, that its owner is left out.
     pub fn at_blank(&self) -> bool {
         matches!(self.input.get(self.at), Some(b' ' | b'\t'))
@@ -150,13 +160,6 @@ impl<'a> Scanner<'a> {
                 Octet::Quote => return self.quoted().map(Some),
             }
         }
-    }
-
-    /// Everything up to the end of this entry, as written; comments too.
-    pub fn rest_of_line(&mut self) -> &'a [u8] {
-        let from = self.at;
-        self.skip_line();
-        self.input.get(from..self.at).unwrap_or_default()
     }
 
     /// Goes behind the end of this entry, whatever is left of it.

@@ -181,7 +181,7 @@ pub(super) fn push_expanded(
                 out.extend_from_slice(label);
                 at = end;
                 if len == 0 {
-                    return Ok(taken.unwrap_or(at - start));
+                    return Ok(taken.unwrap_or_else(|| at - start));
                 }
             }
             192.. => {
@@ -190,7 +190,7 @@ pub(super) fn push_expanded(
                 if target >= limit {
                     return Err(NameError::NotALabel);
                 }
-                taken = taken.or(Some(at + 2 - start));
+                taken = taken.or_else(|| Some(at + 2 - start));
                 (at, limit) = (target, target);
             }
             _ => return Err(NameError::NotALabel),
