@@ -4,25 +4,76 @@
 //! records add up to is kept in an index (sled) that can be rebuilt from an export and the log.
 //!
 //! Promises: what was acknowledged is there after a crash, whole and in order; nothing of what was
-//! not acknowledged is there by halves; readers see only what is synced.
+//! not acknowledged is there by halves; readers see only what is synced. When the disk fails or is
+//! full, transactions are refused with the reason, and reads go on.
 //!
 //! Does not: know what the rows mean, nor the time of day.
+//!
+//! ```
+//! use nameplane::store::{RowError, Rows, Store, Table};
+//! const NICKNAMES: Table<u32, String> = Table::new("nicknames", *b"nn");
+//!
+//! let store = Store::in_memory();
+//! store.transact(|tx| tx.put(&NICKNAMES, &7, &"seven".into())).expect("it fits");
+//! assert_eq!(store.read(|rows| rows.get(&NICKNAMES, &7))?, Some("seven".into()));
+//! # Ok::<(), RowError>(())
+//! ```
 
+mod apply;
+mod backup;
 mod error;
+mod files;
+mod follow;
+mod index;
 mod key;
+mod lock;
+mod log;
+mod migrate;
+mod recover;
 mod rows;
+mod segment;
 mod table;
 mod transact;
 
-use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+pub use backup::{EXPORT_LOG_BYTES, EXPORTS_KEPT, ExportError, Summary};
 pub use error::{Holder, OpenError, RowError, TransactError, WriteError};
+pub use follow::{Change, Follow, FollowError};
 pub use key::{Key, Tail};
+pub use log::LOG_SEGMENT_BYTES;
+pub use migrate::Migration;
+pub use recover::FORMAT;
 pub use rows::{Octets, RawRows, Rows, Run, Visit};
 pub use table::{Raw, Table, Value};
 pub use transact::{Reader, Savepoint, Tx};
+
+use apply::Backlog;
+use files::{Files, Memory, held};
+use index::{InMemory, Index};
+use log::{Bounds, Log, Transaction};
+use recover::Ground;
+use transact::{Overlay, Queue, Writer};
+
+/// The longest key, in octets as kept: room for an escaped owner name and more.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// The longest value, in octets: an RRset of 64 KiB with its signatures, an event with its data.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// The largest transaction, in octets: it is held in memory until the index has it.
+pub const TRANSACTION_BYTES_MAX: usize = 1 << 30;
+
+/// How far the index may be behind, in octets held in memory; beyond it transactions wait.
+pub const BACKLOG_BYTES_MAX: u64 = 512 << 20;
+
+/// What is left free on the file system unless [`Options`] say otherwise, in octets.
+pub const RESERVE_BYTES: u64 = 64 << 20;
 
 /// The number of a transaction in the log: dense, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -44,47 +95,508 @@ pub struct Options {
     pub dir: PathBuf,
     /// What a second server on the directory is told about how to reach this one.
     pub hint: Option<String>,
+    /// Steps that bring rows of older releases to what this one reads, in order of number.
+    pub migrations: &'static [Migration],
     /// A clock that only goes forward, for the figures in [`Stats`] alone.
     pub clock: fn() -> Duration,
+    /// Octets that are left free on the file system.
+    pub reserve_bytes: u64,
+    /// Where a segment of the log ends, in octets.
+    pub log_segment_bytes: u64,
 }
 
 impl Options {
     pub fn new(dir: impl Into<PathBuf>) -> Options {
-        Options { dir: dir.into(), hint: None, clock: || Duration::ZERO }
+        Options {
+            dir: dir.into(),
+            hint: None,
+            migrations: &[],
+            clock: || Duration::ZERO,
+            reserve_bytes: RESERVE_BYTES,
+            log_segment_bytes: LOG_SEGMENT_BYTES,
+        }
     }
+}
+
+/// What the store did since it was opened, and what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// The last transaction that is durable.
+    pub synced: Lsn,
+    /// The last one the index has.
+    pub applied: Lsn,
+    /// Transactions made durable.
+    pub transactions: u64,
+    /// In how many groups: each cost one sync.
+    pub groups: u64,
+    /// What writing and syncing them took, by [`Options::clock`].
+    pub append: Duration,
+    /// Octets of the log on disk.
+    pub log_bytes: u64,
+    /// Octets the index lacks, held in memory.
+    pub backlog_bytes: u64,
 }
 
 /// The open store. Cheap to clone; closed when the last clone is dropped.
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    handle: Arc<Handle>,
 }
 
+/// What all clones share, and what ends with them.
+struct Handle {
+    shared: Arc<Shared>,
+    /// That of the log, then the applier.
+    threads: Mutex<VecDeque<JoinHandle<()>>>,
+}
+
+/// Whether transactions are taken, and whether that may change.
+enum Condition {
+    Writing,
+    /// Nothing was lost; it is tried again once there is room.
+    NoRoom(String),
+    Failed(String),
+}
+
+#[derive(Default)]
+struct Figures {
+    transactions: AtomicU64,
+    groups: AtomicU64,
+    append_ns: AtomicU64,
+    log_bytes: AtomicU64,
+    /// Octets appended to the log; what is counted at the start is what follows the newest export.
+    appended_bytes: AtomicU64,
+}
+
+/// What callers, the thread of the log and the applier share.
 struct Shared {
-    writer: std::sync::Mutex<Lsn>,
-    synced: RwLock<transact::Overlay>,
+    writer: Mutex<Writer>,
+    queue: Queue,
+    /// Synced rows the index does not have yet.
+    synced: RwLock<Overlay>,
+    /// The last transaction in them.
+    visible: AtomicU64,
+    backlog: Backlog,
+    applied: AtomicU64,
+    condition: Mutex<Condition>,
+    progress: Arc<follow::Progress>,
+    figures: Figures,
+    clock: fn() -> Duration,
+    reserve: u64,
+    id: u64,
+    exports: Option<Mutex<backup::Exports>>,
+    rebuild_mark: Option<PathBuf>,
+    files: Arc<dyn Files>,
+    index: Box<dyn Index>,
+    /// Let go of last.
+    lock: Option<lock::Lock>,
 }
 
 impl Store {
     /// Opens the data directory, or makes one; brings it to the state of its log.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Held`] by another process, [`OpenError::Newer`] than this release,
+    /// [`OpenError::Damaged`] where starting would lose what was acknowledged.
     pub fn open(options: &Options) -> Result<Store, OpenError> {
-        let _ = options;
-        Ok(Store::in_memory())
+        Store::open_on(options, None)
+    }
+
+    /// As [`Store::open`], the log in `files`.
+    fn open_on(options: &Options, files: Option<Arc<dyn Files>>) -> Result<Store, OpenError> {
+        let files = match files {
+            Some(files) => files,
+            None => recover::log_files(&options.dir)?,
+        };
+        let ground = recover::open(options, files.clone())?;
+        let Ground { id, lock, log, index, applied, lag, exports, rebuild_mark } = ground;
+        let shared = Shared {
+            writer: Mutex::new(Writer::after(log.end())),
+            synced: RwLock::default(),
+            visible: AtomicU64::new(log.end().0),
+            applied: AtomicU64::new(applied.0),
+            clock: options.clock,
+            reserve: options.reserve_bytes,
+            id,
+            rebuild_mark: Some(rebuild_mark),
+            lock: Some(lock),
+            ..Shared::over(files, index)
+        };
+        let since_export = log.bytes_after(exports.newest());
+        shared.figures.appended_bytes.store(since_export, Ordering::Relaxed);
+        let shared = Shared { exports: Some(Mutex::new(exports)), ..shared };
+        let end = log.end();
+        let store = Store::start(shared, log, &lag);
+        migrate::migrate(&store, &options.dir, options.migrations, end)?;
+        Ok(store)
     }
 
     /// A store that keeps nothing when dropped: for tests and demonstrations.
     pub fn in_memory() -> Store {
-        let shared = Shared { writer: Default::default(), synced: Default::default() };
-        Store { shared: Arc::new(shared) }
+        let files: Arc<dyn Files> = Arc::new(Memory::default());
+        let bounds = Bounds { segment_bytes: LOG_SEGMENT_BYTES, reserve: 0 };
+        let log = Log::create(files.clone(), 0, Lsn(1), bounds);
+        let log = log.expect("memory takes a segment's header");
+        Store::start(Shared::over(files, Box::<InMemory>::default()), log, &[])
+    }
+
+    fn start(shared: Shared, log: Log, lag: &[Transaction]) -> Store {
+        shared.progress.reach(log.end());
+        shared.figures.log_bytes.store(log.bytes(), Ordering::Relaxed);
+        shared.show(lag);
+        let shared = Arc::new(shared);
+        let (writer, applier) = (shared.clone(), shared.clone());
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let thread = thread::Builder::new().name(name.into()).spawn(run);
+            thread.expect("the system has room for a thread")
+        };
+        let threads = VecDeque::from([
+            spawn("store", Box::new(move || transact::run_log(&writer, log))),
+            spawn("store-index", Box::new(move || apply::run_applier(&applier))),
+        ]);
+        Store { handle: Arc::new(Handle { shared, threads: Mutex::new(threads) }) }
     }
 
     /// Tells a second server on the directory how to reach this one, e.g. `http://127.0.0.1:8080`.
     pub fn set_hint(&self, hint: &str) {
-        let _ = hint;
+        if let Some(Err(error)) = self.handle.shared.lock.as_ref().map(|lock| lock.say(Some(hint)))
+        {
+            tracing::warn!(%error, "the lock file does not say how to reach this server");
+        }
     }
 
     /// Whether transactions are taken.
     pub fn state(&self) -> State {
-        State::Writing
+        match &*held(&self.handle.shared.condition) {
+            Condition::Writing => State::Writing,
+            Condition::NoRoom(why) | Condition::Failed(why) => State::Stopped { why: why.clone() },
+        }
+    }
+
+    pub fn stats(&self) -> Stats {
+        let shared = &*self.handle.shared;
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        Stats {
+            synced: shared.progress.synced(),
+            applied: Lsn(shared.applied.load(Ordering::Acquire)),
+            transactions: read(&shared.figures.transactions),
+            groups: read(&shared.figures.groups),
+            append: Duration::from_nanos(read(&shared.figures.append_ns)),
+            log_bytes: read(&shared.figures.log_bytes),
+            backlog_bytes: held(&shared.backlog.state).bytes,
+        }
+    }
+
+    /// Follows the log: every transaction after `since`, in order.
+    pub fn follow(&self, since: Lsn) -> Follow {
+        let shared = &*self.handle.shared;
+        Follow::new(shared.files.clone(), shared.progress.clone(), since)
+    }
+
+    /// Writes every row synced before the call to a file at `path`, and verifies it.
+    ///
+    /// Transactions go on meanwhile.
+    pub fn export(&self, path: &Path) -> Result<Summary, ExportError> {
+        let told = self.handle.shared.backlog.export(path.to_owned());
+        told.recv().unwrap_or(Err(ExportError::Closed))
+    }
+}
+
+impl Shared {
+    /// A store on `files` and `index` that has seen nothing.
+    fn over(files: Arc<dyn Files>, index: Box<dyn Index>) -> Shared {
+        Shared {
+            writer: Mutex::default(),
+            queue: Queue::default(),
+            synced: RwLock::default(),
+            visible: AtomicU64::default(),
+            backlog: Backlog::default(),
+            applied: AtomicU64::default(),
+            condition: Mutex::new(Condition::Writing),
+            progress: Arc::default(),
+            figures: Figures::default(),
+            clock: || Duration::ZERO,
+            reserve: 0,
+            id: 0,
+            exports: None,
+            rebuild_mark: None,
+            files,
+            index,
+            lock: None,
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut threads = held(&self.threads);
+        self.shared.queue.close();
+        end(threads.pop_front());
+        self.shared.backlog.close();
+        end(threads.pop_front());
+    }
+}
+
+/// Waits for a thread, unless it is this one: the last clone of a store may go with what follows a
+/// transaction.
+fn end(thread: Option<JoinHandle<()>>) {
+    let me = thread::current().id();
+    if let Some(thread) = thread.filter(|thread| thread.thread().id() != me) {
+        // A panic in it was shown when it happened.
+        let _ = thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const WORDS: Table<u32, String> = Table::new("words", *b"wo");
+
+    fn put(store: &Store, key: u32, word: &str) {
+        store.transact(|tx| tx.put(&WORDS, &key, &word.to_owned())).unwrap();
+    }
+
+    fn words(store: &Store) -> Vec<(u32, String)> {
+        store.read(|rows| rows.range(&WORDS, .., usize::MAX)).unwrap()
+    }
+
+    fn opened(dir: &Path) -> Store {
+        Store::open(&Options::new(dir)).unwrap()
+    }
+
+    /// Waits until the index has everything.
+    fn applied(store: &Store) {
+        while store.stats().applied < store.stats().synced {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn what_was_put_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = "x".repeat(300_000);
+        {
+            let store = opened(dir.path());
+            put(&store, 1, "one");
+            put(&store, 2, &long);
+            put(&store, 3, "three");
+            store.transact(|tx| tx.delete(&WORDS, &1)).unwrap();
+        }
+
+        let store = opened(dir.path());
+        applied(&store);
+
+        assert_eq!(words(&store), [(2, long), (3, "three".into())]);
+        assert_eq!(store.stats().synced, Lsn(4));
+    }
+
+    #[test]
+    fn a_second_server_on_a_data_directory_is_refused_and_told_of_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = opened(dir.path());
+        store.set_hint("http://127.0.0.1:8080");
+
+        let Err(OpenError::Held { holder, .. }) = Store::open(&Options::new(dir.path())) else {
+            panic!("opened twice");
+        };
+
+        let pid = std::process::id();
+        assert_eq!(holder, Holder { pid: Some(pid), hint: Some("http://127.0.0.1:8080".into()) });
+        assert_eq!(
+            holder.to_string(),
+            format!("process {pid}, to be reached at http://127.0.0.1:8080")
+        );
+    }
+
+    #[test]
+    fn a_data_directory_of_a_newer_release_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(opened(dir.path()));
+        let marker = dir.path().join("format");
+        let text = fs::read_to_string(&marker).unwrap().replace("format 1", "format 2");
+        fs::write(&marker, text).unwrap();
+
+        let refused = Store::open(&Options::new(dir.path())).err().unwrap();
+
+        assert!(matches!(refused, OpenError::Newer { found: 2, known: 1, .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_directory_whose_log_is_gone_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        put(&opened(dir.path()), 1, "one");
+        fs::remove_dir_all(dir.path().join("log")).unwrap();
+
+        let refused = Store::open(&Options::new(dir.path())).err().unwrap();
+
+        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+    }
+
+    #[test]
+    fn an_index_that_is_gone_or_broken_is_built_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = dir.path().join("index");
+        {
+            let store = opened(dir.path());
+            (0..100).for_each(|key| put(&store, key, "word"));
+        }
+        let breaks: [&dyn Fn(); 3] = [
+            &|| fs::remove_dir_all(&index).unwrap(),
+            &|| fs::write(index.join("db"), b"no index at all").unwrap(),
+            &|| fs::write(index.join("snap.0000000000000001.generating"), b"half").unwrap(),
+        ];
+
+        for (turn, break_it) in breaks.iter().enumerate() {
+            break_it();
+            assert_eq!(words(&opened(dir.path())).len(), 100, "break {turn}");
+        }
+
+        let aside = fs::read_dir(dir.path()).unwrap().flatten();
+        let aside = aside.filter(|entry| entry.file_name().to_string_lossy().contains(".bad-"));
+        assert_eq!(aside.count(), 1, "only the broken one is put aside");
+    }
+
+    #[test]
+    fn an_index_of_another_directory_is_not_used() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        put(&opened(one.path()), 1, "one");
+        put(&opened(other.path()), 1, "other");
+        fs::remove_dir_all(one.path().join("index")).unwrap();
+        fs::rename(other.path().join("index"), one.path().join("index")).unwrap();
+
+        assert_eq!(words(&opened(one.path())), [(1, "one".into())]);
+    }
+
+    #[test]
+    fn a_panicking_closure_leaves_nothing_and_the_store_goes_on() {
+        let store = Store::in_memory();
+        let panicked = store.transact(|tx| {
+            tx.put(&WORDS, &1, &"one".into())?;
+            if tx.lsn() == Lsn(1) {
+                panic!("it happens");
+            }
+            Ok::<_, RowError>(())
+        });
+
+        let why = WriteError::Panicked { what: "it happens".into() };
+        assert_eq!(panicked, Err(TransactError::Write(why)));
+        put(&store, 2, "two");
+        assert_eq!(words(&store), [(2, "two".into())]);
+    }
+
+    #[test]
+    fn a_transaction_inside_a_transaction_is_refused_not_waited_for() {
+        let store = Store::in_memory();
+        let inner = store.clone();
+        let nested = store.transact(|_| inner.transact(|_| Ok::<_, RowError>(())));
+        assert_eq!(nested, Err(TransactError::Refused(TransactError::Write(WriteError::Nested))));
+    }
+
+    #[test]
+    fn what_follows_runs_in_log_order_and_sees_the_transaction() {
+        let store = Store::in_memory();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+
+        thread::scope(|scope| {
+            for thread in 0..8u32 {
+                let (store, seen) = (store.clone(), seen.clone());
+                scope.spawn(move || {
+                    for turn in 0..50 {
+                        let (key, seen, reader) =
+                            (thread * 1000 + turn, seen.clone(), store.clone());
+                        let put = |tx: &mut Tx<'_>| {
+                            tx.put(&WORDS, &key, &"word".into())?;
+                            Ok::<_, RowError>((tx.lsn(), key))
+                        };
+                        let then = move |(lsn, key): (Lsn, u32)| {
+                            assert!(reader.read(|rows| rows.contains(&WORDS, &key)).unwrap());
+                            seen.lock().unwrap().push(lsn);
+                        };
+                        store.transact_then(put, then).unwrap();
+                    }
+                });
+            }
+        });
+
+        let expected: Vec<_> = (1..=400).map(Lsn).collect();
+        assert_eq!(*seen.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn reads_in_a_transaction_merge_all_layers_in_both_directions() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = opened(dir.path());
+        (0..40).for_each(|key| put(&store, key * 10, "index"));
+        applied(&store);
+        (0..20).for_each(|key| put(&store, key * 20, "synced"));
+
+        let (forth, back, before, at) = store
+            .transact(|tx| {
+                (0..10).try_for_each(|key| tx.put(&WORDS, &(key * 40 + 5), &"own".into()))?;
+                tx.delete(&WORDS, &0)?;
+                let forth = tx.range(&WORDS, .., 1000)?;
+                let back = tx.range_back(&WORDS, 5.., 1000)?;
+                Ok::<_, RowError>((forth, back, tx.prev(&WORDS, &40)?, tx.floor(&WORDS, &40)?))
+            })
+            .unwrap();
+
+        assert_eq!(forth.len(), 49);
+        assert!(forth.is_sorted());
+        assert!(forth.iter().eq(back.iter().rev()));
+        assert_eq!(before, Some((30, "index".into())));
+        assert_eq!(at, Some((40, "synced".into())));
+    }
+
+    #[test]
+    fn a_follower_gets_every_transaction_once_and_waits_for_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { log_segment_bytes: 2000, ..Options::new(dir.path()) };
+        let store = Store::open(&options).unwrap();
+        (0..200).for_each(|key| put(&store, key, "word"));
+
+        let mut follow = store.follow(Lsn(50));
+        let mut keys = Vec::new();
+        while let Some(change) = follow.advance().unwrap() {
+            keys.extend(change.rows(&WORDS).map(|row| row.unwrap().0));
+        }
+        put(&store, 7, "again");
+        let next = follow.wait(Duration::from_secs(10)).unwrap().unwrap();
+
+        assert_eq!(keys, (50..200).collect::<Vec<_>>());
+        assert_eq!(next.lsn, Lsn(201));
+    }
+
+    #[test]
+    fn migrations_run_once_and_a_newer_one_is_refused() {
+        const DOUBLE: Migration = Migration {
+            number: 1,
+            name: "say everything twice",
+            run: |tx| {
+                for (key, word) in tx.range(&WORDS, .., usize::MAX)? {
+                    tx.put(&WORDS, &key, &word.repeat(2))?;
+                }
+                Ok(())
+            },
+        };
+        let dir = tempfile::tempdir().unwrap();
+        put(&opened(dir.path()), 1, "ha");
+        let newer = Options { migrations: &[DOUBLE], ..Options::new(dir.path()) };
+
+        drop(Store::open(&newer).unwrap());
+        assert_eq!(words(&Store::open(&newer).unwrap()), [(1, "haha".into())]);
+
+        let refused = Store::open(&Options::new(dir.path())).err().unwrap();
+        assert!(matches!(refused, OpenError::Newer { found: 1, known: 0, .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_value_beyond_the_limit_is_refused_and_nothing_is_put() {
+        let store = Store::in_memory();
+        let refused = store.transact(|tx| tx.put(&WORDS, &1, &"x".repeat(VALUE_BYTES_MAX)));
+        assert!(matches!(refused, Err(TransactError::Refused(RowError::TooLarge { .. }))));
     }
 }

@@ -1,0 +1,227 @@
+//! The applier: brings synced transactions into the index, in order, behind the readers' backs.
+//!
+//! It is the only one that writes to the index. Rows wait in the synced layer until the index has
+//! them, so nobody sees how far it is. It takes runs of transactions and applies their net effect;
+//! the mark that says how far the index is goes with the last rows of a run.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use super::backup::{self, ExportError, Summary};
+use super::error::RowError;
+use super::files::held;
+use super::log::Transaction;
+use super::{Condition, Lsn, Shared};
+
+/// How long transactions gather before they are applied: rows changed twice are written once.
+const GATHER: Duration = Duration::from_millis(250);
+
+/// How much of a backlog ends the gathering, in octets.
+const GATHER_BYTES: u64 = 8 << 20;
+
+/// How much is applied between two flushes, in octets: the index holds it in memory until then.
+const FLUSH_BYTES: u64 = 16 << 20;
+
+/// How much of a backlog is still applied when the store is closed, in octets. The rest is in the
+/// log, from where the next start reads it faster than the index takes it.
+const CLOSE_BYTES: u64 = 8 << 20;
+
+/// What the index lacks.
+#[derive(Default)]
+pub(super) struct Backlog {
+    pub state: Mutex<BacklogState>,
+    pub changed: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct BacklogState {
+    queue: VecDeque<Transaction>,
+    /// Octets of the transactions not yet applied.
+    pub bytes: u64,
+    exports: Vec<Export>,
+    closing: bool,
+    /// The applier has ended.
+    gone: bool,
+}
+
+/// An export asked for, and who waits for it.
+struct Export {
+    path: PathBuf,
+    told: mpsc::SyncSender<Result<Summary, ExportError>>,
+}
+
+/// What the applier does next.
+enum Work {
+    Apply(Vec<Transaction>),
+    Export(Export),
+    /// Nothing came for a while.
+    Rest,
+    Close,
+}
+
+impl Backlog {
+    pub(super) fn add(&self, transactions: &[Transaction]) {
+        let mut state = held(&self.state);
+        state.bytes += transactions.iter().map(|transaction| transaction.bytes).sum::<u64>();
+        state.queue.extend(transactions.iter().cloned());
+        self.changed.notify_all();
+    }
+
+    pub(super) fn close(&self) {
+        held(&self.state).closing = true;
+        self.changed.notify_all();
+    }
+
+    /// Asks for an export of everything synced before the call.
+    pub(super) fn export(&self, path: PathBuf) -> mpsc::Receiver<Result<Summary, ExportError>> {
+        let (told, result) = mpsc::sync_channel(1);
+        let mut state = held(&self.state);
+        if !state.gone {
+            state.exports.push(Export { path, told });
+        }
+        drop(state);
+        self.changed.notify_all();
+        result
+    }
+
+    /// Lets go of whoever still waits: nothing is applied any more.
+    fn end(&self) {
+        let mut state = held(&self.state);
+        state.gone = true;
+        state.exports.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn take(&self) -> Work {
+        let mut state = held(&self.state);
+        let mut waited = false;
+        loop {
+            let hurry = state.closing || !state.exports.is_empty() || state.bytes >= GATHER_BYTES;
+            if state.closing && (state.queue.is_empty() || state.bytes > CLOSE_BYTES) {
+                return Work::Close;
+            }
+            if !state.queue.is_empty() && (waited || hurry) {
+                return Work::Apply(take_run(&mut state.queue));
+            }
+            if let Some(export) = state.exports.pop() {
+                return Work::Export(export);
+            }
+            if waited {
+                return Work::Rest;
+            }
+            let wait = self.changed.wait_timeout(state, GATHER);
+            let (back, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
+            state = back;
+            waited = timeout.timed_out();
+        }
+    }
+}
+
+/// The first transactions of `queue`, up to about [`FLUSH_BYTES`].
+fn take_run(queue: &mut VecDeque<Transaction>) -> Vec<Transaction> {
+    let (mut run, mut bytes) = (Vec::new(), 0);
+    while bytes < FLUSH_BYTES {
+        let Some(transaction) = queue.pop_front() else { break };
+        bytes += transaction.bytes;
+        run.push(transaction);
+    }
+    run
+}
+
+/// The thread of the applier: works until the store is closed or the index fails.
+pub(super) fn run_applier(shared: &Shared) {
+    if let Err(error) = apply_until_closed(shared) {
+        shared.give_up_index(&error);
+    }
+    shared.backlog.end();
+}
+
+fn apply_until_closed(shared: &Shared) -> Result<(), RowError> {
+    let mut unflushed = 0u64;
+    loop {
+        match shared.backlog.take() {
+            Work::Apply(run) => {
+                unflushed += run.iter().map(|transaction| transaction.bytes).sum::<u64>();
+                shared.apply(&run)?;
+                if unflushed >= FLUSH_BYTES {
+                    shared.index.flush()?;
+                    unflushed = 0;
+                }
+            }
+            Work::Export(export) => {
+                let _ = export.told.send(shared.export(&export.path));
+            }
+            Work::Rest | Work::Close if unflushed > 0 => {
+                shared.index.flush()?;
+                unflushed = 0;
+            }
+            Work::Rest => {}
+            Work::Close => return Ok(()),
+        }
+        shared.export_when_due();
+    }
+}
+
+impl Shared {
+    /// Applies the net effect of `run`, then lets readers find it in the index.
+    fn apply(&self, run: &[Transaction]) -> Result<(), RowError> {
+        let Some(upto) = run.last().map(|transaction| transaction.lsn) else { return Ok(()) };
+        let ops = run.iter().flat_map(|transaction| transaction.ops.iter().cloned());
+        let net: BTreeMap<_, _> = ops.collect();
+        self.index
+            .apply(&mut net.iter().map(|(key, value)| (key.clone(), value.clone())), Some(upto))?;
+        self.applied.store(upto.0, Ordering::Release);
+        let mut synced = self.synced.write().unwrap_or_else(PoisonError::into_inner);
+        for key in net.keys() {
+            if synced.get(key).is_some_and(|(lsn, _)| *lsn <= upto) {
+                synced.remove(key);
+            }
+        }
+        drop(synced);
+        let bytes: u64 = run.iter().map(|transaction| transaction.bytes).sum();
+        held(&self.backlog.state).bytes -= bytes;
+        self.backlog.changed.notify_all();
+        Ok(())
+    }
+
+    /// The rows applied up to now, as a file at `path`.
+    fn export(&self, path: &std::path::Path) -> Result<Summary, ExportError> {
+        let upto = Lsn(self.applied.load(Ordering::Acquire));
+        backup::write(path, self.id, upto, &*self.index)
+    }
+
+    /// Exports and trims once the log has grown enough since the last export.
+    fn export_when_due(&self) {
+        let Some(exports) = &self.exports else { return };
+        let mut exports = held(exports);
+        let log = self.figures.appended_bytes.load(Ordering::Relaxed);
+        if !exports.due(log) || Lsn(self.applied.load(Ordering::Acquire)) <= exports.newest() {
+            return;
+        }
+        let path = exports.path(Lsn(self.applied.load(Ordering::Acquire)));
+        match self.export(&path) {
+            Ok(summary) => {
+                let trim = exports.add(&summary, log);
+                self.queue.trim(trim);
+            }
+            Err(error) => {
+                exports.postpone(log);
+                tracing::error!(%error, "the store was not exported; its log goes on growing");
+            }
+        }
+    }
+
+    /// The index is no use any more: writes stop, and the next start builds it anew.
+    fn give_up_index(&self, error: &RowError) {
+        let why = format!("{error}; a restart builds it anew");
+        tracing::error!(%why, "writes have stopped");
+        if let Some(mark) = &self.rebuild_mark {
+            let _ = super::files::replace(mark, why.as_bytes());
+        }
+        *held(&self.condition) = Condition::Failed(why);
+    }
+}

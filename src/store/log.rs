@@ -1,0 +1,443 @@
+//! The commit log: every transaction, in order, synced before anything else happens with it.
+//!
+//! Promises: what [`Log::append`] took is read back by [`Log::replay`] after any crash; a tail that a
+//! crash tore is cut, and only that: where a later record proves that what is missing had been
+//! synced, the log is damaged and is not touched. A segment is complete and synced before the next
+//! one is made. After a failed write or sync nothing is written again.
+//!
+//! Does not: know whom to tell, nor what the rows mean.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::Lsn;
+use super::files::{Files, LogFile};
+use super::segment::{self, HeaderFound, Op, Record, SEGMENT_HEADER, SegmentHeader, SegmentReader};
+
+/// Where a segment ends and the next begins, in octets; the transaction that crosses it stays whole.
+pub const LOG_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// How much is gathered before it is written, in octets: bounds the memory of a large transaction.
+const WRITE_BYTES: usize = 4 << 20;
+
+/// One transaction on its way: into the log, to the readers, into the index.
+#[derive(Debug, Clone)]
+pub(super) struct Transaction {
+    pub lsn: Lsn,
+    pub ops: Arc<[Op]>,
+    /// Octets of keys and values, and what keeping them costs.
+    pub bytes: u64,
+}
+
+impl Transaction {
+    pub(super) fn new(lsn: Lsn, ops: Vec<Op>) -> Transaction {
+        let bytes = ops.iter().map(|op| cost(op) as u64).sum();
+        Transaction { lsn, ops: ops.into(), bytes }
+    }
+}
+
+/// What keeping an operation costs besides its octets, roughly: two counted allocations and a tree's
+/// share.
+const OP_BYTES: usize = 96;
+
+/// What keeping an operation costs, in octets.
+pub(super) fn cost((key, value): &Op) -> usize {
+    key.len() + value.as_ref().map_or(0, |value| value.len()) + OP_BYTES
+}
+
+/// Why the log cannot be used as found. Nothing was changed.
+#[derive(Debug)]
+pub(super) enum LogError {
+    Newer(u32),
+    Damaged(String),
+    Io { what: String, source: io::Error },
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogError::Newer(format) => write!(f, "the log has format {format}"),
+            LogError::Damaged(what) => f.write_str(what),
+            LogError::Io { what, source } => write!(f, "{what}: {source}"),
+        }
+    }
+}
+
+/// Says what was being done.
+fn doing<T>(result: io::Result<T>, what: impl FnOnce() -> String) -> Result<T, LogError> {
+    result.map_err(|source| LogError::Io { what: what(), source })
+}
+
+/// Why a group was not appended.
+#[derive(Debug)]
+pub(super) enum AppendError {
+    /// The disk is nearly full. Nothing was written; it may be tried again.
+    NoRoom { free: u64, reserve: u64 },
+    /// What the disk holds now is unknown: nothing more may be written.
+    Failed { what: &'static str, source: io::Error },
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AppendError::NoRoom { free, reserve } => write!(
+                f,
+                "the file system has {} MiB free, and {} MiB are kept in reserve",
+                free >> 20,
+                reserve >> 20
+            ),
+            AppendError::Failed { what, source } => write!(f, "{what} failed: {source}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    number: u64,
+    first: Lsn,
+    bytes: u64,
+}
+
+/// The log, open for reading; and for appending once [`Log::replay`] has found its end.
+pub(super) struct Log {
+    files: Arc<dyn Files>,
+    id: u64,
+    segments: VecDeque<Segment>,
+    file: Box<dyn LogFile>,
+    /// The last transaction of the log, all of it synced.
+    end: Lsn,
+    segment_bytes: u64,
+    reserve: u64,
+    buffer: Vec<u8>,
+}
+
+impl Log {
+    /// Begins a log whose first transaction will be `first`, in a directory without one.
+    pub(super) fn create(
+        files: Arc<dyn Files>,
+        id: u64,
+        first: Lsn,
+        bounds: Bounds,
+    ) -> Result<Log, LogError> {
+        let header = SegmentHeader { number: 1, first, log: id };
+        let file = doing(begin(&*files, &header), || "the first segment cannot be made".into())?;
+        let segment = Segment { number: 1, first, bytes: SEGMENT_HEADER as u64 };
+        Ok(Log {
+            files,
+            id,
+            segments: VecDeque::from([segment]),
+            file,
+            end: Lsn(first.0.saturating_sub(1)),
+            segment_bytes: bounds.segment_bytes,
+            reserve: bounds.reserve,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Finds the log in `files`; none if there are no segments.
+    pub(super) fn find(
+        files: Arc<dyn Files>,
+        id: u64,
+        bounds: Bounds,
+    ) -> Result<Option<Log>, LogError> {
+        let mut segments = headers(&*files, id)?;
+        // Names are removed in order, but a crash may keep any of them: what stands before a gap
+        // was being trimmed.
+        let gap = segments
+            .iter()
+            .zip(segments.iter().skip(1))
+            .rposition(|(a, b)| a.number + 1 != b.number);
+        segments.drain(..gap.map_or(0, |at| at + 1));
+        let Some(last) = segments.back() else { return Ok(None) };
+        let name = name_of(last.number);
+        let file = doing(files.open(&name), || format!("{name} cannot be opened"))?;
+        let end = Lsn(last.first.0.saturating_sub(1));
+        let Bounds { segment_bytes, reserve } = bounds;
+        Ok(Some(Log { files, id, segments, file, end, segment_bytes, reserve, buffer: Vec::new() }))
+    }
+
+    /// The first transaction the log can give back.
+    pub(super) fn first(&self) -> Lsn {
+        self.segments.front().map_or(Lsn(1), |segment| segment.first)
+    }
+
+    /// The last transaction of the log, known once replayed.
+    pub(super) fn end(&self) -> Lsn {
+        self.end
+    }
+
+    /// Octets of the log's segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Octets of the segments that hold what follows `lsn`.
+    pub(super) fn bytes_after(&self, lsn: Lsn) -> u64 {
+        let from = self.segments.iter().rposition(|segment| segment.first.0 <= lsn.0 + 1);
+        self.segments.iter().skip(from.unwrap_or(0)).map(|segment| segment.bytes).sum()
+    }
+
+    /// Gives every transaction after `after` to `sink`, in order, and makes the log's end sound.
+    ///
+    /// A tail that no later record proves to have been synced is cut, and what remains is synced.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Damaged`] where a record is missing that had been synced. Nothing was cut then.
+    pub(super) fn replay(
+        &mut self,
+        after: Lsn,
+        sink: &mut dyn FnMut(Lsn, Vec<Op>),
+    ) -> Result<(), LogError> {
+        let from = self.segments.iter().rposition(|segment| segment.first.0 <= after.0 + 1);
+        let mut expected = None;
+        for (place, segment) in self.segments.iter().enumerate().skip(from.unwrap_or(0)) {
+            if expected.is_some_and(|expected| expected != segment.first) {
+                let what = format!(
+                    "{} does not begin where the one before it ends",
+                    name_of(segment.number)
+                );
+                return Err(LogError::Damaged(what));
+            }
+            let name = name_of(segment.number);
+            let file = doing(self.files.open(&name), || format!("{name} cannot be opened"))?;
+            let mut run = Run::new(&*file, segment.number, segment.first)?;
+            run.read(after, sink)?;
+            let torn = run.sound < run.reader.bytes();
+            if place + 1 < self.segments.len() {
+                if torn {
+                    return Err(run.damage("and a later segment follows"));
+                }
+            } else {
+                run.prove_unsynced()?;
+                doing(cut(&*file, run.sound, torn), || format!("{name} cannot be cut and synced"))?;
+                self.end = Lsn(run.expected.0 - 1);
+            }
+            expected = Some(run.expected);
+        }
+        for segment in &mut self.segments {
+            let name = name_of(segment.number);
+            segment.bytes = doing(self.files.open(&name).and_then(|file| file.bytes()), || name)?;
+        }
+        Ok(())
+    }
+
+    /// Appends `group` and syncs it.
+    pub(super) fn append(&mut self, group: &[Transaction]) -> Result<(), AppendError> {
+        let needed: u64 = group.iter().map(|transaction| transaction.bytes).sum();
+        let free = self.files.free_bytes().unwrap_or(u64::MAX);
+        if free < needed.saturating_add(self.reserve) {
+            return Err(AppendError::NoRoom { free, reserve: self.reserve });
+        }
+        let mut ahead = self.end;
+        for transaction in group {
+            let full = self
+                .segments
+                .back()
+                .is_some_and(|last| last.bytes + self.buffer.len() as u64 >= self.segment_bytes);
+            if full {
+                self.sync()?;
+                self.end = ahead;
+                self.roll().map_err(failed("making a segment of the log"))?;
+            }
+            let number = self.segments.back().map_or(0, |segment| segment.number);
+            segment::encode(&mut self.buffer, number, transaction.lsn, self.end, &transaction.ops);
+            ahead = transaction.lsn;
+            if self.buffer.len() >= WRITE_BYTES {
+                self.write()?;
+            }
+        }
+        self.sync()?;
+        self.end = ahead;
+        Ok(())
+    }
+
+    /// Removes the segments that hold nothing after `upto`; never the last.
+    pub(super) fn trim(&mut self, upto: Lsn) -> io::Result<()> {
+        let mut removed = false;
+        while self.segments.get(1).is_some_and(|next| next.first.0 <= upto.0 + 1) {
+            if let Some(old) = self.segments.pop_front() {
+                self.files.remove(&name_of(old.number))?;
+                removed = true;
+            }
+        }
+        if removed { self.files.sync_directory() } else { Ok(()) }
+    }
+
+    /// Removes what an interrupted trim left before the first segment.
+    pub(super) fn tidy(&self) -> io::Result<()> {
+        let first = self.segments.front().map_or(0, |segment| segment.number);
+        for number in self.files.list()?.iter().filter_map(|name| number_of(name)) {
+            if number < first {
+                self.files.remove(&name_of(number))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), AppendError> {
+        let Some(last) = self.segments.back_mut() else { return Ok(()) };
+        self.file.write_at(last.bytes, &self.buffer).map_err(failed("writing the log"))?;
+        last.bytes += self.buffer.len() as u64;
+        self.buffer.clear();
+        // A large transaction should not keep its memory for ever.
+        self.buffer.shrink_to(2 * WRITE_BYTES);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), AppendError> {
+        self.write()?;
+        self.file.sync().map_err(failed("syncing the log"))
+    }
+
+    fn roll(&mut self) -> io::Result<()> {
+        let number = self.segments.back().map_or(1, |last| last.number + 1);
+        let first = Lsn(self.end.0 + 1);
+        self.file = begin(&*self.files, &SegmentHeader { number, first, log: self.id })?;
+        self.segments.push_back(Segment { number, first, bytes: SEGMENT_HEADER as u64 });
+        Ok(())
+    }
+}
+
+/// What bounds a log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub segment_bytes: u64,
+    /// Octets of the file system that are left free.
+    pub reserve: u64,
+}
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> AppendError {
+    move |source| AppendError::Failed { what, source }
+}
+
+pub(super) fn name_of(number: u64) -> String {
+    format!("{number:016x}.log")
+}
+
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// Makes a segment, durable in itself and by name.
+fn begin(files: &dyn Files, header: &SegmentHeader) -> io::Result<Box<dyn LogFile>> {
+    let file = files.create(&name_of(header.number))?;
+    file.write_at(0, &header.encode())?;
+    file.sync()?;
+    files.sync_directory()?;
+    Ok(file)
+}
+
+fn cut(file: &dyn LogFile, at: u64, torn: bool) -> io::Result<()> {
+    if torn {
+        file.truncate(at)?;
+    }
+    // Also when nothing is cut: a tail that only the page cache holds is about to be built upon.
+    file.sync()
+}
+
+/// The segments in order of number; a last one whose making was interrupted is removed.
+fn headers(files: &dyn Files, id: u64) -> Result<VecDeque<Segment>, LogError> {
+    let names = doing(files.list(), || "the log's directory cannot be read".into())?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
+    numbers.sort_unstable();
+    let mut segments = VecDeque::new();
+    for (place, &number) in numbers.iter().enumerate() {
+        let name = name_of(number);
+        let file = doing(files.open(&name), || format!("{name} cannot be opened"))?;
+        match doing(header(&*file), || format!("{name} cannot be read"))? {
+            HeaderFound::Newer(format) => return Err(LogError::Newer(format)),
+            HeaderFound::Valid(header) if header.log == id && header.number == number => {
+                segments.push_back(Segment { number, first: header.first, bytes: 0 });
+            }
+            HeaderFound::Valid(_) => {
+                return Err(LogError::Damaged(format!("{name} belongs to another log")));
+            }
+            HeaderFound::Torn => {
+                let mut reader = doing(SegmentReader::new(&*file, number), || name.clone())?;
+                let holds = doing(reader.search(0), || name.clone())?.is_some();
+                if holds || place + 1 < numbers.len() {
+                    return Err(LogError::Damaged(format!("{name} has no valid header")));
+                }
+                doing(files.remove(&name), || format!("{name} cannot be removed"))?;
+            }
+        }
+    }
+    Ok(segments)
+}
+
+/// Reads a segment's header.
+pub(super) fn header(file: &dyn LogFile) -> io::Result<HeaderFound> {
+    let mut octets = [0; SEGMENT_HEADER];
+    let read = file.read_at(0, &mut octets)?;
+    Ok(if read == SEGMENT_HEADER { SegmentHeader::decode(&octets) } else { HeaderFound::Torn })
+}
+
+/// Reads the transactions of one segment, as far as they are sound.
+struct Run<'a> {
+    reader: SegmentReader<'a>,
+    number: u64,
+    /// Where the last whole transaction ends.
+    sound: u64,
+    /// The transaction that should stand there.
+    expected: Lsn,
+}
+
+impl<'a> Run<'a> {
+    fn new(file: &'a dyn LogFile, number: u64, first: Lsn) -> Result<Run<'a>, LogError> {
+        let reader = doing(SegmentReader::new(file, number), || name_of(number))?;
+        Ok(Run { sound: reader.at, reader, number, expected: first })
+    }
+
+    fn read(&mut self, after: Lsn, sink: &mut dyn FnMut(Lsn, Vec<Op>)) -> Result<(), LogError> {
+        let (mut ops, mut part) = (Vec::new(), 0);
+        while let Some(record) = self.next()? {
+            if record.lsn != self.expected || record.part != part {
+                return Err(self.damage("a record out of order stands there"));
+            }
+            if record.lsn > after && record.ops(&mut ops).is_none() {
+                return Err(self.damage("a record there has a body of no known form"));
+            }
+            part += 1;
+            if record.last {
+                if record.lsn > after {
+                    sink(record.lsn, std::mem::take(&mut ops));
+                }
+                part = 0;
+                self.sound = self.reader.at;
+                self.expected.0 += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<Record>, LogError> {
+        let number = self.number;
+        doing(self.reader.next(), || format!("{} cannot be read", name_of(number)))
+    }
+
+    /// Refuses if a record further on was written when what is missing had already been synced.
+    fn prove_unsynced(&mut self) -> Result<(), LogError> {
+        let mut place = self.sound;
+        let number = self.number;
+        while let Some((at, record)) = doing(self.reader.search(place), || name_of(number))? {
+            if record.synced >= self.expected {
+                let what = format!("record {} follows, written when it was synced", record.lsn.0);
+                return Err(self.damage(&what));
+            }
+            place = at;
+        }
+        Ok(())
+    }
+
+    fn damage(&self, why: &str) -> LogError {
+        let name = name_of(self.number);
+        LogError::Damaged(format!(
+            "{name} has no transaction {} at octet {}: {why}",
+            self.expected.0, self.sound
+        ))
+    }
+}
