@@ -129,6 +129,8 @@ impl std::error::Error for RowError {}
 pub enum WriteError {
     /// Writes have stopped, reads go on. The operator's; see [`State`](super::State).
     Stopped { why: String },
+    /// The transaction is beyond its limit. The caller's: split it.
+    TooLarge { bytes: u64, max: u64 },
     /// The closure panicked.
     Panicked { what: String },
     /// Called inside a closure of the store, where it would wait for itself.
@@ -141,6 +143,9 @@ impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WriteError::Stopped { why } => write!(f, "writes have stopped: {why}"),
+            WriteError::TooLarge { bytes, max } => {
+                write!(f, "a transaction of {bytes} octets is beyond the limit of {max}")
+            }
             WriteError::Panicked { what } => write!(f, "the transaction panicked: {what}"),
             WriteError::Nested => f.write_str("a transaction inside a closure of the store"),
             WriteError::Hook { what } => {

@@ -43,7 +43,7 @@ impl Transaction {
 const OP_BYTES: usize = 96;
 
 /// What keeping an operation costs, in octets.
-pub(super) fn cost((key, value): &Op) -> usize {
+fn cost((key, value): &Op) -> usize {
     key.len() + value.as_ref().map_or(0, |value| value.len()) + OP_BYTES
 }
 

@@ -67,7 +67,7 @@ pub const KEY_BYTES_MAX: usize = 1024;
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
 /// The largest transaction, in octets: it is held in memory until the index has it.
-pub const TRANSACTION_BYTES_MAX: usize = 1 << 30;
+pub const TRANSACTION_BYTES_MAX: u64 = 1 << 30;
 
 /// How far the index may be behind, in octets held in memory; beyond it transactions wait.
 pub const BACKLOG_BYTES_MAX: u64 = 512 << 20;

@@ -19,7 +19,7 @@ use super::error::{RowError, TransactError, WriteError};
 use super::files::held;
 use super::index::{layer, what_panicked};
 use super::key::Key;
-use super::log::{AppendError, Log, Transaction, cost};
+use super::log::{AppendError, Log, Transaction};
 use super::rows::{Octets, RawRows, Run, Visit, merge};
 use super::segment::Op;
 use super::table::{Table, Value};
@@ -81,7 +81,6 @@ pub struct Tx<'a> {
     ops: Vec<Op>,
     /// What each operation replaced in `rows`, to take it back.
     undo: Vec<Option<Option<Octets>>>,
-    bytes: usize,
 }
 
 /// A place in a transaction to go back to.
@@ -175,7 +174,6 @@ impl Tx<'_> {
     pub fn rollback_to(&mut self, savepoint: Savepoint) {
         while self.ops.len() > savepoint.0 {
             let (Some(op), Some(before)) = (self.ops.pop(), self.undo.pop()) else { return };
-            self.bytes -= cost(&op);
             match before {
                 Some(before) => drop(self.rows.insert(op.0, before)),
                 None => drop(self.rows.remove(&op.0)),
@@ -187,8 +185,6 @@ impl Tx<'_> {
         let op = (key, value);
         limit("a key", op.0.len(), KEY_BYTES_MAX)?;
         limit("a value", op.1.as_ref().map_or(0, |value| value.len()), VALUE_BYTES_MAX)?;
-        limit("a transaction", self.bytes + cost(&op), TRANSACTION_BYTES_MAX)?;
-        self.bytes += cost(&op);
         self.undo.push(self.rows.insert(op.0.clone(), op.1.clone()));
         self.ops.push(op);
         Ok(())
@@ -410,13 +406,16 @@ impl Shared {
             rows: BTreeMap::new(),
             ops: Vec::new(),
             undo: Vec::new(),
-            bytes: 0,
         };
         let result = catch_unwind(AssertUnwindSafe(|| f(&mut tx)))
             .map_err(|panic| WriteError::Panicked { what: what_panicked(&*panic) })?;
         let (lsn, ops) = (tx.lsn, std::mem::take(&mut tx.ops));
         let kept = (result.is_ok() && !ops.is_empty()).then(|| Transaction::new(lsn, ops));
         if let Some(transaction) = &kept {
+            if transaction.bytes > TRANSACTION_BYTES_MAX {
+                let (bytes, max) = (transaction.bytes, TRANSACTION_BYTES_MAX);
+                return Err(WriteError::TooLarge { bytes, max });
+            }
             writer.keep(transaction);
         }
         let (made, finish) = finish_with(result);
