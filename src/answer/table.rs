@@ -83,6 +83,13 @@ impl Snapshot {
         self.loading
     }
 
+    /// Every node, by name: to compare two snapshots in tests.
+    #[cfg(test)]
+    pub(crate) fn dump(&self) -> std::collections::BTreeSet<Vec<u8>> {
+        let nodes = self.directory.iter().flat_map(|page| page::nodes(page));
+        nodes.filter_map(|(_, node)| Some(self.whole(node)?.octets().to_vec())).collect()
+    }
+
     /// Octets held, by going through everything: for metrics, not for queries.
     pub fn octets(&self) -> usize {
         let mut octets = self.directory.len() * size_of::<Page>();

@@ -12,6 +12,8 @@ mod publish;
 pub mod rows;
 mod rules;
 pub mod stage;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
