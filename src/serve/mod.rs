@@ -20,6 +20,7 @@ mod shared;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unsigned;
 
 pub use acl::Prefixes;
 pub use asks::{Asks, Messages, Refuse};

@@ -246,7 +246,13 @@ impl<'a> Reply<'a> {
 
     /// Writes OPT and header; returns the octets of the message.
     #[inline]
-    pub fn finish(mut self) -> usize {
+    pub fn finish(self) -> usize {
+        self.finish_with(&[])
+    }
+
+    /// As [`finish`](Reply::finish), with one record behind OPT, for which room was [reserved](Reply::reserve).
+    #[inline]
+    pub fn finish_with(mut self, last: &[u8]) -> usize {
         let [answers, authorities, mut additionals] = self.counts;
         let mut rcode = self.rcode.0;
         match &self.opt {
@@ -256,6 +262,13 @@ impl<'a> Reply<'a> {
             }
             None if rcode > 15 => rcode = Rcode::SERVFAIL.0,
             None => {}
+        }
+        if let Some(slot) = self.out.get_mut(self.at..self.at + last.len())
+            && !last.is_empty()
+        {
+            slot.copy_from_slice(last);
+            self.at += last.len();
+            additionals += 1;
         }
         let questions = u16::from(self.question_end > HEADER_OCTETS);
         let id = self.out.first_chunk::<2>().map_or(0, |id| u16::from_be_bytes(*id));
