@@ -3,6 +3,7 @@
 //! UDP has threads of its own; everything else runs on the runtime it is given. All of it calls the
 //! same checklist.
 
+pub mod client;
 pub mod stream;
 pub mod tcp;
 pub mod udp;

@@ -1,0 +1,291 @@
+//! Dials out: the one gate for everything the server says of its own accord.
+//!
+//! Whom it may talk to is the operator's list, `[net] dial`; nothing leaves for anybody else, whatever
+//! a zone, an order or a customer names.
+//!
+//! Promises: a response counts only if it comes from the server asked, with the ID and the question
+//! it was sent; a truncated one is fetched again by TCP; every wait has an end.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::serve::Prefixes;
+use crate::wire::Header;
+use crate::wire::header::HEADER_OCTETS;
+
+/// Octets of the largest datagram a server may answer with.
+const DATAGRAM_OCTETS: usize = 4096;
+
+/// Why a server was not asked or did not answer.
+#[derive(Debug)]
+pub enum AskError {
+    /// The operator does not let this server talk to it.
+    NotPermitted(SocketAddr),
+    /// It said nothing in time. Nobody's fault: ask again later.
+    Silent(SocketAddr),
+    /// What it said is no answer to what was asked.
+    Misbehaved(SocketAddr),
+    /// It cannot be reached.
+    Unreachable { server: SocketAddr, source: io::Error },
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AskError::NotPermitted(server) => {
+                write!(f, "{server} is not among the prefixes of [net] dial")
+            }
+            AskError::Silent(server) => write!(f, "{server} did not answer in time"),
+            AskError::Misbehaved(server) => {
+                write!(f, "{server} answered something else than it was asked")
+            }
+            AskError::Unreachable { server, .. } => write!(f, "{server} cannot be reached"),
+        }
+    }
+}
+
+impl std::error::Error for AskError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            AskError::Unreachable { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Talks to the servers the operator allows.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    allow: Prefixes,
+}
+
+impl Dialer {
+    pub fn new(allow: Prefixes) -> Dialer {
+        Dialer { allow }
+    }
+
+    /// Whether this server may talk to `server`: the gate.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::NotPermitted`].
+    pub fn permit(&self, server: SocketAddr) -> Result<(), AskError> {
+        match self.allow.contains(server.ip()) {
+            true => Ok(()),
+            false => Err(AskError::NotPermitted(server)),
+        }
+    }
+
+    /// Opens a connection whose reads and writes wait no longer than `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::NotPermitted`], [`AskError::Unreachable`].
+    pub fn connect(&self, server: SocketAddr, patience: Duration) -> Result<TcpStream, AskError> {
+        self.permit(server)?;
+        let connect = || {
+            let stream = TcpStream::connect_timeout(&server, patience)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(patience))?;
+            stream.set_write_timeout(Some(patience))?;
+            Ok(stream)
+        };
+        connect().map_err(|source| AskError::Unreachable { server, source })
+    }
+
+    /// Asks `server` by UDP, and by TCP if the answer is truncated. `query` is a message of one
+    /// question; it gets an ID that cannot be guessed.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`]; after `patience` at the latest for each transport.
+    pub fn ask(
+        &self,
+        server: SocketAddr,
+        query: &mut [u8],
+        patience: Duration,
+    ) -> Result<Vec<u8>, AskError> {
+        self.permit(server)?;
+        set_id(query);
+        let response = ask_udp(server, query, patience)
+            .map_err(|source| AskError::Unreachable { server, source })?
+            .ok_or(AskError::Silent(server))?;
+        let truncated = Header::read(&response).is_some_and(|header| header.flags.is_truncated());
+        if truncated { self.ask_tcp(server, query, patience) } else { Ok(response) }
+    }
+
+    /// Asks `server` by TCP. The query keeps the ID it has.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`].
+    pub fn ask_tcp(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        patience: Duration,
+    ) -> Result<Vec<u8>, AskError> {
+        let mut stream = self.connect(server, patience)?;
+        let response = exchange(&mut stream, query).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Silent(server),
+            _ => AskError::Unreachable { server, source },
+        })?;
+        match answers(query, &response) {
+            true => Ok(response),
+            false => Err(AskError::Misbehaved(server)),
+        }
+    }
+}
+
+fn set_id(query: &mut [u8]) {
+    if let Some(id) = query.first_chunk_mut::<2>() {
+        // Without randomness the question and the port must do.
+        let _ = SystemRandom::new().fill(id);
+    }
+}
+
+/// The first response that answers `query`; others are passed over until the time is up.
+fn ask_udp(server: SocketAddr, query: &[u8], patience: Duration) -> io::Result<Option<Vec<u8>>> {
+    let any = match server {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(server)?;
+    socket.send(query)?;
+    let deadline = Instant::now() + patience;
+    let mut response = vec![0; DATAGRAM_OCTETS];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.recv(&mut response) {
+            Ok(len) if answers(query, response.get(..len).unwrap_or_default()) => {
+                response.truncate(len);
+                return Ok(Some(response));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn exchange(stream: &mut TcpStream, query: &[u8]) -> io::Result<Vec<u8>> {
+    let len = u16::try_from(query.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    stream.write_all(&[&len.to_be_bytes(), query].concat())?;
+    let mut len = [0; 2];
+    stream.read_exact(&mut len)?;
+    let mut response = vec![0; usize::from(u16::from_be_bytes(len))];
+    stream.read_exact(&mut response)?;
+    Ok(response)
+}
+
+/// Whether `response` has the ID, OPCODE and question of `query`. A server that did not understand the
+/// question may leave it out.
+fn answers(query: &[u8], response: &[u8]) -> bool {
+    let (Some(asked), Some(got)) = (Header::read(query), Header::read(response)) else {
+        return false;
+    };
+    let (one, other) = (question(query), question(response));
+    let same = one.is_some()
+        && one.map(<[u8]>::to_ascii_lowercase) == other.map(<[u8]>::to_ascii_lowercase);
+    got.flags.is_response()
+        && got.id == asked.id
+        && got.flags.opcode() == asked.flags.opcode()
+        && (same || got.questions == 0 && got.flags.rcode().0 != 0)
+}
+
+fn question(message: &[u8]) -> Option<&[u8]> {
+    let question = message.get(HEADER_OCTETS..)?;
+    let name = crate::wire::name::wire_len(question).ok()?;
+    question.get(..name + 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::serve::testing::version_query;
+
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    fn dialer() -> Dialer {
+        Dialer::new(Prefixes::new(["127.0.0.0/8".parse().unwrap()]))
+    }
+
+    fn response(query: &[u8]) -> Vec<u8> {
+        let mut response = query.to_vec();
+        response[2] |= 0x80;
+        response
+    }
+
+    #[test]
+    fn only_permitted_servers_are_talked_to() {
+        for server in ["192.0.2.1:53", "[::1]:53"] {
+            let asked = dialer().ask(server.parse().unwrap(), &mut version_query(0), PATIENCE);
+            assert!(matches!(asked, Err(AskError::NotPermitted(_))));
+        }
+    }
+
+    #[test]
+    fn answers_to_other_questions_are_passed_over() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let thread = thread::spawn(move || {
+            let mut query = [0; 512];
+            let (len, client) = server.recv_from(&mut query).unwrap();
+            let good = response(&query[..len]);
+            let spoil = |at: usize| {
+                let mut bad = good.clone();
+                bad[at] ^= 1;
+                bad
+            };
+            for bad in [spoil(0), spoil(14), query[..len].to_vec(), vec![1, 2, 3]] {
+                server.send_to(&bad, client).unwrap();
+            }
+            server.send_to(&good, client).unwrap();
+        });
+        let mut query = version_query(0);
+        assert_eq!(dialer().ask(address, &mut query, PATIENCE).unwrap(), response(&query));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_truncated_answer_is_fetched_by_tcp() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let udp = UdpSocket::bind(address).unwrap();
+        let thread = thread::spawn(move || {
+            let mut query = [0; 512];
+            let (len, client) = udp.recv_from(&mut query).unwrap();
+            let mut cut = response(&query[..len]);
+            cut[2] |= 2;
+            udp.send_to(&cut, client).unwrap();
+            let (mut stream, _) = tcp.accept().unwrap();
+            let mut framed = vec![0; 2 + len];
+            stream.read_exact(&mut framed).unwrap();
+            framed[4] |= 0x80;
+            stream.write_all(&framed).unwrap();
+        });
+        let mut query = version_query(0);
+        assert_eq!(dialer().ask(address, &mut query, PATIENCE).unwrap(), response(&query));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn silence_has_an_end() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let asked = dialer().ask(address, &mut version_query(0), Duration::from_millis(20));
+        assert!(matches!(asked, Err(AskError::Silent(_))), "{asked:?}");
+    }
+}
