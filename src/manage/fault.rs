@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::access::NoAccess;
 use super::limits::OverLimit;
 use crate::store::{RowError, TransactError, WriteError};
+use crate::zone::ReadFault;
 
 /// What kind of answer a refusal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +155,12 @@ impl From<WriteError> for Stop {
             }
             other => Stop::Store(other.to_string()),
         }
+    }
+}
+
+impl From<ReadFault> for Stop {
+    fn from(why: ReadFault) -> Stop {
+        Stop::Store(why.to_string())
     }
 }
 

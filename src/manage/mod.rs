@@ -7,9 +7,12 @@
 //! Does not: speak HTTP, wait for the network, or run as async. The edge wraps it.
 
 pub mod access;
+mod blob;
+pub mod bootstrap;
 pub mod change;
 pub mod event;
 pub mod fault;
+pub mod holding;
 pub mod id;
 pub mod idempotency;
 pub mod limits;
@@ -17,15 +20,23 @@ pub mod page;
 pub mod people;
 pub mod time;
 
+use crate::maintain::Maintain;
 use crate::store::{Store, Tx};
 
 /// What every operation needs. Cheap to clone.
 #[derive(Clone)]
 pub struct Manage {
     pub store: Store,
+    /// The door to the zones.
+    pub maintain: Maintain,
 }
 
 impl Manage {
+    /// What people may do with the zones that `maintain` keeps.
+    pub fn new(maintain: Maintain) -> Manage {
+        Manage { store: maintain.store().clone(), maintain }
+    }
+
     /// One transaction, the store's refusals told as the operation tells its own.
     pub(in crate::manage) fn transact<R, E: From<fault::Stop>>(
         &self,

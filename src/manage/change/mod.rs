@@ -1,5 +1,20 @@
 //! Changes of zones as people make them: asked for in a basket, placed as an order, approved, applied,
 //! served, and undone.
 
+pub mod apply;
+pub mod approval;
+pub mod ask;
+pub mod basket;
+pub mod draft;
+pub mod explain;
+pub mod file;
+pub mod item;
+pub mod merged;
+pub mod order;
 pub mod pending;
+pub mod push;
+pub mod receipt;
+pub mod revert;
+pub mod settle;
+pub mod shown;
 pub mod state;

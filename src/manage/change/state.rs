@@ -1,10 +1,11 @@
 //! The states of an order, and the only steps between them.
 //!
 //! ```text
-//! submitted ─┬─────────────────────────→ approved ─→ applying ─┬→ applied ─→ served ─→ reverted
-//!            └→ awaiting_approval ──────────↑    (approver)    ├→ conflict
-//!                 ├→ rejected               │                  └→ failed
-//!                 └→ cancelled ←────────────┴ (before applying)
+//! submitted ─┬→ approved ──────────────────↓
+//!            ├→ conflict                   applying ─┬→ applied ─→ served ─→ reverted
+//!            └→ awaiting_approval ─→ approved ─↑     ├→ conflict
+//!                 ├→ rejected                        └→ failed
+//!                 └→ cancelled
 //! ```
 //!
 //! `applying` lasts as long as the commit that applies; it is seen from outside only in the list of
@@ -59,9 +60,9 @@ pub enum State {
 /// The steps there are.
 #[rustfmt::skip]
 const STEPS: &[(State, &[State])] = &[
-    (State::Submitted,        &[State::AwaitingApproval, State::Approved, State::Cancelled]),
+    (State::Submitted,        &[State::AwaitingApproval, State::Approved, State::Conflict]),
     (State::AwaitingApproval, &[State::Approved, State::Rejected, State::Cancelled]),
-    (State::Approved,         &[State::Applying, State::Cancelled]),
+    (State::Approved,         &[State::Applying]),
     (State::Applying,         &[State::Applied, State::Conflict, State::Failed]),
     (State::Applied,          &[State::Served, State::Reverted]),
     (State::Served,           &[State::Reverted]),

@@ -231,12 +231,22 @@ fn checked(
         user: user.id,
         org: user.org,
         name: new.name.clone(),
-        prefix: secret.chars().take(SHOWN_CHARS).collect(),
+        prefix: shown_part(secret),
         permissions,
         created_at: now,
         expires_at: new.expires_at,
         revoked_at: None,
     })
+}
+
+/// Whether the organisation ever had a token.
+pub(in crate::manage) fn has_any(rows: &impl Rows, org: OrgId) -> Result<bool, RowError> {
+    Ok(!rows.scan(&TOKENS_OF, &org, None, 1)?.is_empty())
+}
+
+/// What of a secret is kept to recognise it by.
+pub(in crate::manage) fn shown_part(secret: &str) -> String {
+    secret.chars().take(SHOWN_CHARS).collect()
 }
 
 /// How many tokens of the organisation are neither revoked nor expired.

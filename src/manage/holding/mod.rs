@@ -1,0 +1,4 @@
+//! What organisations hold: zones.
+
+pub mod import;
+pub mod zone;
