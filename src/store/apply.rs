@@ -215,13 +215,25 @@ impl Shared {
         }
     }
 
+    /// Passes `result` on; if it says that the index is broken, that is the end of writing.
+    pub(super) fn trusting<T>(&self, result: Result<T, RowError>) -> Result<T, RowError> {
+        if let Err(error @ RowError::Index(_)) = &result {
+            self.give_up_index(error);
+        }
+        result
+    }
+
     /// The index is no use any more: writes stop, and the next start builds it anew.
     fn give_up_index(&self, error: &RowError) {
+        let mut condition = held(&self.condition);
+        if matches!(*condition, Condition::Failed(_)) {
+            return;
+        }
         let why = format!("{error}; a restart builds it anew");
         tracing::error!(%why, "writes have stopped");
         if let Some(mark) = &self.rebuild_mark {
             let _ = super::files::replace(mark, why.as_bytes());
         }
-        *held(&self.condition) = Condition::Failed(why);
+        *condition = Condition::Failed(why);
     }
 }

@@ -15,6 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use rustix::io::Errno;
+
 use super::Lsn;
 use super::error::RowError;
 use super::files::held;
@@ -85,8 +87,12 @@ pub(super) fn what_panicked(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// Whether the system refused, rather than the files being wrong.
 fn outside(error: &io::Error) -> bool {
-    let system = error.raw_os_error().is_some() && error.kind() != io::ErrorKind::InvalidInput;
-    system || error.to_string().contains("could not acquire lock")
+    use io::ErrorKind::{OutOfMemory, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    let refused = [OutOfMemory, PermissionDenied, ReadOnlyFilesystem, StorageFull];
+    let descriptors = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+    refused.contains(&error.kind())
+        || descriptors.contains(&error.raw_os_error())
+        || error.to_string().contains("could not acquire lock")
 }
 
 impl Sled {

@@ -108,8 +108,7 @@ pub(super) struct Log {
     file: Box<dyn LogFile>,
     /// The last transaction of the log, all of it synced.
     end: Lsn,
-    segment_bytes: u64,
-    reserve: u64,
+    bounds: Bounds,
     buffer: Vec<u8>,
 }
 
@@ -130,8 +129,7 @@ impl Log {
             segments: VecDeque::from([segment]),
             file,
             end: Lsn(first.0.saturating_sub(1)),
-            segment_bytes: bounds.segment_bytes,
-            reserve: bounds.reserve,
+            bounds,
             buffer: Vec::new(),
         })
     }
@@ -154,8 +152,7 @@ impl Log {
         let name = name_of(last.number);
         let file = doing(files.open(&name), || format!("{name} cannot be opened"))?;
         let end = Lsn(last.first.0.saturating_sub(1));
-        let Bounds { segment_bytes, reserve } = bounds;
-        Ok(Some(Log { files, id, segments, file, end, segment_bytes, reserve, buffer: Vec::new() }))
+        Ok(Some(Log { files, id, segments, file, end, bounds, buffer: Vec::new() }))
     }
 
     /// The first transaction the log can give back.
@@ -228,22 +225,23 @@ impl Log {
     pub(super) fn append(&mut self, group: &[Transaction]) -> Result<(), AppendError> {
         let needed: u64 = group.iter().map(|transaction| transaction.bytes).sum();
         let free = self.files.free_bytes().unwrap_or(u64::MAX);
-        if free < needed.saturating_add(self.reserve) {
-            return Err(AppendError::NoRoom { free, reserve: self.reserve });
+        if free < needed.saturating_add(self.bounds.reserve) {
+            return Err(AppendError::NoRoom { free, reserve: self.bounds.reserve });
         }
         let mut ahead = self.end;
         for transaction in group {
-            let full = self
-                .segments
-                .back()
-                .is_some_and(|last| last.bytes + self.buffer.len() as u64 >= self.segment_bytes);
+            let full = self.segments.back().is_some_and(|last| {
+                last.bytes + self.buffer.len() as u64 >= self.bounds.segment_bytes
+            });
             if full {
                 self.sync()?;
                 self.end = ahead;
                 self.roll().map_err(failed("making a segment of the log"))?;
             }
             let number = self.segments.back().map_or(0, |segment| segment.number);
-            segment::encode(&mut self.buffer, number, transaction.lsn, self.end, &transaction.ops);
+            let lsns = (transaction.lsn, self.end);
+            let most = self.bounds.record_bytes;
+            segment::encode(&mut self.buffer, number, lsns, &transaction.ops, most);
             ahead = transaction.lsn;
             if self.buffer.len() >= WRITE_BYTES {
                 self.write()?;
@@ -305,6 +303,7 @@ impl Log {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub segment_bytes: u64,
+    pub record_bytes: usize,
     /// Octets of the file system that are left free.
     pub reserve: u64,
 }

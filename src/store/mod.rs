@@ -21,6 +21,8 @@
 
 mod apply;
 mod backup;
+#[cfg(test)]
+mod crash;
 mod error;
 mod files;
 mod follow;
@@ -50,7 +52,8 @@ pub use log::LOG_SEGMENT_BYTES;
 pub use migrate::Migration;
 pub use recover::FORMAT;
 pub use rows::{Octets, RawRows, Rows, Run, Visit};
-pub use table::{Raw, Table, Value};
+pub use segment::RECORD_BODY_BYTES;
+pub use table::{Older, Raw, Table, Value};
 pub use transact::{Reader, Savepoint, Tx};
 
 use apply::Backlog;
@@ -103,6 +106,19 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Where a segment of the log ends, in octets.
     pub log_segment_bytes: u64,
+    /// How much of a transaction one record of the log takes, in octets; at most
+    /// [`RECORD_BODY_BYTES`].
+    pub log_record_bytes: usize,
+}
+
+impl From<&Options> for Bounds {
+    fn from(options: &Options) -> Bounds {
+        Bounds {
+            segment_bytes: options.log_segment_bytes,
+            record_bytes: options.log_record_bytes.min(RECORD_BODY_BYTES),
+            reserve: options.reserve_bytes,
+        }
+    }
 }
 
 impl Options {
@@ -114,6 +130,7 @@ impl Options {
             clock: || Duration::ZERO,
             reserve_bytes: RESERVE_BYTES,
             log_segment_bytes: LOG_SEGMENT_BYTES,
+            log_record_bytes: RECORD_BODY_BYTES,
         }
     }
 }
@@ -211,22 +228,18 @@ impl Store {
         };
         let ground = recover::open(options, files.clone())?;
         let Ground { id, lock, log, index, applied, lag, exports, rebuild_mark } = ground;
-        let shared = Shared {
-            writer: Mutex::new(Writer::after(log.end())),
-            synced: RwLock::default(),
-            visible: AtomicU64::new(log.end().0),
-            applied: AtomicU64::new(applied.0),
+        let (end, since_export) = (log.end(), log.bytes_after(exports.newest()));
+        let mut shared = Shared {
             clock: options.clock,
             reserve: options.reserve_bytes,
             id,
+            exports: Some(Mutex::new(exports)),
             rebuild_mark: Some(rebuild_mark),
             lock: Some(lock),
             ..Shared::over(files, index)
         };
-        let since_export = log.bytes_after(exports.newest());
-        shared.figures.appended_bytes.store(since_export, Ordering::Relaxed);
-        let shared = Shared { exports: Some(Mutex::new(exports)), ..shared };
-        let end = log.end();
+        shared.figures.appended_bytes = AtomicU64::new(since_export);
+        shared.continue_after(end, applied);
         let store = Store::start(shared, log, &lag);
         migrate::migrate(&store, &options.dir, options.migrations, end)?;
         Ok(store)
@@ -235,8 +248,7 @@ impl Store {
     /// A store that keeps nothing when dropped: for tests and demonstrations.
     pub fn in_memory() -> Store {
         let files: Arc<dyn Files> = Arc::new(Memory::default());
-        let bounds = Bounds { segment_bytes: LOG_SEGMENT_BYTES, reserve: 0 };
-        let log = Log::create(files.clone(), 0, Lsn(1), bounds);
+        let log = Log::create(files.clone(), 0, Lsn(1), Bounds::from(&Options::new("")));
         let log = log.expect("memory takes a segment's header");
         Store::start(Shared::over(files, Box::<InMemory>::default()), log, &[])
     }
@@ -325,6 +337,13 @@ impl Shared {
             index,
             lock: None,
         }
+    }
+
+    /// Goes on where the log ends at `end` and the index is at `applied`.
+    fn continue_after(&mut self, end: Lsn, applied: Lsn) {
+        self.writer = Mutex::new(Writer::after(end));
+        self.visible = AtomicU64::new(end.0);
+        self.applied = AtomicU64::new(applied.0);
     }
 }
 

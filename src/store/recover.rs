@@ -100,8 +100,7 @@ pub(super) fn open(options: &Options, files: Arc<dyn Files>) -> Result<Ground, O
     let places = Places::of(&options.dir);
     doing(fs::create_dir_all(&places.dir), "making", &places.dir)?;
     let lock = take_lock(&places, options.hint.as_deref())?;
-    let bounds =
-        Bounds { segment_bytes: options.log_segment_bytes, reserve: options.reserve_bytes };
+    let bounds = Bounds::from(options);
     let faulty = |error| from_log(error, &places.dir);
     let (id, mut log) = match read_marker(&places)? {
         Some(id) => match Log::find(files, id, bounds).map_err(faulty)? {

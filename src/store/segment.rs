@@ -23,8 +23,9 @@ use super::rows::Octets;
 pub(super) const SEGMENT_HEADER: usize = 40;
 pub(super) const RECORD_HEADER: usize = 32;
 
-/// How much of a transaction one record takes before the next begins: bounds what a reader holds.
-pub(super) const RECORD_BODY_BYTES: usize = 1 << 20;
+/// How much of a transaction one record takes before the next begins, in octets, unless
+/// [`Options`](super::Options) say less: bounds what a reader holds.
+pub const RECORD_BODY_BYTES: usize = 1 << 20;
 
 /// What a reader believes of a length field, in octets: one operation may stand over the mark above.
 pub(super) const RECORD_BODY_BYTES_MAX: usize =
@@ -93,8 +94,14 @@ impl SegmentHeader {
     }
 }
 
-/// Appends the records of one transaction.
-pub(super) fn encode(out: &mut Vec<u8>, segment: u64, lsn: Lsn, synced: Lsn, ops: &[Op]) {
+/// Appends the records of one transaction, each with about `most` octets in it.
+pub(super) fn encode(
+    out: &mut Vec<u8>,
+    segment: u64,
+    (lsn, synced): (Lsn, Lsn),
+    ops: &[Op],
+    most: usize,
+) {
     let (mut part, mut rest) = (0u32, ops);
     loop {
         let start = out.len();
@@ -102,7 +109,7 @@ pub(super) fn encode(out: &mut Vec<u8>, segment: u64, lsn: Lsn, synced: Lsn, ops
         while let Some(((key, value), after)) = rest.split_first() {
             encode_op(out, key, value.as_deref());
             rest = after;
-            if out.len() - start > RECORD_BODY_BYTES {
+            if out.len() - start > most {
                 break;
             }
         }

@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 use super::error::RowError;
 use super::key::Key;
 
+/// Reads the octets of a row that an older version of its table wrote; none if they are not one.
+pub type Older<V> = fn(u8, &[u8]) -> Option<V>;
+
 /// Rows of one kind: `K` orders them, `V` is what each holds.
 ///
 /// ```
@@ -22,7 +25,7 @@ pub struct Table<K, V> {
     name: &'static str,
     prefix: [u8; 2],
     version: u8,
-    older: Option<fn(u8, &[u8]) -> Option<V>>,
+    older: Option<Older<V>>,
     row: PhantomData<fn() -> (K, V)>,
 }
 
@@ -37,7 +40,7 @@ impl<K: Key, V: Value> Table<K, V> {
     }
 
     /// The same table, its rows now written at `version`; `older(version, octets)` reads those before.
-    pub const fn at_version(mut self, version: u8, older: fn(u8, &[u8]) -> Option<V>) -> Self {
+    pub const fn at_version(mut self, version: u8, older: Older<V>) -> Self {
         self.version = version;
         self.older = Some(older);
         self

@@ -91,13 +91,14 @@ impl RawRows for Reader<'_> {
     fn raw_get(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
         match self.synced.get(key) {
             Some((_, value)) => Ok(value.clone()),
-            None => self.shared.index.get(key),
+            None => self.shared.trusting(self.shared.index.get(key)),
         }
     }
 
     fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
         let synced = layer(&self.synced, run, back, |(_, value)| value.clone());
-        merge(&mut [synced, self.shared.index.rows(run, back)], back, visit)
+        let merged = merge(&mut [synced, self.shared.index.rows(run, back)], back, visit);
+        self.shared.trusting(merged)
     }
 }
 
@@ -112,7 +113,7 @@ impl RawRows for Tx<'_> {
         if let Some((_, value)) = self.shared.read_synced().get(key) {
             return Ok(value.clone());
         }
-        self.shared.index.get(key)
+        self.shared.trusting(self.shared.index.get(key))
     }
 
     fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
@@ -205,11 +206,11 @@ impl Tx<'_> {
             self.shared.index.rows(run, back),
         ];
         let mut page = Vec::with_capacity(count);
-        merge(&mut layers, back, &mut |key, value| {
+        let merged = merge(&mut layers, back, &mut |key, value| {
             page.push((key.into(), value.into()));
             if page.len() == count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        Ok(page)
+        });
+        self.shared.trusting(merged).map(|()| page)
     }
 }
 

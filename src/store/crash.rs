@@ -1,0 +1,590 @@
+//! Crashes, simulated: the log on files that keep only what they promised, the index in any state.
+//!
+//! [`Faulty`] counts operations and stops the machine at one of them. What is found after that is
+//! what was synced, plus any part of what was not: nothing, everything, a beginning, or any sectors
+//! of any writes; and any of the names not yet synced. The store must then hold everything it had
+//! acknowledged, nothing by halves, in the order of the log.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::files::{Files, LogFile, held, overwrite};
+use super::index::{InMemory, Index};
+use super::log::{Bounds, Log, LogError, Transaction};
+use super::{
+    Lsn, Options, RowError, Rows, Shared, State, Store, Table, TransactError, Tx, WriteError,
+};
+
+/// What a disk writes or does not write as one, in octets.
+const SECTOR: usize = 512;
+
+/// Random enough, and the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) % sides
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+#[derive(Clone)]
+enum FileChange {
+    Write(u64, Vec<u8>),
+    Truncate(u64),
+}
+
+#[derive(Clone)]
+enum NameChange {
+    Made(String, usize),
+    Removed(String),
+}
+
+#[derive(Clone, Default)]
+struct Content {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    unsynced: Vec<FileChange>,
+}
+
+/// What goes wrong besides crashing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    None,
+    SyncFails,
+    DiskFull,
+}
+
+#[derive(Clone)]
+struct Machine {
+    files: Vec<Content>,
+    names: BTreeMap<String, usize>,
+    synced_names: BTreeMap<String, usize>,
+    unsynced_names: Vec<NameChange>,
+    /// Operations until it stops.
+    left: u64,
+    done: u64,
+    trouble: Trouble,
+}
+
+/// A directory on a machine that stops.
+#[derive(Clone)]
+struct Faulty(Arc<Mutex<Machine>>);
+
+struct FaultyFile(Faulty, usize);
+
+impl Faulty {
+    fn new() -> Faulty {
+        Faulty(Arc::new(Mutex::new(Machine {
+            files: Vec::new(),
+            names: BTreeMap::new(),
+            synced_names: BTreeMap::new(),
+            unsynced_names: Vec::new(),
+            left: u64::MAX,
+            done: 0,
+            trouble: Trouble::None,
+        })))
+    }
+
+    fn stop_after(&self, operations: u64) {
+        held(&self.0).left = operations;
+    }
+
+    fn trouble(&self, trouble: Trouble) {
+        held(&self.0).trouble = trouble;
+    }
+
+    /// Changes the machine, unless it has stopped. The operation it stops at may have begun.
+    fn change<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> io::Result<T> {
+        let mut machine = held(&self.0);
+        match machine.left {
+            0 => return Err(io::Error::other("the machine has stopped")),
+            1 => {
+                machine.left = 0;
+                let mut begun = machine.clone();
+                change(&mut begun);
+                // Begun, and not synced: a sync that was cut short promises nothing.
+                if begun.unsynced_names.len() >= machine.unsynced_names.len()
+                    && begun
+                        .files
+                        .iter()
+                        .zip(&machine.files)
+                        .all(|(new, old)| new.unsynced.len() >= old.unsynced.len())
+                {
+                    *machine = begun;
+                }
+                return Err(io::Error::other("the machine stops"));
+            }
+            _ => machine.left -= 1,
+        }
+        machine.done += 1;
+        Ok(change(&mut machine))
+    }
+
+    /// What a restart finds.
+    fn after_crash(&self, dice: &mut Dice) -> Faulty {
+        let machine = held(&self.0);
+        let found = Faulty::new();
+        let mut new = held(&found.0);
+        let mut names = machine.synced_names.clone();
+        for change in &machine.unsynced_names {
+            if dice.one_in(2) {
+                continue;
+            }
+            match change {
+                NameChange::Made(name, file) => drop(names.insert(name.clone(), *file)),
+                NameChange::Removed(name) => drop(names.remove(name)),
+            }
+        }
+        for (name, file) in names {
+            let octets = content_after_crash(&machine.files[file], dice);
+            let at = new.files.len();
+            new.files.push(Content { now: octets.clone(), synced: octets, unsynced: Vec::new() });
+            new.names.insert(name.clone(), at);
+            new.synced_names.insert(name, at);
+        }
+        drop(new);
+        found
+    }
+}
+
+fn content_after_crash(content: &Content, dice: &mut Dice) -> Vec<u8> {
+    let changes = &content.unsynced;
+    let mut octets = content.synced.clone();
+    let kept = match dice.roll(5) {
+        0 => 0,
+        1 => changes.len(),
+        _ => dice.roll(changes.len() as u64 + 1) as usize,
+    };
+    let torn = dice.one_in(2);
+    for (at, change) in changes.iter().enumerate() {
+        match change {
+            FileChange::Write(offset, write) if torn => tear(&mut octets, *offset, write, dice),
+            FileChange::Write(offset, write) if at < kept => overwrite(&mut octets, *offset, write),
+            FileChange::Write(offset, write) if at == kept => {
+                let part = dice.roll(write.len() as u64 + 1) as usize;
+                overwrite(&mut octets, *offset, &write[..part]);
+            }
+            FileChange::Truncate(bytes) if at < kept => octets.resize(*bytes as usize, 0),
+            _ => {}
+        }
+    }
+    octets
+}
+
+/// Any sectors of the write arrive, the others are zeros or what was there.
+fn tear(octets: &mut Vec<u8>, offset: u64, write: &[u8], dice: &mut Dice) {
+    let (mut at, end) = (offset as usize, offset as usize + write.len());
+    while at < end {
+        let next = ((at / SECTOR + 1) * SECTOR).min(end);
+        if dice.one_in(2) {
+            overwrite(octets, at as u64, &write[at - offset as usize..next - offset as usize]);
+        }
+        at = next;
+    }
+}
+
+impl Files for Faulty {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(held(&self.0).names.keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+        let file = self.change(|machine| {
+            machine.files.push(Content::default());
+            let file = machine.files.len() - 1;
+            machine.names.insert(name.into(), file);
+            machine.unsynced_names.push(NameChange::Made(name.into(), file));
+            file
+        })?;
+        Ok(Box::new(FaultyFile(self.clone(), file)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+        let file = held(&self.0).names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(FaultyFile(self.clone(), file)))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.change(|machine| {
+            machine.names.remove(name);
+            machine.unsynced_names.push(NameChange::Removed(name.into()));
+        })
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.change(|machine| {
+            machine.synced_names = machine.names.clone();
+            machine.unsynced_names.clear();
+        })
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let full = held(&self.0).trouble == Trouble::DiskFull;
+        Ok(if full { 0 } else { u64::MAX })
+    }
+}
+
+impl LogFile for FaultyFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(held(&self.0.0).files[self.1].now.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let machine = held(&self.0.0);
+        let rest = machine.files[self.1].now.get(offset as usize..).unwrap_or_default();
+        let read = rest.len().min(into.len());
+        into[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
+    }
+
+    fn write_at(&self, offset: u64, octets: &[u8]) -> io::Result<()> {
+        self.0.change(|machine| {
+            let file = &mut machine.files[self.1];
+            overwrite(&mut file.now, offset, octets);
+            file.unsynced.push(FileChange::Write(offset, octets.to_vec()));
+        })
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.0.change(|machine| {
+            let file = &mut machine.files[self.1];
+            file.now.resize(bytes as usize, 0);
+            file.unsynced.push(FileChange::Truncate(bytes));
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if held(&self.0.0).trouble == Trouble::SyncFails {
+            return Err(io::Error::other("the disk does not sync"));
+        }
+        self.0.change(|machine| {
+            let file = &mut machine.files[self.1];
+            file.synced = file.now.clone();
+            file.unsynced.clear();
+        })
+    }
+}
+
+/// By writer and row: the turn that wrote it. A transaction writes all rows of its writer.
+const ROWS: Table<(u32, u32), (u32, Vec<u8>)> = Table::new("rows", *b"ro");
+/// By LSN: whose turn it was.
+const HISTORY: Table<u64, (u32, u32)> = Table::new("history", *b"hi");
+
+const WRITERS: u32 = 3;
+const ROWS_EACH: u32 = 4;
+
+/// Segments and records so small that every crash is near an edge.
+const BOUNDS: Bounds = Bounds { segment_bytes: 3000, record_bytes: 300, reserve: 1 << 20 };
+
+/// What the writers know: the last turn acknowledged and the last tried, each.
+#[derive(Clone, Default, Debug)]
+struct Known {
+    acknowledged: [u32; WRITERS as usize],
+    tried: [u32; WRITERS as usize],
+    lsn: u64,
+}
+
+fn write_turn(tx: &mut Tx<'_>, writer: u32, turn: u32) -> Result<Lsn, RowError> {
+    // Some are refused at first, some fill several records, some undo half of what they did.
+    let length = if turn % 7 == 0 { 400 } else { 20 };
+    for row in 0..ROWS_EACH {
+        tx.put(&ROWS, &(writer, row), &(turn, vec![turn as u8; length]))?;
+    }
+    let here = tx.savepoint();
+    tx.delete(&ROWS, &(writer, 0))?;
+    tx.rollback_to(here);
+    let last = tx.range_back(&HISTORY, .., 1)?.first().map_or(0, |row| row.0);
+    assert_eq!(last + 1, tx.lsn().0, "a closure sees everything before it");
+    tx.put(&HISTORY, &tx.lsn().0, &(writer, turn))?;
+    Ok(tx.lsn())
+}
+
+/// Every writer makes `turns` transactions, or as many as the machine lets it.
+fn write(store: &Store, known: &Mutex<Known>, turns: u32) {
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for _ in 0..turns {
+                    let turn = {
+                        let mut known = held(known);
+                        known.tried[writer as usize] += 1;
+                        known.tried[writer as usize]
+                    };
+                    let Ok(lsn) = store.transact(|tx| write_turn(tx, writer, turn)) else { return };
+                    let mut known = held(known);
+                    known.acknowledged[writer as usize] = turn;
+                    known.lsn = known.lsn.max(lsn.0);
+                }
+            });
+        }
+    });
+}
+
+/// Checks the promises and returns what is known now.
+fn check(store: &Store, known: &Known) -> Result<Known, RowError> {
+    store.read(|rows| {
+        let history = rows.range(&HISTORY, .., usize::MAX)?;
+        assert!(history.iter().map(|row| row.0).eq(1..=history.len() as u64), "no LSN is missing");
+        assert!(history.len() as u64 >= known.lsn, "an acknowledged transaction is missing");
+        let mut last = [0; WRITERS as usize];
+        for (lsn, (writer, turn)) in &history {
+            assert!(*turn > last[*writer as usize], "transaction {lsn} is out of order");
+            last[*writer as usize] = *turn;
+        }
+        for writer in 0..WRITERS {
+            let (at, held) = (writer as usize, rows.scan(&ROWS, &writer, None, 100)?);
+            assert!(last[at] >= known.acknowledged[at] && last[at] <= known.tried[at]);
+            assert!(held.iter().all(|row| row.1.0 == last[at]), "half a transaction: {held:?}");
+            assert_eq!(held.len(), if last[at] == 0 { 0 } else { ROWS_EACH as usize });
+        }
+        Ok(Known { acknowledged: last, tried: known.tried, lsn: history.len() as u64 })
+    })
+}
+
+/// Opens a store on `files` and an empty index: all of it comes from the log.
+fn open_log_alone(files: &Faulty) -> Result<Store, LogError> {
+    let files: Arc<dyn Files> = Arc::new(files.clone());
+    let mut lag = Vec::new();
+    let log = match Log::find(files.clone(), 1, BOUNDS)? {
+        Some(mut log) => {
+            log.replay(Lsn(0), &mut |lsn, ops| lag.push(Transaction::new(lsn, ops)))?;
+            log
+        }
+        None => Log::create(files.clone(), 1, Lsn(1), BOUNDS)?,
+    };
+    let index: Box<dyn Index> = Box::<InMemory>::default();
+    let mut shared = Shared { reserve: BOUNDS.reserve, ..Shared::over(files, index) };
+    shared.continue_after(log.end(), Lsn(0));
+    Ok(Store::start(shared, log, &lag))
+}
+
+/// Goal: no crash of the machine loses or halves a transaction. Method: chains of crashes, the log
+/// only; each start must succeed, also one that is itself interrupted.
+#[test]
+fn two_thousand_crashes_lose_nothing_acknowledged_and_halve_nothing() {
+    const CHAINS: u64 = 110;
+    const CRASHES_EACH: u64 = 20;
+    let mut crashes = 0;
+    for chain in 1..=CHAINS {
+        let mut dice = Dice(chain.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let (mut files, mut known) = (Faulty::new(), Known::default());
+        for _ in 0..CRASHES_EACH {
+            files.stop_after(1 + dice.roll(60));
+            match open_log_alone(&files) {
+                Ok(store) => {
+                    known = check(&store, &known).unwrap();
+                    let writing = Mutex::new(known);
+                    write(&store, &writing, 12);
+                    known = writing.into_inner().unwrap();
+                }
+                Err(LogError::Io { .. }) if held(&files.0).left == 0 => {}
+                Err(error) => panic!("chain {chain} does not start: {error}"),
+            }
+            files = files.after_crash(&mut dice);
+            crashes += 1;
+        }
+        check(&open_log_alone(&files).unwrap(), &known).unwrap();
+    }
+    assert!(crashes >= 2000);
+}
+
+/// What becomes of the index directory while the machine is down.
+fn maltreat(dir: &Path, old: &Path, dice: &mut Dice) {
+    let index = dir.join("index");
+    match dice.roll(6) {
+        0 => drop(std::fs::remove_dir_all(&index)),
+        1 if old.exists() => {
+            drop(std::fs::remove_dir_all(&index));
+            copy(old, &index);
+        }
+        2 => {
+            drop(std::fs::remove_dir_all(old));
+            copy(&index, old);
+        }
+        3 => damage(&index, dice),
+        4 => drop(std::fs::write(index.join("snap.0000000000000010.generating"), b"half")),
+        _ => {}
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let Ok(entries) = std::fs::read_dir(from) else { return };
+    std::fs::create_dir_all(to).unwrap();
+    for entry in entries.flatten() {
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+/// Flips octets of a file of the index, or cuts it.
+fn damage(index: &Path, dice: &mut Dice) {
+    let Ok(entries) = std::fs::read_dir(index) else { return };
+    let mut files: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    files.sort();
+    if files.is_empty() {
+        return;
+    }
+    let path = &files[dice.roll(files.len() as u64) as usize];
+    let mut octets = std::fs::read(path).unwrap();
+    let used = octets.iter().rposition(|octet| *octet != 0).map_or(0, |at| at + 1) as u64;
+    match dice.roll(2) {
+        0 => octets.truncate(dice.roll(used + 1) as usize),
+        _ if used > 0 => (0..8).for_each(|_| octets[dice.roll(used) as usize] ^= 1 << dice.roll(8)),
+        _ => {}
+    }
+    std::fs::write(path, octets).unwrap();
+}
+
+/// Goal: whatever becomes of the index, the log restores it. Method: as above, with sled on the disk
+/// kept, put back to an older state, damaged, removed or interrupted between the starts.
+#[test]
+fn crashes_with_the_index_old_damaged_or_gone_lose_nothing_acknowledged() {
+    const CHAINS: u64 = 12;
+    const CRASHES_EACH: u64 = 20;
+    for chain in 1..=CHAINS {
+        let mut dice = Dice(chain.wrapping_mul(0xD134_2543_DE82_EF95));
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join("index-of-old");
+        let options = Options {
+            reserve_bytes: BOUNDS.reserve,
+            log_segment_bytes: BOUNDS.segment_bytes,
+            log_record_bytes: BOUNDS.record_bytes,
+            ..Options::new(dir.path().join("data"))
+        };
+        let (mut files, mut known) = (Faulty::new(), Known::default());
+        let mut crash = 0;
+        while crash < CRASHES_EACH {
+            files.stop_after(6 + dice.roll(60));
+            match Store::open_on(&options, Some(Arc::new(files.clone()))) {
+                Ok(store) => match check(&store, &known) {
+                    Ok(now) => {
+                        let writing = Mutex::new(now);
+                        write(&store, &writing, 12);
+                        known = writing.into_inner().unwrap();
+                    }
+                    // Damage found only when it was read: the next start builds the index anew.
+                    Err(RowError::Index(_)) => {
+                        assert_ne!(store.state(), State::Writing);
+                        drop(store);
+                        files.stop_after(u64::MAX);
+                        let store = Store::open_on(&options, Some(Arc::new(files.clone())));
+                        known = check(&store.unwrap(), &known).unwrap();
+                    }
+                    Err(error) => panic!("chain {chain}: {error}"),
+                },
+                Err(error) if held(&files.0).left == 0 => drop(error),
+                Err(error) => panic!("chain {chain} does not start: {error}: {:?}", error.source()),
+            }
+            files = files.after_crash(&mut dice);
+            maltreat(&options.dir, &old, &mut dice);
+            crash += 1;
+        }
+    }
+}
+
+fn put_one(store: &Store, writer: u32) -> Result<Lsn, TransactError<RowError>> {
+    store.transact(|tx| {
+        let turn = tx.get(&ROWS, &(writer, 0))?.map_or(1, |row| row.0 + 1);
+        write_turn(tx, writer, turn)
+    })
+}
+
+fn stopped<T>(result: &Result<T, TransactError<RowError>>) -> bool {
+    matches!(result, Err(TransactError::Write(WriteError::Stopped { .. })))
+}
+
+#[test]
+fn after_a_failed_sync_writes_are_refused_for_good_and_reads_go_on() {
+    let files = Faulty::new();
+    let store = open_log_alone(&files).unwrap();
+    put_one(&store, 0).unwrap();
+
+    files.trouble(Trouble::SyncFails);
+    assert!(stopped(&put_one(&store, 1)));
+    files.trouble(Trouble::None);
+
+    assert!(stopped(&put_one(&store, 1)), "a sync is never tried again");
+    assert!(matches!(store.state(), State::Stopped { why } if why.contains("does not sync")));
+    assert_eq!(store.read(|rows| rows.get(&ROWS, &(1, 0))), Ok(None));
+    assert!(store.read(|rows| rows.get(&ROWS, &(0, 0))).unwrap().is_some());
+}
+
+#[test]
+fn a_full_disk_stops_writes_and_room_lets_them_go_on() {
+    let files = Faulty::new();
+    let store = open_log_alone(&files).unwrap();
+    put_one(&store, 0).unwrap();
+
+    files.trouble(Trouble::DiskFull);
+    assert!(stopped(&put_one(&store, 1)));
+    assert!(stopped(&put_one(&store, 1)));
+    assert!(matches!(store.state(), State::Stopped { why } if why.contains("in reserve")));
+    assert!(store.read(|rows| rows.get(&ROWS, &(0, 0))).unwrap().is_some());
+
+    files.trouble(Trouble::None);
+    assert_eq!(put_one(&store, 1), Ok(Lsn(2)), "what was refused took no number");
+}
+
+/// Changes one octet of a log file, `back` octets before its end.
+fn flip(files: &Faulty, name: &str, back: usize) {
+    let mut machine = held(&files.0);
+    let at = machine.names[name];
+    let octets = &mut machine.files[at].now;
+    let place = octets.len() - back;
+    octets[place] ^= 1;
+}
+
+#[test]
+fn damage_before_the_end_of_the_log_is_refused_and_nothing_is_cut() {
+    let files = Faulty::new();
+    let store = open_log_alone(&files).unwrap();
+    for _ in 0..6 {
+        put_one(&store, 0).unwrap();
+    }
+    drop(store);
+    let name = held(&files.0).names.keys().next_back().cloned().unwrap();
+    let before = held(&files.0).clone();
+    flip(&files, &name, 900);
+
+    let refused = open_log_alone(&files).err().unwrap();
+
+    assert!(
+        matches!(&refused, LogError::Damaged(what) if what.contains("written when it was synced")),
+        "{refused}"
+    );
+    flip(&files, &name, 900);
+    let (now, before) = (held(&files.0), before);
+    assert!(now.files.iter().zip(&before.files).all(|(now, before)| now.now == before.now));
+}
+
+#[test]
+fn a_missing_segment_in_the_middle_is_refused() {
+    let files = Faulty::new();
+    let store = open_log_alone(&files).unwrap();
+    for _ in 0..30 {
+        put_one(&store, 0).unwrap();
+    }
+    drop(store);
+    let second = held(&files.0).names.keys().nth(1).cloned().unwrap();
+    files.remove(&second).unwrap();
+
+    let log = Log::find(Arc::new(files), 1, BOUNDS).unwrap().unwrap();
+
+    assert!(
+        log.first() > Lsn(1),
+        "it goes on after the gap, and only an export covers what is before"
+    );
+}
