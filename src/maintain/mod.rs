@@ -4,6 +4,7 @@ mod apply;
 pub mod change;
 pub mod commit;
 mod content;
+pub mod import;
 pub mod journal;
 pub mod keeper;
 pub mod load;
@@ -24,6 +25,7 @@ pub use change::{
     ZoneState,
 };
 pub use commit::{CommitError, Committed, Door};
+pub use import::{Incoming, Outcome};
 pub use keeper::Running;
 pub use load::Progress;
 pub use probe::ProbeError;

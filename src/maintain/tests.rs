@@ -450,3 +450,55 @@ fn commits_wait_for_the_start_up_and_the_upkeep_ends_when_told() {
     assert_eq!(published.load().zone(&name("a.")).unwrap().serial, Some(Serial(2)));
     running.stop();
 }
+
+#[test]
+fn of_many_imported_zones_a_faulty_one_is_refused_alone() {
+    let maintain = maintain();
+    commit(&maintain, &[create("z3.", 9)]).unwrap();
+    let incoming = (0..1_500).map(|n| {
+        let apex = format!("z{n}.");
+        let ZoneChange::Create { content, .. } = create(&apex, if n == 3 { 20 } else { 1 }) else {
+            unreachable!()
+        };
+        let content = if n == 7 { Content::RrSets(vec![a(&apex, 1)]) } else { content };
+        Incoming { apex: name(&apex), org: "o".into(), content, replace: n == 3 }
+    });
+
+    let (mut done, mut refused, mut records) = (Vec::new(), Vec::new(), 0);
+    maintain
+        .import(
+            incoming,
+            |door, outcomes| {
+                records += 1;
+                door.tx().put(&NOTES, &1, &format!("{} in the last record", outcomes.len()))
+            },
+            |outcome| match outcome.result {
+                Ok(applied) => done.push(applied),
+                Err(_) => refused.push(outcome.apex),
+            },
+        )
+        .unwrap();
+
+    assert_eq!((done.len(), refused), (1_499, vec![name("z7.")]));
+    assert_eq!((done[3].from, done[3].to), (Some(Serial(9)), Some(Serial(20))));
+    assert!(records < 10, "{records}");
+    assert_eq!(serial(&maintain, "z1499."), Some(Serial(1)));
+}
+
+#[test]
+fn a_large_zone_is_imported_in_bounded_records() {
+    let maintain = maintain();
+    let large: Vec<RrSet> =
+        (0..140_000).map(|n| a(&format!("h{n}.a."), 1)).chain([soa("a.", 1), ns("a.")]).collect();
+    let octets = content::fresh(&name("a."), &Content::RrSets(large)).unwrap().octets;
+    assert!(octets.len() > stage::STAGE_OCTETS_MIN, "{}", octets.len());
+    let before = maintain.store().stats().transactions;
+    let content = Content::Packed { octets: octets.clone(), presigned: false };
+    let incoming = Incoming { apex: name("a."), org: "o".into(), content, replace: false };
+    maintain
+        .import([incoming], |_, _| Ok::<_, ()>(()), |outcome| assert!(outcome.result.is_ok()))
+        .unwrap();
+    assert!(maintain.store().stats().transactions > before + 4);
+    assert_eq!(tree(&maintain, "a.").to_packed(), octets);
+    commit(&maintain, &[set("a.", "h500", 9, Base::Seen(Some(a("h500.a.", 1))))]).unwrap();
+}

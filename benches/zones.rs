@@ -1,0 +1,130 @@
+//! What zones cost: import, start-up, and one change in a small and in a large zone.
+//!
+//! `cargo bench --bench zones [-- ZONES [NAMES]]` prints a table. The store is a real one, in a
+//! temporary directory below `TMPDIR`: put that on the disk to be measured.
+
+use std::time::{Duration, Instant};
+
+use nameplane::answer::Writer;
+use nameplane::maintain::{Content, Incoming, Maintain, Settings, ZoneChange};
+use nameplane::store::{Options, Store};
+use nameplane::wire::{HashKey, Name, Type};
+use nameplane::zone::packed::Packer;
+use nameplane::zone::{Base, Op, RrSetEdit};
+
+/// Changes measured in each zone.
+const ROUNDS: u32 = 300;
+
+fn main() {
+    let mut sizes = std::env::args().skip(1).filter_map(|size| size.parse::<usize>().ok());
+    let (zones, names) = (sizes.next().unwrap_or(100_000), sizes.next().unwrap_or(1_000_000));
+    let home = tempfile::tempdir().expect("a temporary directory");
+
+    let began = Instant::now();
+    let incoming: Vec<Incoming> = (0..zones).map(|n| zone(&format!("z{n}.example."), 8)).collect();
+    line("zones made in memory", began, zones);
+    let began = Instant::now();
+    let store = open(home.path());
+    import(&store, incoming);
+    line("imported, 10 records each", began, zones);
+    let began = Instant::now();
+    let large = zone("large.example.", names - 1);
+    line("large zone made in memory", began, names);
+    let began = Instant::now();
+    import(&store, vec![large]);
+    line("large zone imported", began, names);
+    import(&store, vec![zone("small.example.", 4)]);
+    let began = Instant::now();
+    drop(store);
+    line("store closed", began, 1);
+
+    let began = Instant::now();
+    let store = open(home.path());
+    line("store opened", began, 1);
+    let writer = Writer::new(HashKey::new([7; 24]));
+    let published = writer.published();
+    let maintain = Maintain::open(store.clone(), writer, Settings::default());
+    let began = Instant::now();
+    let progress = maintain.load().expect("zones are readable");
+    line("loaded into the answer table", began, published.load().names());
+    assert_eq!((progress.failed, progress.loaded as usize), (0, zones + 2));
+    println!("{:>34}: {} MiB", "table", published.load().octets() >> 20);
+    println!("{:>34}: {} MiB", "resident", resident_mib());
+
+    for apex in ["small.example.", "large.example.", "small.example.", "large.example."] {
+        change(&maintain, &store, apex);
+    }
+}
+
+fn open(dir: &std::path::Path) -> Store {
+    let mut options = Options::new(dir);
+    options.clock = || {
+        static BEGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        BEGIN.elapsed()
+    };
+    Store::open(&options).expect("the store opens")
+}
+
+fn import(store: &Store, incoming: Vec<Incoming>) {
+    let maintain = Maintain::offline(store.clone(), Settings::default());
+    let told =
+        |outcome: nameplane::maintain::Outcome| drop(outcome.result.expect("no rule is broken"));
+    maintain.import(incoming, |_, _| Ok::<_, ()>(()), told).expect("the store takes it");
+}
+
+/// A zone of SOA, NS and `hosts` addresses.
+fn zone(apex: &str, hosts: usize) -> Incoming {
+    let apex = Name::parse(apex).expect("a name");
+    let mut packer = Packer::default();
+    packer.node(apex.as_wire());
+    let ns = apex.child(b"ns").expect("a short label");
+    packer.rrset(Type::NS, 3600, [ns.as_wire()], []);
+    let soa = [ns.as_wire(), ns.as_wire(), &[0, 0, 0, 1], &[0; 16]].concat();
+    packer.rrset(Type::SOA, 3600, [soa.as_slice()], []);
+    for host in 0..hosts {
+        let owner = apex.child(format!("h{host:07}").as_bytes()).expect("a short label");
+        packer.node(owner.as_wire());
+        packer.rrset(Type::A, 300, [&[192, 0, 2, 1][..]], []);
+    }
+    let content = Content::Packed { octets: packer.finish(), presigned: false };
+    Incoming { apex, org: "bench".into(), content, replace: false }
+}
+
+/// One RRset of one zone, changed again and again: order to durable to published.
+fn change(maintain: &Maintain, store: &Store, apex: &str) {
+    let apex = Name::parse(apex).expect("a name");
+    let owner = apex.child(b"h0000002").expect("a short label");
+    let before = store.stats();
+    let mut whole = Vec::new();
+    for round in 0..ROUNDS {
+        let rdatas = vec![round.to_be_bytes().into()];
+        let op = Op::Replace { ttl: 300, rdatas };
+        let edit = RrSetEdit { owner: owner.clone(), rtype: Type::A, op, base: Base::Unchecked };
+        let changes = [ZoneChange::Edit { apex: apex.clone(), edits: vec![edit] }];
+        let began = Instant::now();
+        maintain.commit(|door| door.apply(&changes)).expect("no rule is broken");
+        whole.push(began.elapsed());
+    }
+    whole.sort();
+    let synced = (store.stats().append - before.append) / ROUNDS;
+    let at = |part: usize| whole.get(whole.len() * part / 100).copied().unwrap_or_default();
+    let (half, most) = (at(50), at(99));
+    let own = half.saturating_sub(synced);
+    println!(
+        "{:>34}: p50 {half:?}, p99 {most:?}; log write and sync {synced:?}, rest {own:?}",
+        apex.to_string()
+    );
+}
+
+fn line(what: &str, began: Instant, count: usize) {
+    let took = began.elapsed();
+    let each = took.div_f64(count.max(1) as f64);
+    let a_minute = Duration::from_secs(60).as_secs_f64() / took.as_secs_f64() * count as f64;
+    println!("{what:>34}: {took:.2?} ({each:.2?} each, {a_minute:.0} a minute)");
+}
+
+fn resident_mib() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok());
+    pages.unwrap_or(0) * 4096 >> 20
+}
