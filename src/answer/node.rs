@@ -141,7 +141,6 @@ pub(super) struct Node<'s> {
 /// One RRset of a node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Set<'s> {
-    pub rtype: Type,
     pub count: u16,
     pub sigs: u16,
     /// The records, then their signatures.
@@ -279,7 +278,6 @@ impl<'s> Sets<'s> {
         let rest = self.images.get(self.at..)?;
         let (octets, rest) = rest.split_at_checked(octets)?;
         Some(Set {
-            rtype: Type(extent.rtype),
             count: extent.count,
             sigs: extent.sigs,
             octets,

@@ -119,7 +119,7 @@ pub(super) fn out_of_place(apex: &Name, edit: &RrSetEdit) -> Option<Reason> {
     if ttl > TTL_MAX {
         let text =
             format!("{} {}: TTL {ttl} is above {TTL_MAX} (RFC 2181 §8)", edit.owner, edit.rtype);
-        return Some(Reason::Broken { rule: "TTL", owner: edit.owner.clone(), text });
+        return Some(Reason::Broken { rule: "ttl", owner: edit.owner.clone(), text });
     }
     let made_by_signer = [Type::RRSIG, Type::NSEC, Type::NSEC3, Type::NSEC3PARAM];
     if edit.rtype.is_meta() || made_by_signer.contains(&edit.rtype) {

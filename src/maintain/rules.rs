@@ -1,30 +1,47 @@
 //! The zone rules, as reasons for a refusal.
 
 use super::change::Reason;
-use crate::wire::{Name, Type};
-use crate::zone::delta::set_at;
+use crate::wire::Name;
+use crate::zone::check::{self, Broken, Rule};
 use crate::zone::{ReadFault, View};
 
 /// Every rule a whole zone breaks.
 pub(super) fn whole(view: &dyn View) -> Result<Vec<Reason>, ReadFault> {
-    let soa = set_at(view, view.apex(), Type::SOA)?;
-    Ok(if soa.is_none() { vec![no_soa(view.apex())] } else { Vec::new() })
+    Ok(check::check(view)?.into_iter().map(reason).collect())
 }
 
 /// Every rule that the zone breaks at `touched` names, or through them elsewhere.
 pub(super) fn touched(view: &dyn View, touched: &[Name]) -> Result<Vec<Reason>, ReadFault> {
-    let _ = touched;
-    whole(view)
+    Ok(check::check_touched(view, touched)?.into_iter().map(reason).collect())
+}
+
+fn reason(broken: Broken) -> Reason {
+    Reason::Broken { rule: word(broken.rule), owner: broken.owner, text: broken.what }
+}
+
+/// A word for a rule that programs may compare with.
+fn word(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Soa => "soa",
+        Rule::ApexNs => "apex-ns",
+        Rule::Cname => "cname",
+        Rule::Dname => "dname",
+        Rule::InZone => "in-zone",
+        Rule::Size => "size",
+        Rule::Rdata => "rdata",
+        Rule::Ttl => "ttl",
+        Rule::Ds => "ds",
+    }
 }
 
 /// A zone without SOA.
 pub(super) fn no_soa(apex: &Name) -> Reason {
     let text = format!("{apex} has no SOA record: add one (RFC 1035 §5.2)");
-    Reason::Broken { rule: "apex SOA", owner: apex.clone(), text }
+    Reason::Broken { rule: "soa", owner: apex.clone(), text }
 }
 
 /// A name that is not in the zone.
 pub(super) fn out_of_zone(owner: &Name, apex: &Name) -> Reason {
     let text = format!("{owner} is not in the zone {apex}: use a name at or below it");
-    Reason::Broken { rule: "out of zone", owner: owner.clone(), text }
+    Reason::Broken { rule: "in-zone", owner: owner.clone(), text }
 }

@@ -1,0 +1,199 @@
+//! nameplane beside its peers: zones, questions, load, and the table that comes of it.
+//!
+//! `peers run` is the whole; `gen`, `load` and `echo` are its parts for use by hand. Everything
+//! happens on loopback. See `README.md` beside `Cargo.toml`.
+
+mod bench;
+mod dataset;
+mod echo;
+mod load;
+mod peer;
+mod probe;
+mod procfs;
+mod questions;
+mod sys;
+mod table;
+mod tcp;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bench::Options;
+use dataset::{Dataset, Set};
+use load::{Plan, Report};
+use peer::Peer;
+use questions::{Questions, Spread};
+use tcp::Use;
+
+const USAGE: &str = "usage:
+  peers run  [--quick] [--dir DIR] [--out FILE] [--sets hosting,big,tld,nsec,nsec3,million]
+             [--peers echo,nameplane,gdnsd,yadifa,nsd,knot,bind,pdns-bind,pdns-lmdb]
+             [--rounds N] [--seconds S] [--divisor N] [--port FIRST]
+  peers gen  --dir DIR [--sets …] [--divisor N]
+  peers load --server ADDR:PORT --hits FILE [--apexes FILE] [--missing PERCENT] [--zipf] [--do]
+             [--seconds S] [--count N] [--window N] [--segments N] [--rate QPS] [--tcp once|pipelined]
+  peers echo --listen ADDR:PORT [--pad OCTETS]
+The environment's NAMEPLANE names the server under test; otherwise it is looked for in PATH.";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let verb = words.next().unwrap_or_default();
+    let done = Args::parse(words).and_then(|args| match verb.as_str() {
+        "run" => run(&args),
+        "gen" => generate(&args),
+        "load" => ask(&args),
+        "echo" => Ok(echo::serve(args.need("listen")?, args.get("pad", 0)?)?),
+        _ => Err(Fault::Usage(format!("no such verb: {verb:?}"))),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Fault::Usage(what)) => {
+            eprintln!("{what}\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(Fault::Io(error)) => {
+            eprintln!("peers {verb}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why nothing came of it.
+enum Fault {
+    Usage(String),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Fault::Io(error)
+    }
+}
+
+/// `--word value` pairs; a word without a value stands for itself.
+struct Args(BTreeMap<String, String>);
+
+impl Args {
+    fn parse(words: impl Iterator<Item = String>) -> Result<Self, Fault> {
+        let mut words = words.peekable();
+        let mut args = BTreeMap::new();
+        while let Some(word) = words.next() {
+            let Some(name) = word.strip_prefix("--") else {
+                return Err(Fault::Usage(format!("not an option: {word}")));
+            };
+            let value = words.next_if(|next| !next.starts_with("--")).unwrap_or_default();
+            args.insert(name.to_owned(), value);
+        }
+        Ok(Self(args))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    fn get<T: FromStr>(&self, name: &str, default: T) -> Result<T, Fault> {
+        let Some(text) = self.0.get(name) else { return Ok(default) };
+        text.parse().map_err(|_| Fault::Usage(format!("--{name} {text}: not understood")))
+    }
+
+    fn need<T: FromStr>(&self, name: &str) -> Result<T, Fault> {
+        let text = self.0.get(name).ok_or_else(|| Fault::Usage(format!("--{name} is missing")))?;
+        text.parse().map_err(|_| Fault::Usage(format!("--{name} {text}: not understood")))
+    }
+
+    /// A list of words, each known to `parse`.
+    fn list<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        default: Vec<T>,
+    ) -> Result<Vec<T>, Fault> {
+        let Some(text) = self.0.get(name) else { return Ok(default) };
+        text.split(',')
+            .map(|word| parse(word).ok_or_else(|| Fault::Usage(format!("--{name}: no {word}"))))
+            .collect()
+    }
+}
+
+fn run(args: &Args) -> Result<(), Fault> {
+    let quick = args.has("quick");
+    let all = vec![Set::Hosting, Set::Big, Set::Tld, Set::Nsec, Set::Nsec3];
+    let options = Options {
+        dir: args.need("dir")?,
+        sets: args.list("sets", Set::parse, if quick { vec![Set::Hosting] } else { all })?,
+        peers: args.list(
+            "peers",
+            |word| Peer::ALL.into_iter().find(|p| p.name() == word),
+            Peer::ALL.into(),
+        )?,
+        rounds: args.get("rounds", if quick { 3 } else { 5 })?,
+        turn: Duration::from_secs_f64(args.get("seconds", if quick { 0.5 } else { 2.0 })?),
+        divisor: args.get("divisor", if quick { 20 } else { 1 })?,
+        first_port: args.get("port", 18_300)?,
+    };
+    sys::lift_file_limit();
+    let (found, missing) = bench::versions(&options.peers);
+    let options = Options { peers: found.iter().map(|(peer, _)| *peer).collect(), ..options };
+    let results = bench::run(&options)?;
+    let text = table::write(&options, &found, &missing, &results);
+    match args.0.get("out") {
+        Some(path) => fs::write(path, text)?,
+        None => print!("{text}"),
+    }
+    Ok(())
+}
+
+fn generate(args: &Args) -> Result<(), Fault> {
+    let dir: PathBuf = args.need("dir")?;
+    for set in args.list("sets", Set::parse, Set::ALL.into())? {
+        let data = Dataset::open(&dir, set, args.get("divisor", 1)?)?;
+        println!("{}: {} zones, {} records", data.dir.display(), data.zones, data.records);
+    }
+    Ok(())
+}
+
+fn ask(args: &Args) -> Result<(), Fault> {
+    let hits: PathBuf = args.get("hits", PathBuf::new())?;
+    let apexes: PathBuf = args.get("apexes", PathBuf::new())?;
+    let spread = if args.has("zipf") { Spread::Zipf } else { Spread::Uniform };
+    let questions = Questions::read(&hits, &apexes, args.get("missing", 0)?, spread)?;
+    let mut questions = questions.dnssec(args.has("do"));
+    let seconds = Duration::from_secs_f64(args.get("seconds", 2.0)?);
+    let mut plan = Plan::saturate(args.need("server")?, seconds);
+    plan.window = args.get("window", plan.window)?;
+    plan.segments = args.get("segments", plan.segments)?;
+    plan.count = args.get("count", plan.count)?;
+    plan.rate = args.has("rate").then(|| args.need("rate")).transpose()?;
+    sys::pin(0, args.get("core", bench::LOAD_CORE)?)?;
+    let report = match args.0.get("tcp").map(String::as_str) {
+        None => load::run(&plan, &mut questions)?,
+        Some("once") => tcp::run(&plan, &mut questions, Use::Once)?,
+        Some("pipelined") => tcp::run(&plan, &mut questions, Use::Pipelined)?,
+        Some(other) => return Err(Fault::Usage(format!("--tcp {other}: once or pipelined"))),
+    };
+    println!("{}", line(&report));
+    Ok(())
+}
+
+/// A report on one line.
+fn line(report: &Report) -> String {
+    format!(
+        "answered {} of {} ({} lost, {} stray, {} truncated, {} with records), {:.0} a second, \
+         p50 {:?}, p99 {:?}, RCODEs {:?}",
+        report.answered,
+        report.asked,
+        report.lost,
+        report.stray,
+        report.truncated,
+        report.with_answer,
+        report.rate(),
+        report.latency.quantile(0.5),
+        report.latency.quantile(0.99),
+        report.rcodes
+    )
+}

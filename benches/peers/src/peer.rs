@@ -1,0 +1,397 @@
+//! The servers: how each is configured with one worker, started, watched and ended.
+//!
+//! Each gets the settings that make it answer fastest without changing what it answers: one worker,
+//! minimal responses where that is a setting, no rate limit, no query log, no transfers. Nothing
+//! else is changed from its defaults; caches stay as they are.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::dataset::{Dataset, Set, succeed};
+use crate::{probe, procfs, sys};
+
+/// The servers measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    Echo,
+    Nameplane,
+    Gdnsd,
+    Yadifa,
+    Nsd,
+    Knot,
+    Bind,
+    PowerDnsBind,
+    PowerDnsLmdb,
+}
+
+/// How long a server may take to answer for every zone.
+const LOADED_WITHIN: Duration = Duration::from_secs(600);
+
+impl Peer {
+    pub const ALL: [Peer; 9] = [
+        Peer::Echo,
+        Peer::Nameplane,
+        Peer::Gdnsd,
+        Peer::Yadifa,
+        Peer::Nsd,
+        Peer::Knot,
+        Peer::Bind,
+        Peer::PowerDnsBind,
+        Peer::PowerDnsLmdb,
+    ];
+
+    /// The word for it on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Peer::Echo => "echo",
+            Peer::Nameplane => "nameplane",
+            Peer::Gdnsd => "gdnsd",
+            Peer::Yadifa => "yadifa",
+            Peer::Nsd => "nsd",
+            Peer::Knot => "knot",
+            Peer::Bind => "bind",
+            Peer::PowerDnsBind => "pdns-bind",
+            Peer::PowerDnsLmdb => "pdns-lmdb",
+        }
+    }
+
+    /// Whether it can serve a set at all, in a time worth waiting for.
+    pub fn serves(self, set: Set) -> bool {
+        match self {
+            Peer::Gdnsd => matches!(set, Set::Hosting | Set::Big | Set::Million),
+            // A pre-signed zone needs its metadata beside it, and NSEC proofs an ordered table.
+            Peer::PowerDnsLmdb => matches!(set, Set::Hosting),
+            Peer::PowerDnsBind => !matches!(set, Set::Million),
+            Peer::Yadifa | Peer::Bind => !matches!(set, Set::Million),
+            Peer::Echo | Peer::Nameplane | Peer::Nsd | Peer::Knot => true,
+        }
+    }
+
+    /// What it says of its version; none if it is not on this machine.
+    pub fn version(self) -> Option<String> {
+        let (program, arg, mark) = match self {
+            Peer::Echo => return Some("of this package".into()),
+            Peer::Nameplane => {
+                (nameplane().to_string_lossy().into_owned(), "--version", "nameplane")
+            }
+            Peer::Gdnsd => (program("gdnsd"), "-h", "gdnsd version"),
+            Peer::Yadifa => (program("yadifad"), "-V", "yadifad"),
+            Peer::Nsd => (program("nsd"), "-v", "version"),
+            Peer::Knot => (program("knotd"), "-V", "Knot"),
+            Peer::Bind => (program("named"), "-v", "BIND"),
+            Peer::PowerDnsBind => (program("pdns_server"), "--version", "Server"),
+            Peer::PowerDnsLmdb => {
+                if !Path::new("/usr/lib/x86_64-linux-gnu/pdns/liblmdbbackend.so").exists() {
+                    return None;
+                }
+                (program("pdns_server"), "--version", "Server")
+            }
+        };
+        let output = Command::new(program).arg(arg).output().ok()?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let line = said.lines().find(|line| line.contains(mark))?;
+        let number =
+            |word: &&str| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit());
+        line.split([' ', ',', '-']).find(number).map(str::to_owned)
+    }
+}
+
+/// A Debian server program: not all of them stand where an ordinary user's path leads.
+fn program(name: &str) -> String {
+    format!("/usr/sbin/{name}")
+}
+
+/// The server under test, as given by the environment or as the last release build left it.
+fn nameplane() -> PathBuf {
+    std::env::var_os("NAMEPLANE").map_or_else(|| "nameplane".into(), PathBuf::from)
+}
+
+/// A server that answers.
+pub struct Running {
+    pub peer: Peer,
+    pub address: SocketAddr,
+    /// From the start of the process to the answer for every zone asked about.
+    pub loaded: Duration,
+    /// Before that: time to bring the zone files into the server's own store, if it has one.
+    pub imported: Option<Duration>,
+    child: Child,
+}
+
+impl Running {
+    /// Configures and starts a server for a set in `dir`, and waits until it answers.
+    pub fn start(
+        peer: Peer,
+        data: &Dataset,
+        dir: &Path,
+        port: u16,
+        pad: usize,
+    ) -> io::Result<Self> {
+        let _ = fs::remove_dir_all(dir);
+        fs::create_dir_all(dir)?;
+        let dir = fs::canonicalize(dir)?;
+        let setup = Setup { data, dir: &dir, port };
+        let before = Instant::now();
+        let mut imported = None;
+        let mut command = match peer {
+            Peer::Echo => setup.echo(pad)?,
+            Peer::Nameplane => setup.nameplane()?,
+            Peer::Gdnsd => setup.gdnsd()?,
+            Peer::Yadifa => setup.yadifa()?,
+            Peer::Nsd => setup.nsd()?,
+            Peer::Knot => setup.knot()?,
+            Peer::Bind => setup.bind()?,
+            Peer::PowerDnsBind => setup.powerdns("bind")?,
+            Peer::PowerDnsLmdb => setup.powerdns_lmdb()?,
+        };
+        if matches!(peer, Peer::Nameplane | Peer::PowerDnsLmdb) {
+            imported = Some(before.elapsed());
+        }
+        let log = File::create(dir.join("out.log"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let start = Instant::now();
+        let child = command.spawn()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut running = Running { peer, address, loaded: Duration::ZERO, imported, child };
+        if peer == Peer::Echo {
+            std::thread::sleep(Duration::from_millis(100));
+        } else {
+            running.await_answers(data, start, &dir)?;
+        }
+        running.loaded = start.elapsed();
+        Ok(running)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks for the SOA of zones spread over the set until each is answered.
+    fn await_answers(&mut self, data: &Dataset, start: Instant, dir: &Path) -> io::Result<()> {
+        let zones = data.zones()?;
+        let step = (zones.len() / 64).max(1);
+        let mut asked: Vec<&str> = zones.iter().step_by(step).map(|(apex, _)| &**apex).collect();
+        asked.extend(zones.last().map(|(apex, _)| &**apex));
+        while let Some(apex) = asked.last() {
+            if probe::soa(self.address, apex) {
+                asked.pop();
+                continue;
+            }
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || start.elapsed() > LOADED_WITHIN {
+                let what = if ended.is_some() { "ended" } else { "is not ready in time" };
+                let log = fs::read_to_string(dir.join("out.log")).unwrap_or_default();
+                let tail: String = log.lines().rev().take(5).collect::<Vec<_>>().join(" | ");
+                return Err(io::Error::other(format!("{} {what}: {tail}", self.peer.name())));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let family = procfs::family(self.pid());
+        sys::terminate(self.pid());
+        let asked = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < Duration::from_secs(20)
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        family.into_iter().skip(1).for_each(sys::terminate);
+    }
+}
+
+/// What a configuration is written from.
+struct Setup<'a> {
+    data: &'a Dataset,
+    dir: &'a Path,
+    port: u16,
+}
+
+impl Setup<'_> {
+    fn echo(&self, pad: usize) -> io::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let listen = format!("127.0.0.1:{}", self.port);
+        command.args(["echo", "--listen", &listen, "--pad", &pad.to_string()]);
+        Ok(command)
+    }
+
+    fn nameplane(&self) -> io::Result<Command> {
+        let mut import = Command::new(nameplane());
+        import.args(["zone", "import", "--data-dir"]).arg(self.dir.join("data"));
+        succeed(import.arg("--list").arg(self.data.list()))?;
+        let mut command = Command::new(nameplane());
+        command.arg("serve").arg("--data-dir").arg(self.dir.join("data"));
+        command.args(["--listen-dns", &format!("127.0.0.1:{}", self.port)]);
+        command.args(["--listen-http", &format!("127.0.0.1:{}", self.port + 1000)]);
+        command.args(["--udp-workers", "1"]);
+        Ok(command)
+    }
+
+    fn nsd(&self) -> io::Result<Command> {
+        let dir = self.dir.display();
+        let mut text = format!(
+            "server:\n server-count: 1\n ip-address: 127.0.0.1@{}\n zonesdir: \"/\"\n username: \"\"\n \
+             logfile: {dir}/nsd.log\n pidfile: {dir}/nsd.pid\n xfrdfile: {dir}/xfrd.state\n \
+             xfrdir: {dir}\n zonelistfile: {dir}/zone.list\n database: \"\"\n rrl-ratelimit: 0\n \
+             rrl-whitelist-ratelimit: 0\n minimal-responses: yes\n tcp-count: 1000\n \
+             ipv4-edns-size: 1232\nremote-control:\n control-enable: no\n",
+            self.port
+        );
+        for (apex, path) in self.data.zones()? {
+            let _ = write!(text, "zone:\n name: {apex}\n zonefile: {}\n", path.display());
+        }
+        let conf = self.write("nsd.conf", &text)?;
+        let mut command = Command::new(program("nsd"));
+        command.arg("-d").arg("-c").arg(conf);
+        Ok(command)
+    }
+
+    fn knot(&self) -> io::Result<Command> {
+        let dir = self.dir.display();
+        let mut text = format!(
+            "server:\n rundir: {dir}\n listen: 127.0.0.1@{}\n udp-workers: 1\n tcp-workers: 1\n \
+             background-workers: 2\n udp-max-payload: 1232\nlog:\n - target: {dir}/knot.log\n   \
+             any: warning\ndatabase:\n storage: {dir}/db\ntemplate:\n - id: default\n   \
+             storage: {}\n   file: \"%s\"\n   zonefile-load: whole\n   zonefile-sync: -1\n   \
+             journal-content: none\nzone:\n",
+            self.port,
+            self.data.dir.join("zones").display()
+        );
+        for (apex, _) in self.data.zones()? {
+            let _ = writeln!(text, " - domain: {apex}.");
+        }
+        let conf = self.write("knot.conf", &text)?;
+        let mut command = Command::new(program("knotd"));
+        command.args(["-m", "4096", "-c"]).arg(conf);
+        Ok(command)
+    }
+
+    fn bind(&self) -> io::Result<Command> {
+        let dir = self.dir.display();
+        let mut text = format!(
+            "options {{ directory \"{dir}\"; listen-on port {} {{ 127.0.0.1; }}; \
+             listen-on-v6 {{ none; }}; recursion no; minimal-responses yes; pid-file none; \
+             session-keyfile none; managed-keys-directory \"{dir}\"; allow-transfer {{ none; }}; \
+             notify no; dnssec-validation no; tcp-clients 1000; max-udp-size 1232; }};\n\
+             controls {{ }};\nlogging {{ channel file {{ file \"{dir}/named.log\"; \
+             severity warning; }}; category default {{ file; }}; }};\n",
+            self.port
+        );
+        self.zone_statements(&mut text)?;
+        let conf = self.write("named.conf", &text)?;
+        let mut command = Command::new(program("named"));
+        command.args(["-f", "-4", "-n", "1", "-c"]).arg(conf);
+        Ok(command)
+    }
+
+    fn gdnsd(&self) -> io::Result<Command> {
+        let dir = self.dir.display();
+        let text = format!(
+            "options => {{\n listen => [ 127.0.0.1:{} ]\n udp_threads => 1\n tcp_threads => 1\n \
+             udp_recv_width => 32\n run_dir => {dir}/run\n state_dir => {dir}/state\n}}\n",
+            self.port
+        );
+        self.write("config", &text)?;
+        std::os::unix::fs::symlink(self.data.dir.join("zones"), self.dir.join("zones"))?;
+        let mut command = Command::new(program("gdnsd"));
+        command.arg("-c").arg(self.dir).arg("start");
+        Ok(command)
+    }
+
+    fn yadifa(&self) -> io::Result<Command> {
+        let dir = self.dir.display();
+        for sub in ["log", "keys", "xfr"] {
+            fs::create_dir_all(self.dir.join(sub))?;
+        }
+        let mut text = format!(
+            "<main>\n daemon off\n logpath {dir}/log\n pidfile {dir}/yadifad.pid\n datapath /\n \
+             keyspath {dir}/keys\n xfrpath {dir}/xfr\n listen 127.0.0.1 port {}\n \
+             queries-log-type 0\n statistics off\n thread-count-by-address 1\n \
+             max-tcp-queries 512\n edns0-max-size 1232\n</main>\n\
+             <channels>\n all {dir}/log/all.log 644\n</channels>\n<loggers>\n \
+             system err,crit,alert,emerg all\n database err,crit,alert,emerg all\n \
+             zone err,crit,alert,emerg all\n server err,crit,alert,emerg all\n</loggers>\n",
+            self.port
+        );
+        for (apex, path) in self.data.zones()? {
+            let _ = write!(
+                text,
+                "<zone>\n domain {apex}\n file {}\n type primary\n maintain-dnssec false\n \
+                 notify-auto 0\n</zone>\n",
+                path.display()
+            );
+        }
+        let conf = self.write("yadifad.conf", &text)?;
+        let mut command = Command::new(program("yadifad"));
+        command.arg("-c").arg(conf);
+        Ok(command)
+    }
+
+    fn powerdns(&self, launch: &str) -> io::Result<Command> {
+        let dir = self.dir.display();
+        let mut zones = String::new();
+        self.zone_statements(&mut zones)?;
+        let zones = self.write("zones.conf", &zones)?;
+        let mut text = format!(
+            "launch={launch}\nlocal-address=127.0.0.1\nlocal-port={}\nreceiver-threads=1\n\
+             distributor-threads=1\nsigning-threads=1\ndaemon=no\nguardian=no\nsocket-dir={dir}\n\
+             disable-syslog=yes\nloglevel=3\nsecurity-poll-suffix=\nudp-truncation-threshold=1232\n",
+            self.port
+        );
+        if launch.contains("bind") {
+            let _ = write!(text, "bind-config={}\nbind-check-interval=0\n", zones.display());
+            if self.data.set.is_signed() {
+                let _ = writeln!(text, "bind-dnssec-db={dir}/dnssec.db");
+            }
+        }
+        if launch.contains("lmdb") {
+            let _ = write!(text, "lmdb-filename={dir}/pdns.lmdb\nlmdb-shards=1\n");
+        }
+        let conf = self.write("pdns.conf", &text)?;
+        if launch == "bind" && self.data.set.is_signed() {
+            self.pdnsutil(&["create-bind-db", &format!("{dir}/dnssec.db")])?;
+            for (apex, _) in self.data.zones()? {
+                self.pdnsutil(&["set-presigned", &apex])?;
+            }
+        }
+        let mut command = Command::new(program("pdns_server"));
+        command.arg(format!("--config-dir={}", conf.with_file_name("").display()));
+        Ok(command)
+    }
+
+    /// Brings the zones into LMDB from the files, as PowerDNS does it at once for many zones.
+    fn powerdns_lmdb(&self) -> io::Result<Command> {
+        self.powerdns("bind,lmdb")?;
+        self.pdnsutil(&["b2b-migrate", "bind", "lmdb"])?;
+        self.powerdns("lmdb")
+    }
+
+    fn pdnsutil(&self, args: &[&str]) -> io::Result<()> {
+        succeed(Command::new("pdnsutil").arg("--config-dir").arg(self.dir).args(args))
+    }
+
+    /// The zones as BIND's configuration has them, which PowerDNS reads too.
+    fn zone_statements(&self, text: &mut String) -> io::Result<()> {
+        for (apex, path) in self.data.zones()? {
+            let _ =
+                writeln!(text, "zone \"{apex}\" {{ type master; file \"{}\"; }};", path.display());
+        }
+        Ok(())
+    }
+
+    fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.dir.join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}

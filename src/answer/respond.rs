@@ -1,0 +1,356 @@
+//! The way from a question to its answer ([RFC 1034] §4.3.2).
+//!
+//! Promises: no allocation, no lock, no clock; work bounded by the labels of a name times
+//! [`CHAIN_MAX`], whatever the zones hold; records go in whole RRsets or not at all.
+//!
+//! Does not: look at who asks, or at the class. Truncation sets TC and leaves the question alone.
+//!
+//! [RFC 1034]: https://www.rfc-editor.org/rfc/rfc1034
+
+use super::asked::{Asked, Chased};
+use super::denial::{Absence, Proofs};
+use super::image::CHASE_OCTETS_MAX;
+use super::node::{Node, Set, ZoneState, flag};
+use super::put::Owner;
+use super::table::Snapshot;
+use crate::wire::edns::Ede;
+use crate::wire::reply::{Full, Section};
+use crate::wire::{Query, Rcode, Reply, Type};
+
+/// How many CNAMEs are followed for one question.
+pub const CHAIN_MAX: usize = 16;
+
+/// What became of a question, for counters and rate limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    pub kind: Kind,
+    /// What equal answers have in common: the hash of the owner, of the wildcard, of the cut, or of the apex
+    /// for what does not exist.
+    pub key: u64,
+}
+
+/// The kinds of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Answer,
+    Referral,
+    NoData,
+    NxDomain,
+    /// A DNAME led to a name too long.
+    TooLong,
+    /// Nobody's zone here, or one not to be answered.
+    Refused,
+    /// A zone that is not there yet.
+    NotReady,
+}
+
+/// Answers one question of class IN from `snapshot`.
+#[inline]
+pub fn respond(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) -> Outcome {
+    let wants_sigs = query.dnssec_ok();
+    let proofs = wants_sigs.then(Proofs::default);
+    let outcome = Outcome { kind: Kind::Answer, key: query.hash(0) };
+    let mut turn = Turn { snapshot, qtype: query.qtype, reply, wants_sigs, proofs, outcome };
+    let done = match turn.step(query) {
+        Ok(Next::Done) => Ok(()),
+        Ok(Next::Chase(at)) => turn.chase(query, at),
+        Err(full) => Err(full),
+    };
+    if done.and_then(|()| turn.put_proofs()).is_err() {
+        turn.reply.truncate();
+    }
+    let outcome = turn.outcome;
+    match outcome.kind {
+        Kind::NxDomain => reply.set_rcode(Rcode::NXDOMAIN),
+        Kind::TooLong => reply.set_rcode(Rcode::YXDOMAIN),
+        _ => {}
+    }
+    if !reply.is_empty() && reply.wants_zone_version() {
+        put_zone_version(snapshot, query, reply);
+    }
+    outcome
+}
+
+/// One question on its way.
+pub(super) struct Turn<'t, 's, 'r> {
+    pub snapshot: &'s Snapshot,
+    pub qtype: Type,
+    pub reply: &'t mut Reply<'r>,
+    pub wants_sigs: bool,
+    /// The proofs gathered so far, if the client wants signatures.
+    pub proofs: Option<Proofs<'s>>,
+    pub outcome: Outcome,
+}
+
+/// How it goes on after one name.
+pub(super) enum Next {
+    Done,
+    /// With the name that stands there in the message.
+    Chase(usize),
+}
+
+/// Where a name leads in the table.
+enum Found<'s> {
+    /// To its own node.
+    Node(Node<'s>),
+    /// To the closest name above it that exists, so many labels above.
+    Below(Node<'s>, usize),
+    Nowhere,
+}
+
+impl<'s> Turn<'_, 's, '_> {
+    /// Answers for one name ([RFC 1034](https://www.rfc-editor.org/rfc/rfc1034) §4.3.2, step 3).
+    #[inline(always)]
+    fn step<A: Asked>(&mut self, asked: &A) -> Result<Next, Full> {
+        let (node, skip) = match self.find(asked) {
+            Found::Node(node) => (node, 0),
+            Found::Below(node, skip) => (node, skip),
+            Found::Nowhere => return Ok(self.refuse(ZoneState::Suspended, asked)),
+        };
+        if skip > 0 && self.snapshot.loading {
+            return Ok(self.refuse(ZoneState::Loading, asked)); // what is closer may yet come
+        }
+        if let Some(state) =
+            node.facts().map(|facts| facts.state).filter(|&it| it != ZoneState::Live)
+        {
+            return Ok(self.refuse(state, asked));
+        }
+        if node.is(flag::CUT) && (skip > 0 || self.qtype != Type::DS) {
+            return self.refer(asked, node, skip); // 3b: AA stays clear
+        }
+        self.reply.set_authoritative();
+        if skip == 0 {
+            return self.answer(asked, node, None); // 3a
+        }
+        if node.is(flag::DNAME) {
+            return self.substitute(asked, node, skip); // 3c, RFC 6672 §3.2
+        }
+        if node.is(flag::WILD)
+            && let Some(star) = self.find_star(asked, node, skip)
+        {
+            // RFC 4592 §4.2 leaves NS at a wildcard open: here it is the name alone.
+            return match star.is(flag::CUT) {
+                false => self.answer(asked, star, Some(skip)), // 3c, RFC 4592 §3.3.1
+                true => {
+                    self.deny(asked, star, 0, Kind::NoData, Absence::StarType { encloser: skip })
+                }
+            };
+        }
+        self.deny(asked, node, skip, Kind::NxDomain, Absence::Name { encloser: skip }) // 3c, RFC 2308 §2.1
+    }
+
+    /// Follows a chain of CNAMEs. What lies outside the zones here is left to the resolver.
+    #[cold]
+    fn chase(&mut self, query: &Query, at: usize) -> Result<(), Full> {
+        self.reply.set_authoritative();
+        let mut seen = [0; CHAIN_MAX + 1];
+        seen[0] = query.hash(0);
+        let mut at = at;
+        for slot in 1..=CHAIN_MAX {
+            let message = self.reply.octets();
+            if at > CHASE_OCTETS_MAX {
+                break;
+            }
+            let Some(asked) = Chased::read(message, at, &self.snapshot.key) else { break };
+            if seen.contains(&asked.hash(0)) {
+                break; // a loop: all of it stands in the answer
+            }
+            if let Some(slot) = seen.get_mut(slot) {
+                *slot = asked.hash(0);
+            }
+            match self.step(&asked)? {
+                Next::Done => break,
+                Next::Chase(next) => at = next,
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn find<A: Asked>(&self, asked: &A) -> Found<'s> {
+        match self.snapshot.find(asked.hash(0), asked.suffix(0)) {
+            Some(node) if node.is(flag::APEX) && self.qtype == Type::DS => {
+                self.find_above(asked, node)
+            }
+            Some(node) => Found::Node(node),
+            None => self.closest(asked).unwrap_or(Found::Nowhere),
+        }
+    }
+
+    /// DS belongs to the parent, if that is here too ([RFC 4035](https://www.rfc-editor.org/rfc/rfc4035) §3.1.4.1).
+    #[cold]
+    fn find_above<A: Asked>(&self, asked: &A, apex: Node<'s>) -> Found<'s> {
+        match self.snapshot.find_parent_side(asked.hash(0), asked.suffix(0)) {
+            Some(node) => Found::Node(node),
+            None => self.closest(asked).unwrap_or(Found::Node(apex)),
+        }
+    }
+
+    /// The closest name above that exists.
+    #[inline(always)]
+    fn closest<A: Asked>(&self, asked: &A) -> Option<Found<'s>> {
+        let labels = asked.labels();
+        let first = labels.saturating_sub(self.snapshot.labels_max).max(1);
+        (first..=labels).find_map(|skip| {
+            let node = self.snapshot.find(asked.hash(skip), asked.suffix(skip))?;
+            Some(Found::Below(node, skip))
+        })
+    }
+
+    /// The wildcard directly below the closest encloser.
+    fn find_star<A: Asked>(&self, asked: &A, encloser: Node<'s>, skip: usize) -> Option<Node<'s>> {
+        let mut buffer = [0; 257];
+        let above = asked.suffix(skip);
+        let name = buffer.get_mut(..2 + above.len())?;
+        let (star, rest) = name.split_first_chunk_mut::<2>()?;
+        *star = [1, b'*'];
+        rest.copy_from_slice(above);
+        let hash = self.snapshot.key.child(asked.hash(skip), b"*");
+        let node = self.snapshot.find(hash, name)?;
+        // Another zone may have its apex there.
+        (node.up == encloser.up + 1).then_some(node)
+    }
+
+    /// Answers from a node: that of the name, or the wildcard below its encloser, `star` labels above.
+    #[inline(always)]
+    fn answer<A: Asked>(
+        &mut self,
+        asked: &A,
+        node: Node<'s>,
+        star: Option<usize>,
+    ) -> Result<Next, Full> {
+        self.outcome = Outcome { kind: Kind::Answer, key: asked.hash(star.unwrap_or(0)) };
+        if let Some(set) = node.set(self.qtype) {
+            self.put_answer(asked, node, star, set)?;
+            return Ok(Next::Done);
+        }
+        match self.qtype {
+            Type::ANY | Type::RRSIG | Type::NSEC => {
+                if self.answer_odd(asked, node, star)? {
+                    return Ok(Next::Done);
+                }
+            }
+            _ if node.is(flag::CNAME) => {
+                if let Some(set) = node.set(Type::CNAME) {
+                    let at = self.put_answer(asked, node, star, set)?;
+                    return Ok(Next::Chase(at + super::image::RECORD_HEAD));
+                }
+            }
+            _ => {}
+        }
+        let absence = match star {
+            None => Absence::Type { skip: 0 },
+            Some(encloser) => Absence::StarType { encloser },
+        };
+        self.deny(asked, node, 0, Kind::NoData, absence)
+    }
+
+    /// Puts an RRset in answer to `asked`; returns where it stands.
+    #[inline(always)]
+    fn put_answer<A: Asked>(
+        &mut self,
+        asked: &A,
+        node: Node<'s>,
+        star: Option<usize>,
+        set: Set<'s>,
+    ) -> Result<usize, Full> {
+        let owner = match star {
+            None => Owner::asked(asked, node, 0),
+            Some(encloser) => {
+                self.prove(asked, node, Absence::Closer { encloser });
+                Owner::star(asked, node, encloser)
+            }
+        };
+        self.put_set(Section::Answer, &owner, set)
+    }
+
+    /// Answers ANY with one RRset ([RFC 8482](https://www.rfc-editor.org/rfc/rfc8482) §4.1), RRSIG with those of one, NSEC from
+    /// the chain. Returns whether there was anything.
+    #[cold]
+    fn answer_odd<A: Asked>(
+        &mut self,
+        asked: &A,
+        node: Node<'s>,
+        star: Option<usize>,
+    ) -> Result<bool, Full> {
+        match self.qtype {
+            Type::ANY => match node.sets().next() {
+                Some(set) => self.put_answer(asked, node, star, set)?,
+                None => return Ok(false),
+            },
+            Type::RRSIG => match node.sets().find(|set| set.sigs > 0) {
+                Some(set) => self.put_answer(asked, node, star, set.sigs_alone())?,
+                None => return Ok(false),
+            },
+            _ => return self.put_own_nsec(asked, node, star),
+        };
+        Ok(true)
+    }
+
+    /// Denies: SOA, and proof if asked for. `up` of `node` leads to the apex from `skip` labels above; for a wildcard
+    /// from its encloser.
+    #[inline(always)]
+    fn deny<A: Asked>(
+        &mut self,
+        asked: &A,
+        node: Node<'s>,
+        skip: usize,
+        kind: Kind,
+        absence: Absence,
+    ) -> Result<Next, Full> {
+        self.outcome.kind = kind;
+        let skip = match absence {
+            Absence::StarType { encloser } => encloser + usize::from(node.up) - 1,
+            _ => skip + usize::from(node.up),
+        };
+        let apex = match node.is(flag::APEX) {
+            true => node,
+            false => match self.snapshot.find(asked.hash(skip), asked.suffix(skip)) {
+                Some(apex) => apex,
+                None => return Ok(Next::Done),
+            },
+        };
+        if kind == Kind::NxDomain {
+            self.outcome.key = asked.hash(skip);
+        }
+        if let Some(facts) = apex.facts()
+            && let Some(soa) = apex.set(Type::SOA)
+        {
+            self.put_soa(&Owner::asked(asked, apex, skip), soa, facts.negative_ttl)?;
+        }
+        self.prove_in(asked, apex, skip, absence);
+        Ok(Next::Done)
+    }
+
+    /// Says that there is no zone to answer from; the end of a chain that began in one.
+    #[cold]
+    fn refuse<A: Asked>(&mut self, state: ZoneState, asked: &A) -> Next {
+        if !asked.is_question() {
+            return Next::Done;
+        }
+        let missing = self.snapshot.loading || state == ZoneState::Loading;
+        let (kind, rcode, ede) = match missing {
+            true => {
+                (Kind::NotReady, Rcode::SERVFAIL, Ede::new(Ede::NOT_READY, "zone is being loaded"))
+            }
+            false => (
+                Kind::Refused,
+                Rcode::REFUSED,
+                Ede::new(Ede::NOT_AUTHORITATIVE, "not a zone of this server"),
+            ),
+        };
+        self.outcome = Outcome { kind, key: 0 };
+        self.reply.set_rcode(rcode);
+        self.reply.explain(ede);
+        Next::Done
+    }
+}
+
+#[cold]
+fn put_zone_version(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) {
+    if let Some(zone) = snapshot.zone_of(query)
+        && let Some(serial) = zone.serial
+    {
+        reply.zone_version(query.labels() - zone.skip, serial);
+    }
+}
