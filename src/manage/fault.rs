@@ -42,7 +42,7 @@ pub trait Refused: fmt::Display {
 /// One broken rule, and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
-    /// The place in the request: `changes[3].records[0]`; empty when it is about the whole.
+    /// The place in the request: `edits[3].records[0]`; empty when it is about the whole.
     pub at: String,
     /// The rule, as one word: `rdata`, `cname_exclusive`, `base`.
     pub rule: String,

@@ -22,7 +22,7 @@ pub enum Ask {
     DnsChange {
         #[schema(value_type = String, example = "example.com")]
         zone: Name,
-        changes: Vec<EditAsk>,
+        edits: Vec<EditAsk>,
     },
     /// A new zone: with the records of a zone file, or with a SOA and these name servers.
     ZoneCreate {
@@ -73,15 +73,15 @@ impl Ask {
 #[serde(rename_all = "snake_case")]
 pub enum OpWord {
     /// `records` are there afterwards.
-    AddRecord,
+    Add,
     /// `records` are gone afterwards.
-    RemoveRecord,
+    Remove,
     /// The RRset is exactly `records` afterwards.
-    ReplaceRrset,
+    Replace,
     /// The TTL of the RRset is `ttl` afterwards.
     SetTtl,
     /// The RRset is gone afterwards.
-    DeleteRrset,
+    Delete,
 }
 
 /// One change of one RRset.
@@ -148,13 +148,13 @@ fn is_managed(rtype: Type) -> bool {
 /// Every fault, each with its place behind `at`.
 pub fn read(zone: &Name, asks: &[EditAsk], at: &str) -> Result<Vec<Edits>, Vec<Problem>> {
     if let Err(over) = limits::at_most("edits", EDITS_MAX, asks.len()) {
-        return Err(vec![Problem::at(format!("{at}changes"), "limit", over).of_zone(zone)]);
+        return Err(vec![Problem::at(format!("{at}edits"), "limit", over).of_zone(zone)]);
     }
     let mut problems = Vec::new();
     let mut joined: Vec<Edits> = Vec::new();
     let mut places = std::collections::BTreeMap::new();
     for (n, ask) in asks.iter().enumerate() {
-        let here = format!("{at}changes[{n}]");
+        let here = format!("{at}edits[{n}]");
         match read_one(zone, ask, &here) {
             Ok(edits) => {
                 let place =
@@ -229,16 +229,16 @@ fn read_one(zone: &Name, ask: &EditAsk, at: &str) -> Result<Edits, Vec<Problem>>
 
 fn ops(ask: &EditAsk, records: Vec<Rdata>) -> Vec<Op> {
     match ask.op {
-        OpWord::AddRecord => {
+        OpWord::Add => {
             let op = |rdata| Op::Add { rdata, ttl: ask.ttl };
             records.into_iter().map(op).collect()
         }
-        OpWord::RemoveRecord => records.into_iter().map(|rdata| Op::Remove { rdata }).collect(),
-        OpWord::ReplaceRrset => {
+        OpWord::Remove => records.into_iter().map(|rdata| Op::Remove { rdata }).collect(),
+        OpWord::Replace => {
             vec![Op::Replace { ttl: ask.ttl, rdatas: Value::new(0, records).rdatas().to_vec() }]
         }
         OpWord::SetTtl => ask.ttl.map(|ttl| Op::SetTtl { ttl }).into_iter().collect(),
-        OpWord::DeleteRrset => vec![Op::Delete],
+        OpWord::Delete => vec![Op::Delete],
     }
 }
 
@@ -276,17 +276,15 @@ impl Reading<'_> {
     fn shape(&self, ask: &EditAsk) -> Option<Problem> {
         let (some, ttl) = (!ask.records.is_empty(), ask.ttl.is_some());
         let (field, text) = match ask.op {
-            OpWord::AddRecord | OpWord::RemoveRecord if !some => {
+            OpWord::Add | OpWord::Remove if !some => {
                 ("records", "names no record: list at least one")
             }
-            OpWord::ReplaceRrset if !some => {
-                ("records", "names no record: list at least one, or use delete_rrset")
+            OpWord::Replace if !some => {
+                ("records", "names no record: list at least one, or use delete")
             }
-            OpWord::RemoveRecord | OpWord::DeleteRrset if ttl => {
-                ("ttl", "takes no TTL: leave it out")
-            }
+            OpWord::Remove | OpWord::Delete if ttl => ("ttl", "takes no TTL: leave it out"),
             OpWord::SetTtl if !ttl => ("ttl", "names no TTL: give one in seconds"),
-            OpWord::SetTtl | OpWord::DeleteRrset if some => {
+            OpWord::SetTtl | OpWord::Delete if some => {
                 ("records", "takes no records: leave them out")
             }
             _ => return None,
@@ -372,12 +370,10 @@ mod tests {
     #[test]
     fn every_fault_of_a_request_is_told_with_its_place() {
         let asks = [
-            ask(
-                r#"{"name":"www","type":"A","op":"add_record","records":["192.0.2.1","nonsense"]}"#,
-            ),
-            ask(r#"{"name":"www.example.net.","type":"A","op":"delete_rrset"}"#),
-            ask(r#"{"name":"www","type":"NOTYPE","op":"delete_rrset"}"#),
-            ask(r#"{"name":"www","type":"RRSIG","op":"delete_rrset"}"#),
+            ask(r#"{"name":"www","type":"A","op":"add","records":["192.0.2.1","nonsense"]}"#),
+            ask(r#"{"name":"www.example.net.","type":"A","op":"delete"}"#),
+            ask(r#"{"name":"www","type":"NOTYPE","op":"delete"}"#),
+            ask(r#"{"name":"www","type":"RRSIG","op":"delete"}"#),
             ask(r#"{"name":"www","type":"A","op":"set_ttl","records":["192.0.2.1"]}"#),
             ask(r#"{"name":"x","type":"A","op":"set_ttl","ttl":2147483648}"#),
         ];
@@ -386,12 +382,12 @@ mod tests {
         assert_eq!(
             places,
             [
-                "changes[0].records[1]",
-                "changes[1].name",
-                "changes[2].type",
-                "changes[3].type",
-                "changes[4].ttl",
-                "changes[5].ttl"
+                "edits[0].records[1]",
+                "edits[1].name",
+                "edits[2].type",
+                "edits[3].type",
+                "edits[4].ttl",
+                "edits[5].ttl"
             ]
         );
     }
@@ -399,21 +395,21 @@ mod tests {
     #[test]
     fn edits_of_one_rrset_are_joined_and_must_agree() {
         let asks = [
-            ask(r#"{"name":"www","type":"A","op":"add_record","records":["192.0.2.1"]}"#),
-            ask(r#"{"name":"WWW","type":"A","op":"remove_record","records":["192.0.2.2"]}"#),
+            ask(r#"{"name":"www","type":"A","op":"add","records":["192.0.2.1"]}"#),
+            ask(r#"{"name":"WWW","type":"A","op":"remove","records":["192.0.2.2"]}"#),
         ];
         let edits = read(&zone(), &asks, "").unwrap();
         assert_eq!((edits.len(), edits[0].ops.len()), (1, 2));
 
-        let asks = [asks[0].clone(), ask(r#"{"name":"www","type":"A","op":"delete_rrset"}"#)];
+        let asks = [asks[0].clone(), ask(r#"{"name":"www","type":"A","op":"delete"}"#)];
         let problems = read(&zone(), &asks, "").unwrap_err();
         assert_eq!(problems[0].rule, "contradiction");
     }
 
     #[test]
     fn a_base_left_out_is_not_a_base_of_nothing() {
-        let left_out = ask(r#"{"name":"a","type":"A","op":"delete_rrset"}"#);
-        let nothing = ask(r#"{"name":"a","type":"A","op":"delete_rrset","base":null}"#);
+        let left_out = ask(r#"{"name":"a","type":"A","op":"delete"}"#);
+        let nothing = ask(r#"{"name":"a","type":"A","op":"delete","base":null}"#);
         assert_eq!((left_out.base, nothing.base), (None, Some(None)));
     }
 
@@ -421,7 +417,7 @@ mod tests {
     fn what_a_request_does_not_know_is_refused() {
         let text = r#"{"kind":"zone_delete","zone":"example.com","really":true}"#;
         assert!(serde_json::from_str::<Ask>(text).is_err());
-        let text = r#"{"name":"a","type":"A","op":"delete_rrset","recrods":[]}"#;
+        let text = r#"{"name":"a","type":"A","op":"delete","recrods":[]}"#;
         assert!(serde_json::from_str::<EditAsk>(text).is_err());
     }
 }

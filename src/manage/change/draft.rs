@@ -53,9 +53,9 @@ pub fn drafts<R: Rows>(
     for (n, (ask, file)) in asks.iter().enumerate() {
         let at = asks.place(n);
         let made = match ask {
-            Ask::DnsChange { zone, changes } => {
+            Ask::DnsChange { zone, edits } => {
                 let held = holding::fetch(rows, context, Permission::ZoneEdit, zone)?;
-                match ask::read(zone, changes, &at) {
+                match ask::read(zone, edits, &at) {
                     Ok(edits) => fold_all(rows, &held, edits, earlier)?,
                     Err(faults) => Err(faults),
                 }

@@ -67,11 +67,11 @@ impl Op {
     /// The word people know it by.
     pub fn word(&self) -> &'static str {
         match self {
-            Op::Add { .. } => "add_record",
-            Op::Remove { .. } => "remove_record",
-            Op::Replace { .. } => "replace_rrset",
+            Op::Add { .. } => "add",
+            Op::Remove { .. } => "remove",
+            Op::Replace { .. } => "replace",
             Op::SetTtl { .. } => "set_ttl",
-            Op::Delete => "delete_rrset",
+            Op::Delete => "delete",
         }
     }
 }

@@ -1,4 +1,7 @@
 //! What organisations hold: zones.
 
+pub mod check;
+pub mod file;
 pub mod import;
+pub mod version;
 pub mod zone;
