@@ -82,6 +82,9 @@ pub trait Takes: Sized {
     /// The media types it comes in; none when there is no body.
     const MEDIA_TYPES: &'static [&'static str];
 
+    /// Whether the request must have one.
+    const REQUIRED: bool = true;
+
     /// Reads it.
     fn take(octets: Bytes) -> Result<Self, Problem>;
 
@@ -136,6 +139,25 @@ impl<T: DeserializeOwned + ToSchema> Takes for T {
 
     fn take(octets: Bytes) -> Result<T, Problem> {
         from_json(&octets)
+    }
+
+    fn schema(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+        schema_of::<T>(named)
+    }
+}
+
+/// A JSON body that may be left out: then everything in it has its usual value.
+pub struct Optional<T>(pub T);
+
+impl<T: DeserializeOwned + ToSchema + Default> Takes for Optional<T> {
+    const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
+    const REQUIRED: bool = false;
+
+    fn take(octets: Bytes) -> Result<Optional<T>, Problem> {
+        match octets.is_empty() {
+            true => Ok(Optional(T::default())),
+            false => from_json(&octets).map(Optional),
+        }
     }
 
     fn schema(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {

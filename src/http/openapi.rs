@@ -114,7 +114,10 @@ fn operation(route: &Route) -> Value {
             .iter()
             .map(|media_type| (*media_type, json!({"schema": to_value(schema)})))
             .collect();
-        object.insert("requestBody".into(), json!({"required": true, "content": content}));
+        object.insert(
+            "requestBody".into(),
+            json!({"required": form.body_required, "content": content}),
+        );
     }
     operation
 }

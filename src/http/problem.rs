@@ -177,6 +177,15 @@ impl Problem {
         self
     }
 
+    /// The same with every pointer put through `place`.
+    #[must_use]
+    pub fn relocated(mut self, place: impl Fn(&str) -> String) -> Problem {
+        for fault in &mut self.0.errors {
+            fault.pointer = fault.pointer.as_deref().map(&place);
+        }
+        self
+    }
+
     /// What kind of problem it is.
     pub fn kind(&self) -> Kind {
         self.0.kind

@@ -2,6 +2,8 @@
 
 use super::problem::{Fault, Kind, Problem};
 use crate::manage::access::NoAccess;
+use crate::manage::change::basket::BasketError;
+use crate::manage::change::order::OrderError;
 use crate::manage::fault::{self, Refused, Stop};
 use crate::manage::people::organisation::OrgError;
 use crate::manage::people::token::TokenError;
@@ -42,7 +44,7 @@ macro_rules! refusals {
     )*};
 }
 
-refusals!(OrgError UserError TokenError);
+refusals!(BasketError OrderError OrgError TokenError UserError);
 
 /// A refusal, its broken rules listed.
 pub fn refused(refusal: &impl Refused) -> Problem {

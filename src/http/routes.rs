@@ -15,7 +15,7 @@ use utoipa::openapi::{RefOr, Schema};
 use super::App;
 use super::call::{self, Ask, Gives, Handler, Takes};
 use super::guard::RequestId;
-use super::rest::{events, orgs, tokens, users};
+use super::rest::{basket, events, orders, orgs, rrsets, tokens, users, zones};
 use crate::manage::access::Permission;
 use crate::manage::event;
 
@@ -55,6 +55,7 @@ pub struct Route {
 pub struct Form {
     pub parameters: Vec<Parameter>,
     pub body: Option<RefOr<Schema>>,
+    pub body_required: bool,
     pub gives: Option<(&'static str, RefOr<Schema>)>,
     pub status: u16,
     pub schemas: Vec<(String, RefOr<Schema>)>,
@@ -80,6 +81,7 @@ where
     let form = Form {
         parameters,
         body: (!B::MEDIA_TYPES.is_empty()).then(|| B::schema(&mut schemas)),
+        body_required: B::REQUIRED,
         gives: R::MEDIA_TYPE.map(|media_type| (media_type, R::schema(&mut schemas))),
         status: R::STATUS.as_u16(),
         schemas,
@@ -121,6 +123,7 @@ fn lines() -> Vec<Route> {
     use crate::manage::event::Kind::*;
     let get = |path| (Method::GET, path);
     let post = |path| (Method::POST, path);
+    let put = |path| (Method::PUT, path);
     let patch = |path| (Method::PATCH, path);
     let delete = |path| (Method::DELETE, path);
     vec![
@@ -137,6 +140,40 @@ fn lines() -> Vec<Route> {
         route(get("/v1/tokens"),            ("tokens.list", "Lists the tokens of an organisation; without the right to see all, your own."), May(TokenOwn), Read, tokens::list),
         route(post("/v1/tokens"),           ("tokens.create", "Creates a token. Its secret is shown this once."), May(TokenOwn), Event(TokenCreated), tokens::create),
         route(delete("/v1/tokens/{token}"), ("tokens.revoke", "Revokes a token. Twice is once."), May(TokenOwn), Event(TokenRevoked), tokens::revoke),
+
+        route(get("/v1/zones"),                 ("zones.list", "Lists zones in canonical order of their names."), May(ZoneView), Read, zones::list),
+        route(post("/v1/zones"),                ("zones.create", "Asks for a new zone."), May(ZoneManage), Event(OrderPlaced), zones::create),
+        route(get("/v1/zones/{zone}"),          ("zones.get", "Shows a zone."), May(ZoneView), Read, zones::get),
+        route(delete("/v1/zones/{zone}"),       ("zones.delete", "Asks for the end of a zone and everything in it."), May(ZoneManage), Event(OrderPlaced), zones::delete),
+        route(get("/v1/zones/{zone}/file"),     ("zones.export", "Gives a zone as a zone file, in canonical form and order."), May(ZoneView), Read, zones::export),
+        route(put("/v1/zones/{zone}/file"),     ("zones.import", "Asks that a zone has the records of a zone file; creates it if there is none."), May(ZoneManage), Event(OrderPlaced), zones::import),
+        route(post("/v1/zones/{zone}/check"),   ("zones.check", "Looks at a zone file: every fault with its line and column, every rule it breaks. Nothing is kept."), May(ZoneView), Read, zones::check),
+        route(get("/v1/zones/{zone}/versions"), ("zones.versions", "Lists the versions of a zone with what changed, the newest first."), May(ZoneView), Read, zones::versions),
+        route(get("/v1/zones/{zone}/explain"),  ("zones.explain", "Says which order made an RRset what it is, or took it away."), May(ZoneView), Read, zones::explain),
+
+        route(get("/v1/zones/{zone}/rrsets"),                  ("rrsets.list", "Lists RRsets in canonical order: as served, or merged with your basket."), May(ZoneView), Read, rrsets::list),
+        route(patch("/v1/zones/{zone}/rrsets"),                ("rrsets.edit", "Asks for changes of RRsets: applied at once or put into your basket, as the organisation has chosen."), May(ZoneEdit), Event(BasketChanged), rrsets::patch),
+        route(get("/v1/zones/{zone}/rrsets/{name}/{type}"),    ("rrsets.get", "Shows an RRset as it is served."), May(ZoneView), Read, rrsets::get),
+        route(put("/v1/zones/{zone}/rrsets/{name}/{type}"),    ("rrsets.put", "Asks that an RRset is exactly this; needs If-Match or If-None-Match."), May(ZoneEdit), Event(BasketChanged), rrsets::put),
+        route(delete("/v1/zones/{zone}/rrsets/{name}/{type}"), ("rrsets.delete", "Asks that an RRset is gone; needs If-Match."), May(ZoneEdit), Event(BasketChanged), rrsets::delete),
+
+        route(get("/v1/basket"),                 ("basket.get", "Shows your basket, and what stands in the way of placing it."), May(OrderPlace), Read, basket::get),
+        route(post("/v1/basket"),                ("basket.add_all", "Puts several things into your basket, all or none."), May(ZoneEdit), Event(BasketChanged), basket::add_all),
+        route(delete("/v1/basket"),              ("basket.clear", "Empties your basket."), May(OrderPlace), Event(BasketCleared), basket::clear),
+        route(post("/v1/basket/items"),          ("basket.add", "Puts one thing into your basket."), May(ZoneEdit), Event(BasketChanged), basket::add),
+        route(delete("/v1/basket/items/{item}"), ("basket.remove", "Takes one item out of your basket."), May(OrderPlace), Event(BasketChanged), basket::remove),
+        route(post("/v1/basket/place"),          ("basket.place", "Places your basket as an order; waits until it is served, unless somebody must approve it."), May(OrderPlace), Event(OrderPlaced), orders::place),
+        route(post("/v1/basket/preview"),        ("basket.preview", "Says what placing your basket would do. Nothing is kept."), May(OrderPlace), Read, orders::preview_basket),
+
+        route(get("/v1/orders"),                          ("orders.list", "Lists orders, the newest first."), Token, Read, orders::list),
+        route(get("/v1/orders/{order}"),                  ("orders.get", "Shows an order: its items, history, approvals, receipt."), Token, Read, orders::get),
+        route(post("/v1/orders/{order}/approve"),         ("orders.approve", "Approves an order and applies it; waits until it is served."), May(OrderApprove), Event(OrderApproved), orders::approve),
+        route(post("/v1/orders/{order}/reject"),          ("orders.reject", "Rejects an order that waits; the author is owed a reason."), May(OrderApprove), Event(OrderRejected), orders::reject),
+        route(post("/v1/orders/{order}/cancel"),          ("orders.cancel", "Takes an order back before it is applied."), Token, Event(OrderCancelled), orders::cancel),
+        route(post("/v1/orders/{order}/revert"),          ("orders.revert", "Places an order that undoes an applied one."), May(OrderPlace), Event(OrderPlaced), orders::revert),
+        route(post("/v1/orders/{order}/return"),          ("orders.return", "Puts the items of your order that was not applied back into your basket, once."), May(OrderPlace), Event(OrderReturned), orders::return_to_basket),
+        route(post("/v1/orders/{order}/preview"),         ("orders.preview", "Says what applying an order now would do. Nothing is kept."), Token, Read, orders::preview),
+        route(post("/v1/change-orders"),                  ("orders.push", "Pushes changes that were approved elsewhere: placed and applied at once, all or none; waits until they are served."), May(OrderPush), Event(OrderApplied), orders::push),
 
         route(get("/v1/events"),       ("events.list", "Lists what was done by whom, oldest first."), May(EventView), Read, events::list),
         route(get("/v1/events/{seq}"), ("events.get", "Shows one event."), May(EventView), Read, events::get),

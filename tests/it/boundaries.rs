@@ -25,7 +25,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("maintain",  "wire zone answer serve transport store metrics"),
     // People.
     ("manage",    "wire zone answer serve store maintain metrics"),
-    ("http",      "serve manage metrics"),
+    ("http",      "wire serve manage metrics"),
     // Assembly: sees everything.
     ("run",       "metrics tap store config wire zone answer serve transport maintain manage http"),
     ("cli",       "metrics tap store config wire zone answer serve transport maintain manage http run"),

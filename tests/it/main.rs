@@ -2,5 +2,9 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
 mod boundaries;
+mod http_client;
+mod http_guard;
 mod http_routes;
+mod http_tenants;
+mod http_world;
 mod server;

@@ -2,10 +2,15 @@
 //!
 //! A function here takes a call apart, asks `manage` once, and says what came of it.
 
+pub mod basket;
 pub mod events;
+pub mod orders;
 pub mod orgs;
+pub mod rrsets;
+mod submitted;
 pub mod tokens;
 pub mod users;
+pub mod zones;
 
 use axum::http::header;
 use serde::Deserialize;
