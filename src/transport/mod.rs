@@ -4,8 +4,10 @@
 //! same checklist.
 
 pub mod client;
+pub mod proxy;
 pub mod stream;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
 
 use std::fmt;
