@@ -17,7 +17,6 @@ pub mod cookie;
 mod handle;
 pub mod rrl;
 mod shared;
-mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unsigned;
@@ -26,4 +25,3 @@ pub use acl::Prefixes;
 pub use asks::{Asks, Messages, Refuse};
 pub use handle::{Ask, Context, Outcome, Slot, handle, handle_batch};
 pub use shared::{Desk, Settings, Shared, Transport};
-pub use snapshot::Zones;

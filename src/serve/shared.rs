@@ -9,7 +9,7 @@ use super::asks::{self, Asked, Asks, Given};
 use super::cookie::{Cookies, Secret};
 use super::handle::{Context, Outcome, Slot, handle};
 use super::rrl::{self, Rrl};
-use super::snapshot::Zones;
+use crate::answer::Published;
 use crate::metrics::{Family, Registry};
 use crate::wire::{Name, Rcode, Reply};
 
@@ -76,7 +76,7 @@ impl Transport {
 /// What all answering threads share.
 pub struct Shared {
     pub settings: Settings,
-    pub(super) zones: Zones,
+    pub(super) zones: Arc<Published>,
     pub(super) cookies: Cookies,
     pub(super) rrl: Rrl,
     pub registry: Arc<Registry>,
@@ -89,7 +89,7 @@ impl Shared {
     /// `seed` is random: it keeps outsiders from choosing whom the rate limit mistakes for whom.
     pub fn new(
         settings: Settings,
-        zones: Zones,
+        zones: Arc<Published>,
         asks: Arc<dyn Asks>,
         registry: Arc<Registry>,
         seed: u64,

@@ -5,9 +5,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::asks::{Asked, Asks, Broken, Messages};
-use super::{Desk, Settings, Shared, Zones};
+use super::{Desk, Settings, Shared};
+use crate::answer::Writer;
 use crate::metrics::Registry;
-use crate::wire::{Flags, Header, Rcode, Serial};
+use crate::wire::{Flags, HashKey, Header, Rcode, Serial};
 
 /// A desk that answers `version.bind` and lets everybody transfer and update.
 pub(crate) fn desk(asks: impl Asks) -> Arc<Desk> {
@@ -24,7 +25,8 @@ pub(crate) fn desk(asks: impl Asks) -> Arc<Desk> {
 
 pub(crate) fn desk_of(settings: Settings, asks: impl Asks) -> Arc<Desk> {
     let registry = Arc::new(Registry::default());
-    Arc::new(Desk::new(Shared::new(settings, Zones::none(), Arc::new(asks), registry, 7)))
+    let zones = Writer::new(HashKey::new([7; 24])).published();
+    Arc::new(Desk::new(Shared::new(settings, zones, Arc::new(asks), registry, 7)))
 }
 
 /// A message of one question and whatever stands behind it.

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use self::stream::{House, Patience};
 use self::tcp::Places;
 use crate::metrics::{DROPPED, OPEN_CONNECTIONS};
-use crate::serve::{Context, Desk, Transport, handle_batch};
+use crate::serve::{Context, Desk, Transport};
 
 /// What an operator decides about sockets.
 #[derive(Debug, Clone)]
@@ -216,7 +216,7 @@ fn spawn_worker(
         worker.run(
             &stop,
             context.counters(),
-            |slots| handle_batch(&context, slots, now_s()),
+            |slots| udp::answer(&context, slots, now_s()),
             |errand| {
                 if errands.try_send((Arc::clone(&socket), errand)).is_err() {
                     context.counters().add(&DROPPED, 3);

@@ -204,13 +204,6 @@ fn certified(
     }
 }
 
-/// Shortens what a library says went wrong in a handshake to what the operator can use.
-pub(super) fn handshake(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => "the peer went away",
-        _ => "no agreement",
-    }
-}
 
 #[cfg(test)]
 mod tests {

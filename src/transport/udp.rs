@@ -23,7 +23,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::metrics::{Counters, DROPPED, WORKERS};
-use crate::serve::{Outcome, Slot};
+use crate::serve::{Context, Outcome, Slot, handle_batch};
 
 /// How many datagrams one `recvmmsg` takes.
 ///
@@ -105,6 +105,15 @@ fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<
         libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len)
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has a batch answered, its memory fetched ahead.
+pub fn answer(context: &Context, slots: &mut [Slot], now_s: u32) {
+    // SAFETY: all that is asked for is SSE, which every x86-64 processor has; elsewhere nothing is.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_unsafe))]
+    unsafe {
+        handle_batch(context, slots, now_s);
+    }
 }
 
 /// A message that needs more than the snapshot, on its way to whoever answers it.
