@@ -204,7 +204,6 @@ fn certified(
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
