@@ -380,6 +380,7 @@ mod tests {
     use crate::serve::shared::{Desk, Settings};
     use crate::serve::testing::{desk_of, message, version_query};
     use crate::wire::Header;
+    use crate::wire::edns::option;
 
     const NOW: u32 = 1_800_000_000;
     const NOBODYS: &[u8] = b"\x07eXample\x00\x00\x01\x00\x01";
@@ -415,6 +416,19 @@ mod tests {
 
     fn udp(message: &[u8]) -> Vec<u8> {
         reply(&desk(settings()), Transport::Udp, message).unwrap()
+    }
+
+    /// What stands in one option of a reply without records, to a question of so many octets.
+    fn option(reply: &[u8], question: &[u8], code: u16) -> Option<Vec<u8>> {
+        let mut rest = reply.get(12 + question.len() + 11..)?;
+        while let Some((&[c0, c1, l0, l1], tail)) = rest.split_first_chunk::<4>() {
+            let (value, tail) = tail.split_at(usize::from(u16::from_be_bytes([l0, l1])));
+            if u16::from_be_bytes([c0, c1]) == code {
+                return Some(value.to_vec());
+            }
+            rest = tail;
+        }
+        None
     }
 
     fn header(message: &[u8]) -> Header {
@@ -462,14 +476,15 @@ mod tests {
         let id = udp(&message(7, 0, b"\x02ID\x06server\x00\x00\x10\x00\x03", &[]));
         assert_eq!(&id[id.len() - 5..], b"\x04here");
         let nsid = udp(&message(7, 0, NOBODYS, &[&opt(&[0, 3, 0, 0])]));
-        assert_eq!(&nsid[nsid.len() - 8..], b"\x00\x03\x00\x04here");
+        assert_eq!(option(&nsid, NOBODYS, option::NSID).unwrap(), b"here");
+        assert_eq!(option(&nsid, NOBODYS, option::EDE).unwrap()[..2], [0, 20]);
 
         let silent = desk(Settings::default());
         let refused = super::tests::reply(&silent, Transport::Udp, &version_query(7)).unwrap();
         assert_eq!(header(&refused).flags.rcode(), Rcode::REFUSED);
         let nsid = message(7, 0, NOBODYS, &[&opt(&[0, 3, 0, 0])]);
         let no_nsid = super::tests::reply(&silent, Transport::Udp, &nsid).unwrap();
-        assert_eq!(no_nsid[no_nsid.len() - 2..], [0, 0]);
+        assert_eq!(option(&no_nsid, NOBODYS, option::NSID), None);
     }
 
     #[test]
@@ -537,19 +552,11 @@ mod tests {
         let reply =
             |opt: &[u8]| reply(&desk, Transport::Udp, &message(7, 0, NOBODYS, &[opt])).unwrap();
 
-        let learned = reply(&first);
-        let cookie = &learned[learned.len() - 28..];
-        assert_eq!(
-            cookie[..12],
-            first[11..23]
-                .iter()
-                .enumerate()
-                .map(|(at, &o)| if at == 3 { 24 } else { o })
-                .collect::<Vec<_>>()[..]
-        );
-        let again = reply(&opt(cookie));
+        let cookie = option(&reply(&first), NOBODYS, option::COOKIE).unwrap();
+        assert_eq!((cookie.len(), &cookie[..8]), (24, &first[15..23]));
+        let again = reply(&opt(&[&[0, 10, 0, 24], &cookie[..]].concat()));
 
-        assert_eq!(&again[again.len() - 28..], cookie);
+        assert_eq!(option(&again, NOBODYS, option::COOKIE).unwrap(), cookie);
         assert_eq!(desk.shared().registry.total(&COOKIES, State::ClientOnly as usize), 1);
         assert_eq!(desk.shared().registry.total(&COOKIES, State::Valid as usize), 1);
     }
@@ -567,10 +574,12 @@ mod tests {
     fn streams_tell_how_long_they_stay_and_encrypted_ones_are_padded() {
         let desk = desk(settings());
         let query = message(7, 0, NOBODYS, &[&opt(&[0, 11, 0, 0, 0, 12, 0, 0])]);
-        let len = |transport| reply(&desk, transport, &query).unwrap().len();
-        let bare = 12 + NOBODYS.len() + 11;
-        assert_eq!(len(Transport::Udp), bare);
-        assert_eq!(len(Transport::Tcp), bare + 6);
+        let reply = |transport| reply(&desk, transport, &query).unwrap();
+        let len = |transport| reply(transport).len();
+        let keepalive = |transport| option(&reply(transport), NOBODYS, option::KEEPALIVE);
+        assert_eq!(keepalive(Transport::Udp), None);
+        assert_eq!(keepalive(Transport::Tcp).unwrap(), 100u16.to_be_bytes());
+        assert_ne!(len(Transport::Tcp), 468);
         assert_eq!(len(Transport::Dot), 468);
         assert_eq!(len(Transport::Doh), 468);
     }
@@ -580,7 +589,7 @@ mod tests {
         let agent = crate::wire::Name::parse("a.example.").unwrap();
         let desk = desk(Settings { report_agent: Some(agent.clone()), ..settings() });
         let reply = reply(&desk, Transport::Udp, &message(7, 0, NOBODYS, &[&opt(&[])])).unwrap();
-        assert!(reply.ends_with(&[&[0, 18, 0, 11], agent.as_wire()].concat()));
+        assert_eq!(option(&reply, NOBODYS, option::REPORT_CHANNEL).unwrap(), agent.as_wire());
     }
 
     #[test]
@@ -621,7 +630,8 @@ mod tests {
         let told = udp(&message(7, 0, NOBODYS, &[&client])).unwrap();
         assert_eq!(told[12 + NOBODYS.len() + 5], 1); // extended RCODE 23
         assert_eq!(header(&told).flags.rcode(), Rcode(7));
-        let good = opt(&told[told.len() - 28..]);
+        let cookie = option(&told, NOBODYS, option::COOKIE).unwrap();
+        let good = opt(&[&[0, 10, 0, 24], &cookie[..]].concat());
         for _ in 0..4 {
             let reply = udp(&message(7, 0, NOBODYS, &[&good])).unwrap();
             assert_eq!(header(&reply).flags.rcode(), Rcode::REFUSED);
