@@ -232,7 +232,7 @@ impl<'a> Builder<'a> {
         self.put(name, hash, up, flags, facts)
     }
 
-    /// Puts what a parent zone knows of a zone that is here too: DS, or the name alone.
+    /// Puts what a parent zone answers a DS query with at the apex of a zone that is here too.
     pub fn parent_side(&mut self, name: &[u8], hash: u64, node: Option<Node<'_>>) {
         if !self.puts {
             self.into.remove(hash, name, true);
@@ -240,10 +240,16 @@ impl<'a> Builder<'a> {
         }
         self.images.clear();
         self.extents.clear();
-        if let Some(ds) = node.and_then(|node| node.rrset(Type::DS)) {
-            self.add_set(name, ds);
+        let mut flags = flag::PARENT;
+        for set in node.iter().flat_map(|node| node.rrsets()) {
+            match set.rtype {
+                Type::CNAME => flags |= flag::CNAME,
+                Type::DS => {}
+                _ => continue,
+            }
+            self.add_set(name, set);
         }
-        self.put(name, hash, self.up(name), flag::PARENT, None);
+        self.put(name, hash, self.up(name), flags, None);
     }
 
     /// Puts a delegation; `octets` are the nodes at and below the cut, the cut's own first.

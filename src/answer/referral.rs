@@ -146,6 +146,11 @@ impl<'s> Turn<'_, 's, '_> {
         true
     }
 
+    /// Whether the DNAME of the owner with this hash was put already.
+    pub fn knows_dname(&self, hash: u64) -> bool {
+        self.dnames.iter().take(self.dname_count).any(|&known| known == hash)
+    }
+
     /// Answers from a DNAME `skip` labels above: the DNAME, and the CNAME it stands for.
     #[cold]
     pub fn substitute<A: Asked>(
@@ -155,7 +160,14 @@ impl<'s> Turn<'_, 's, '_> {
         skip: usize,
     ) -> Result<Next, Full> {
         let Some(set) = node.set(Type::DNAME) else { return Ok(Next::Done) };
-        self.put_set(Section::Answer, &Owner::asked(asked, node, skip), set)?;
+        let hash = asked.hash(skip);
+        if !self.knows_dname(hash) {
+            self.put_set(Section::Answer, &Owner::asked(asked, node, skip), set)?;
+            if let Some(slot) = self.dnames.get_mut(self.dname_count) {
+                *slot = hash;
+                self.dname_count += 1;
+            }
+        }
         let head = set.octets.first_chunk::<RECORD_HEAD>();
         let Some(&[_, _, _, _, _, _, t0, t1, t2, t3, l0, l1]) = head else { return Ok(Next::Done) };
         let target_len = usize::from(u16::from_be_bytes([l0, l1]));

@@ -104,15 +104,23 @@ pub fn touched(
 }
 
 /// Renders again what `zone` has at and below `child`, which became or ceased to be the apex of another
-/// zone here.
+/// zone here. `changes` are those of the same publication.
 ///
 /// # Errors
 ///
 /// [`ReadFault`] from the view; `into` is then good for nothing.
-pub fn child_changed(into: &mut Rendered, zone: &Zone<'_>, child: &Name) -> Result<(), ReadFault> {
+pub fn child_changed(
+    into: &mut Rendered,
+    zone: &Zone<'_>,
+    child: &Name,
+    changes: &[SetChange],
+) -> Result<(), ReadFault> {
     let mut touched = Touched::new(zone);
     touched.add(child);
     touched.add_subtree(child)?;
+    // Names that went with these changes are in no view any more.
+    let gone = changes.iter().map(|change| &change.owner);
+    gone.filter(|owner| owner.is_below(child)).for_each(|owner| touched.add(owner));
     touched.render(into, Some(child))
 }
 
@@ -224,6 +232,9 @@ impl<'a> Touched<'a> {
                 // Names that this zone had before the child came, and that nobody else owns.
                 if child == Some(&apex) && !self.is_owned_below(name, &apex) {
                     builder.remove(&wire, hash, false);
+                }
+                if child == Some(&apex) && *name != apex && self.is_child(name) {
+                    builder.remove(&wire, hash, true); // its parent is the new zone now
                 }
                 self.render_parent_side(apex, builder)
             }

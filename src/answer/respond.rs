@@ -50,7 +50,16 @@ pub fn respond(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) -> Out
     let wants_sigs = query.dnssec_ok();
     let proofs = wants_sigs.then(Proofs::default);
     let outcome = Outcome { kind: Kind::Answer, key: query.hash(0) };
-    let mut turn = Turn { snapshot, qtype: query.qtype, reply, wants_sigs, proofs, outcome };
+    let mut turn = Turn {
+        snapshot,
+        qtype: query.qtype,
+        reply,
+        wants_sigs,
+        proofs,
+        outcome,
+        dnames: [0; CHAIN_MAX + 1],
+        dname_count: 0,
+    };
     let done = match turn.step(query) {
         Ok(Next::Done) => Ok(()),
         Ok(Next::Chase(at)) => turn.chase(query, at),
@@ -80,6 +89,9 @@ pub(super) struct Turn<'t, 's, 'r> {
     /// The proofs gathered so far, if the client wants signatures.
     pub proofs: Option<Proofs<'s>>,
     pub outcome: Outcome,
+    /// The hashes of DNAME owners whose records were put: a chain may come by one several times.
+    pub dnames: [u64; CHAIN_MAX + 1],
+    pub dname_count: usize,
 }
 
 /// How it goes on after one name.
@@ -220,6 +232,12 @@ impl<'s> Turn<'_, 's, '_> {
         star: Option<usize>,
     ) -> Result<Next, Full> {
         self.outcome = Outcome { kind: Kind::Answer, key: asked.hash(star.unwrap_or(0)) };
+        if self.dname_count > 0
+            && matches!(self.qtype, Type::DNAME | Type::RRSIG)
+            && self.knows_dname(asked.hash(0))
+        {
+            return Ok(Next::Done); // the chain led back to a DNAME that it came by
+        }
         if let Some(set) = node.set(self.qtype) {
             self.put_answer(asked, node, star, set)?;
             return Ok(Next::Done);

@@ -153,7 +153,9 @@ impl Rendering<'_, '_> {
                 if !sets.is_empty() {
                     render::touched(into, &zone, sets)?;
                 }
-                children.iter().try_for_each(|child| render::child_changed(into, &zone, child))
+                children
+                    .iter()
+                    .try_for_each(|child| render::child_changed(into, &zone, child, sets))
             })
         })?
     }
