@@ -219,25 +219,43 @@ impl<'a> Touched<'a> {
         match self.above(name)? {
             Above::Nobody => self.render_visible(name, &wire, hash, builder),
             Above::Dname => {
-                builder.remove(&wire, hash, false);
+                self.take_out(name, child, builder);
                 Ok(())
             }
             Above::Cut(cut) => {
                 if cut != *name {
-                    builder.remove(&wire, hash, false);
+                    self.take_out(name, child, builder);
                 }
                 self.render_cut(cut, builder)
             }
             Above::Child(apex) => {
-                // Names that this zone had before the child came, and that nobody else owns.
-                if child == Some(&apex) && !self.is_owned_below(name, &apex) {
-                    builder.remove(&wire, hash, false);
-                }
-                if child == Some(&apex) && *name != apex && self.is_child(name) {
-                    builder.remove(&wire, hash, true); // its parent is the new zone now
+                if child == Some(&apex) {
+                    self.take_out(name, child, builder);
                 }
                 self.render_parent_side(apex, builder)
             }
+        }
+    }
+
+    /// Takes out what this zone had of a name that it shows no more, but nothing that another zone here put
+    /// there. `born` may be the apex of a zone that came with this publication: what it has is put, and wins.
+    fn take_out(&self, name: &Name, born: Option<&Name>, builder: &mut Builder<'_>) {
+        let wire = name.as_wire().to_ascii_lowercase();
+        let hash = builder.hash(&wire);
+        let mut others = false;
+        let mut here = Some(name.clone());
+        while let Some(above) = here.filter(|here| here.is_below(self.zone.view.apex())) {
+            others |= above != *name && born != Some(&above) && self.is_child(&above);
+            here = above.parent();
+        }
+        if others {
+            return;
+        }
+        let own = self.is_child(name);
+        if own && born != Some(name) {
+            builder.remove(&wire, hash, true);
+        } else {
+            builder.remove(&wire, hash, false);
         }
     }
 
@@ -347,19 +365,6 @@ impl<'a> Touched<'a> {
 
     fn is_child(&self, name: &Name) -> bool {
         self.zone.children.is_some_and(|children| children(name))
-    }
-
-    /// Whether a zone here other than `apex` owns a name below `apex`.
-    fn is_owned_below(&self, name: &Name, apex: &Name) -> bool {
-        let mut here = name.clone();
-        while here.is_below(apex) {
-            if self.is_child(&here) {
-                return true;
-            }
-            let Some(parent) = here.parent() else { break };
-            here = parent;
-        }
-        false
     }
 
     /// Whether a name has records or stands above one that has.
