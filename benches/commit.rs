@@ -4,6 +4,9 @@
 //! checkout stands on. Every transaction puts three rows of 300 octets, as a small order does.
 //! Printed beside the figures: how many transactions one sync carried, and what share of the time
 //! the thread of the log spent writing and syncing.
+//!
+//! `cargo bench --bench commit -- open` fills a store with a million rows, prints what that took, and
+//! measures opening it.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs::File;
@@ -126,5 +129,56 @@ fn bare(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bare, commits);
+const FILL_ROWS: u64 = 1_000_000;
+const FILL_ROW_BYTES: usize = 500;
+const FILL_TRANSACTION_ROWS: u64 = 4_000;
+
+/// Opening a store of a million rows: first with an index that lacks most of them, as after an
+/// import, then with one that has them all.
+fn open_filled(criterion: &mut Criterion) {
+    let mut filled: Option<tempfile::TempDir> = None;
+    let mut group = criterion.benchmark_group("open");
+    group.sample_size(10);
+    group.bench_function("1 M rows", |bench| {
+        let dir = filled.get_or_insert_with(fill);
+        bench.iter(|| open(dir.path()));
+    });
+    group.finish();
+}
+
+fn fill() -> tempfile::TempDir {
+    let dir = directory();
+    let start = Instant::now();
+    let store = open(dir.path());
+    let value = Raw((0..FILL_ROW_BYTES).map(|at| at as u8).collect());
+    for first in (0..FILL_ROWS).step_by(FILL_TRANSACTION_ROWS as usize) {
+        let put = |tx: &mut nameplane::store::Tx<'_>| {
+            let keys = first..first + FILL_TRANSACTION_ROWS;
+            keys.into_iter().try_for_each(|key| tx.put(&ROWS, &(key, 0), &value))
+        };
+        store.transact::<(), RowError>(put).unwrap();
+    }
+    println!("    {FILL_ROWS} rows of {FILL_ROW_BYTES} octets durable in {:?}", start.elapsed());
+    let backlog = store.stats().backlog_bytes >> 20;
+    drop(store);
+    let start = Instant::now();
+    let store = open(dir.path());
+    println!("    opened in {:?} with {backlog} MiB not in the index", start.elapsed());
+    let start = Instant::now();
+    while store.stats().applied < store.stats().synced {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!("    the index has them {:?} later", start.elapsed());
+    let start = Instant::now();
+    let mut rows = 0;
+    let count = &mut |_, _: Raw| {
+        rows += 1;
+        std::ops::ControlFlow::Continue(())
+    };
+    store.read(|reader| reader.visit(&ROWS, .., count)).unwrap();
+    println!("    {rows} rows read in {:?}", start.elapsed());
+    dir
+}
+
+criterion_group!(benches, bare, commits, open_filled);
 criterion_main!(benches);

@@ -199,7 +199,9 @@ impl Shared {
         let Some(exports) = &self.exports else { return };
         let mut exports = held(exports);
         let log = self.figures.appended_bytes.load(Ordering::Relaxed);
-        if !exports.due(log) || Lsn(self.applied.load(Ordering::Acquire)) <= exports.newest() {
+        if !exports.due(log, self.export_log_bytes)
+            || Lsn(self.applied.load(Ordering::Acquire)) <= exports.newest()
+        {
             return;
         }
         let path = exports.path(Lsn(self.applied.load(Ordering::Acquire)));

@@ -21,7 +21,8 @@ use super::files::sync_directory;
 use super::index::Index;
 use super::segment::{Input, Op, encode_op};
 
-/// How much log makes an export due, in octets; more if the last export was larger.
+/// How much log makes an export due, in octets, unless [`Options`](super::Options) say otherwise; more
+/// if the last export was larger.
 pub const EXPORT_LOG_BYTES: u64 = 1 << 30;
 
 /// How many exports are kept.
@@ -152,6 +153,11 @@ fn fill(path: &Path, id: u64, lsn: Lsn, index: &dyn Index) -> Result<(), ExportE
     crc = crc32c::crc32c_append(crc, &rows.to_le_bytes());
     let end = [&[0; 4][..], &crc.to_le_bytes(), &rows.to_le_bytes()].concat();
     file.write_all(&end).and_then(|()| file.sync_all()).map_err(io)
+}
+
+/// Reads all rows; says how many there are.
+pub(super) fn count(index: &dyn Index) -> Result<u64, RowError> {
+    index.rows(ROWS, false).try_fold(0, |rows, row| row.map(|_| rows + 1))
 }
 
 fn header(id: u64, lsn: Lsn) -> [u8; HEADER] {
@@ -293,15 +299,27 @@ impl Exports {
         self.kept.last().map_or(Lsn(0), |(lsn, _)| *lsn)
     }
 
+    /// Reads every export, the newest first.
+    pub(super) fn examine(&self) -> Vec<Result<Summary, String>> {
+        let read = |path: PathBuf| match read(&path, &mut |_| Ok(())) {
+            Ok(summary) if summary.id != self.id => {
+                Err(format!("export {} is of another data directory", path.display()))
+            }
+            Ok(summary) => Ok(summary),
+            Err(error) => Err(error.to_string()),
+        };
+        self.kept.iter().rev().map(|(lsn, _)| read(self.path(*lsn))).collect()
+    }
+
     /// The newest export that is sound and after which the log goes on: everything up to `from` must
     /// be in it.
     pub(super) fn usable(&self, from: Lsn) -> Option<Summary> {
-        let paths =
-            self.kept.iter().rev().filter(|(lsn, _)| *lsn >= from).map(|(lsn, _)| self.path(*lsn));
-        paths.into_iter().find_map(|path| match read(&path, &mut |_| Ok(())) {
+        let far = self.kept.iter().rev().filter(|(lsn, _)| *lsn >= from);
+        far.map(|(lsn, _)| self.path(*lsn)).find_map(|path| match read(&path, &mut |_| Ok(())) {
             Ok(summary) if summary.id == self.id => Some(summary),
             Ok(_) => {
-                tracing::warn!(path = %path.display(), "an export of another data directory is not used");
+                let path = path.display();
+                tracing::warn!(%path, "an export of another data directory is not used");
                 None
             }
             Err(error) => {
@@ -311,10 +329,11 @@ impl Exports {
         })
     }
 
-    /// Whether an export is due once `appended` octets have gone into the log.
-    pub(super) fn due(&self, appended: u64) -> bool {
+    /// Whether an export is due once `appended` octets have gone into the log: more than `most`, and
+    /// than the last export has, since that was made.
+    pub(super) fn due(&self, appended: u64, most: u64) -> bool {
         let last = self.kept.last().map_or(0, |(_, bytes)| *bytes);
-        appended.saturating_sub(self.mark) > EXPORT_LOG_BYTES.max(last)
+        appended.saturating_sub(self.mark) > most.max(last)
     }
 
     /// Takes a new export in; returns up to where the log is no more needed.

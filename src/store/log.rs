@@ -140,7 +140,10 @@ impl Log {
         id: u64,
         bounds: Bounds,
     ) -> Result<Option<Log>, LogError> {
-        let mut segments = headers(&*files, id)?;
+        let (mut segments, unmade) = headers(&*files, id)?;
+        if let Some(name) = unmade {
+            doing(files.remove(&name), || format!("{name} cannot be removed"))?;
+        }
         // Names are removed in order, but a crash may keep any of them: what stands before a gap
         // was being trimmed.
         let gap = segments
@@ -201,14 +204,11 @@ impl Log {
             let name = name_of(segment.number);
             let file = doing(self.files.open(&name), || format!("{name} cannot be opened"))?;
             let mut run = Run::new(&*file, segment.number, segment.first)?;
+            let last = place + 1 == self.segments.len();
             run.read(after, sink)?;
-            let torn = run.sound < run.reader.bytes();
-            if place + 1 < self.segments.len() {
-                if torn {
-                    return Err(run.damage("and a later segment follows"));
-                }
-            } else {
-                run.prove_unsynced()?;
+            run.judge(last)?;
+            if last {
+                let torn = run.sound < run.reader.bytes();
                 doing(cut(&*file, run.sound, torn), || format!("{name} cannot be cut and synced"))?;
                 self.end = Lsn(run.expected.0 - 1);
             }
@@ -338,8 +338,8 @@ fn cut(file: &dyn LogFile, at: u64, torn: bool) -> io::Result<()> {
     file.sync()
 }
 
-/// The segments in order of number; a last one whose making was interrupted is removed.
-fn headers(files: &dyn Files, id: u64) -> Result<VecDeque<Segment>, LogError> {
+/// The segments in order of number, and the name of a last one whose making was interrupted.
+fn headers(files: &dyn Files, id: u64) -> Result<(VecDeque<Segment>, Option<String>), LogError> {
     let names = doing(files.list(), || "the log's directory cannot be read".into())?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
@@ -361,11 +361,84 @@ fn headers(files: &dyn Files, id: u64) -> Result<VecDeque<Segment>, LogError> {
                 if holds || place + 1 < numbers.len() {
                     return Err(LogError::Damaged(format!("{name} has no valid header")));
                 }
-                doing(files.remove(&name), || format!("{name} cannot be removed"))?;
+                return Ok((segments, Some(name)));
             }
         }
     }
-    Ok(segments)
+    Ok((segments, None))
+}
+
+/// What stands in a log, found without changing it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogReport {
+    pub segments: usize,
+    pub bytes: u64,
+    /// The first transaction in it.
+    pub first: Lsn,
+    /// The last one up to which nothing is missing.
+    pub end: Lsn,
+    /// Octets of a tail that was never synced whole; the next start cuts it.
+    pub tail_bytes: u64,
+    /// Why the store does not start with it: after `end`, what had been synced is missing.
+    pub damage: Option<String>,
+}
+
+/// Reads the whole log, as far as it is sound.
+pub(super) fn examine(files: &dyn Files, id: u64) -> Result<LogReport, LogError> {
+    let (segments, _) = headers(files, id)?;
+    let first = segments.front().map_or(Lsn(1), |segment| segment.first);
+    let mut report = LogReport {
+        segments: segments.len(),
+        bytes: 0,
+        first,
+        end: Lsn(first.0.saturating_sub(1)),
+        tail_bytes: 0,
+        damage: None,
+    };
+    for (place, segment) in segments.iter().enumerate() {
+        let name = name_of(segment.number);
+        let file = doing(files.open(&name), || format!("{name} cannot be opened"))?;
+        let mut run = Run::new(&*file, segment.number, segment.first)?;
+        report.bytes += run.reader.bytes();
+        if report.damage.is_some() {
+            continue;
+        }
+        let gap = segment.first.0 != report.end.0 + 1;
+        let last = place + 1 == segments.len();
+        let found = match gap {
+            true => Err(run.damage("the segment before it does not lead up to it")),
+            false => run.check(last),
+        };
+        match found {
+            Ok(()) => {}
+            Err(LogError::Damaged(what)) => report.damage = Some(what),
+            Err(error) => return Err(error),
+        }
+        if !gap {
+            report.end = Lsn(run.expected.0 - 1);
+            report.tail_bytes = run.reader.bytes() - run.sound;
+        }
+    }
+    Ok(report)
+}
+
+/// The segment in which transaction `end` ends, and at which octet; none if it is before the log.
+pub(super) fn sound_end(
+    files: &dyn Files,
+    id: u64,
+    end: Lsn,
+) -> Result<Option<(u64, u64)>, LogError> {
+    let (segments, _) = headers(files, id)?;
+    let Some(segment) = segments.iter().rev().find(|segment| segment.first.0 <= end.0 + 1) else {
+        return Ok(None);
+    };
+    let name = name_of(segment.number);
+    let file = doing(files.open(&name), || format!("{name} cannot be opened"))?;
+    let mut run = Run::new(&*file, segment.number, segment.first)?;
+    match run.read(Lsn(0), &mut |_, _| {}) {
+        Ok(()) | Err(LogError::Damaged(_)) => Ok(Some((segment.number, run.sound))),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads a segment's header.
@@ -416,6 +489,23 @@ impl<'a> Run<'a> {
     fn next(&mut self) -> Result<Option<Record>, LogError> {
         let number = self.number;
         doing(self.reader.next(), || format!("{} cannot be read", name_of(number)))
+    }
+
+    /// Reads all of it and judges what does not belong to a whole transaction.
+    fn check(&mut self, last: bool) -> Result<(), LogError> {
+        self.read(Lsn(0), &mut |_, _| {})?;
+        self.judge(last)
+    }
+
+    /// Refuses if what follows the last whole transaction is damage, not a tail.
+    fn judge(&mut self, last: bool) -> Result<(), LogError> {
+        if last {
+            return self.prove_unsynced();
+        }
+        match self.sound < self.reader.bytes() {
+            true => Err(self.damage("and a later segment follows")),
+            false => Ok(()),
+        }
     }
 
     /// Refuses if a record further on was written when what is missing had already been synced.

@@ -36,6 +36,7 @@ mod rows;
 mod segment;
 mod table;
 mod transact;
+mod verify;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -48,13 +49,14 @@ pub use backup::{EXPORT_LOG_BYTES, EXPORTS_KEPT, ExportError, Summary};
 pub use error::{Holder, OpenError, RowError, TransactError, WriteError};
 pub use follow::{Change, Follow, FollowError};
 pub use key::{Key, Tail};
-pub use log::LOG_SEGMENT_BYTES;
+pub use log::{LOG_SEGMENT_BYTES, LogReport};
 pub use migrate::Migration;
 pub use recover::FORMAT;
 pub use rows::{Octets, RawRows, Rows, Run, Visit};
 pub use segment::RECORD_BODY_BYTES;
 pub use table::{Older, Raw, Table, Value};
 pub use transact::{Reader, Savepoint, Tx};
+pub use verify::{ImportError, IndexReport, Report, cut, import, verify};
 
 use apply::Backlog;
 use files::{Files, Memory, held};
@@ -106,6 +108,8 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Where a segment of the log ends, in octets.
     pub log_segment_bytes: u64,
+    /// How much log makes an export due, in octets; more if the last export was larger.
+    pub export_log_bytes: u64,
     /// How much of a transaction one record of the log takes, in octets; at most
     /// [`RECORD_BODY_BYTES`].
     pub log_record_bytes: usize,
@@ -130,6 +134,7 @@ impl Options {
             clock: || Duration::ZERO,
             reserve_bytes: RESERVE_BYTES,
             log_segment_bytes: LOG_SEGMENT_BYTES,
+            export_log_bytes: EXPORT_LOG_BYTES,
             log_record_bytes: RECORD_BODY_BYTES,
         }
     }
@@ -200,6 +205,7 @@ struct Shared {
     figures: Figures,
     clock: fn() -> Duration,
     reserve: u64,
+    export_log_bytes: u64,
     id: u64,
     exports: Option<Mutex<backup::Exports>>,
     rebuild_mark: Option<PathBuf>,
@@ -230,6 +236,7 @@ impl Store {
         let Ground { id, lock, log, index, applied, lag, exports, rebuild_mark } = ground;
         let (end, since_export) = (log.end(), log.bytes_after(exports.newest()));
         let mut shared = Shared {
+            export_log_bytes: options.export_log_bytes,
             clock: options.clock,
             reserve: options.reserve_bytes,
             id,
@@ -330,6 +337,7 @@ impl Shared {
             figures: Figures::default(),
             clock: || Duration::ZERO,
             reserve: 0,
+            export_log_bytes: EXPORT_LOG_BYTES,
             id: 0,
             exports: None,
             rebuild_mark: None,
@@ -610,6 +618,179 @@ mod tests {
 
         let refused = Store::open(&Options::new(dir.path())).err().unwrap();
         assert!(matches!(refused, OpenError::Newer { found: 1, known: 0, .. }), "{refused}");
+    }
+
+    #[test]
+    fn an_export_imported_elsewhere_holds_the_same_and_goes_on() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (file, to) = (dir.path().join("all.export"), other.path().join("data"));
+        let store = opened(&dir.path().join("data"));
+        (0..1000).for_each(|key| put(&store, key, "word"));
+        put(&store, 7, &"x".repeat(200_000));
+
+        let summary = store.export(&file).unwrap();
+        assert_eq!((summary.rows, summary.lsn), (1000, Lsn(1001)));
+        import(&to, &file).unwrap();
+        let copy = opened(&to);
+        put(&copy, 5, "more");
+
+        assert_eq!(copy.stats().synced, Lsn(1002));
+        store.transact(|tx| tx.put(&WORDS, &5, &"more".into())).unwrap();
+        assert_eq!(words(&copy), words(&store));
+        let again = import(&to, &file);
+        assert!(matches!(again, Err(ImportError::Open(OpenError::Held { .. }))));
+        drop(copy);
+        assert!(matches!(import(&to, &file), Err(ImportError::Occupied(_))));
+    }
+
+    #[test]
+    fn a_damaged_export_is_not_imported() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("all.export");
+        let store = opened(&dir.path().join("data"));
+        (0..100).for_each(|key| put(&store, key, "word"));
+        store.export(&file).unwrap();
+        let sound = fs::read(&file).unwrap();
+
+        for at in (0..sound.len()).step_by(37) {
+            let mut octets = sound.clone();
+            octets[at] ^= 4;
+            fs::write(&file, &octets).unwrap();
+            assert!(import(&dir.path().join("copy"), &file).is_err(), "octet {at}");
+            fs::write(&file, &sound[..at]).unwrap();
+            assert!(import(&dir.path().join("copy"), &file).is_err(), "cut at {at}");
+        }
+        assert!(!dir.path().join("copy").exists());
+    }
+
+    #[test]
+    fn verify_names_damage_of_the_log_and_cut_keeps_what_is_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { log_segment_bytes: 3000, ..Options::new(dir.path()) };
+        {
+            let store = Store::open(&options).unwrap();
+            (0..200).for_each(|key| put(&store, key, "word"));
+        }
+        let sound = verify(dir.path()).unwrap();
+        assert!(sound.is_sound() && sound.log.end == Lsn(200), "{sound}");
+        assert!(matches!(sound.index, IndexReport::Sound { rows: 200, .. }), "{sound}");
+        let segment = dir.path().join("log").join(log::name_of(2));
+        let mut octets = fs::read(&segment).unwrap();
+        octets[1500] ^= 1;
+        fs::write(&segment, octets).unwrap();
+
+        let refused = Store::open(&options).err();
+        // The index has it all, so the damage is in what a start does not read.
+        assert!(refused.is_none());
+        fs::remove_dir_all(dir.path().join("index")).unwrap();
+        let refused = Store::open(&options).err().unwrap().to_string();
+        assert!(refused.contains("store verify"), "{refused}");
+        let damaged = verify(dir.path()).unwrap();
+        assert!(!damaged.is_sound() && damaged.log.end < Lsn(120), "{damaged}");
+
+        let (kept, _) = cut(dir.path()).unwrap().unwrap();
+        assert_eq!(kept, damaged.log.end);
+        let store = Store::open(&options).unwrap();
+        assert_eq!(words(&store).len() as u64, kept.0);
+        put(&store, 999, "goes on");
+        drop(store);
+        assert!(verify(dir.path()).unwrap().is_sound());
+    }
+
+    #[test]
+    fn the_log_is_trimmed_below_the_older_of_two_exports_and_the_index_comes_from_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            log_segment_bytes: 3000,
+            export_log_bytes: 20_000,
+            ..Options::new(dir.path())
+        };
+        {
+            let store = Store::open(&options).unwrap();
+            for round in 0..4 {
+                for key in 0..1000 {
+                    put(&store, key % 100, &format!("word {key} of {round}"));
+                }
+                applied(&store);
+            }
+            put(&store, 0, "last");
+        }
+        assert!(!dir.path().join("log").join(log::name_of(1)).exists());
+        let report = verify(dir.path()).unwrap();
+        assert_eq!(report.exports.len(), EXPORTS_KEPT);
+        let oldest = report.exports.last().unwrap().as_ref().unwrap().lsn;
+        assert!(report.log.first <= Lsn(oldest.0 + 1) && report.log.first > Lsn(1), "{report}");
+
+        fs::remove_dir_all(dir.path().join("index")).unwrap();
+        let newest = &report.exports[0].as_ref().unwrap().path;
+        fs::write(newest, b"damaged").unwrap();
+
+        let store = Store::open(&options).unwrap();
+        let mut expected: Vec<_> =
+            (0..100).map(|key| (key, format!("word {} of 3", 900 + key))).collect();
+        expected[0].1 = "last".into();
+        assert_eq!(words(&store), expected);
+        let trimmed = store.follow(Lsn(0)).advance();
+        assert!(matches!(trimmed, Err(FollowError::Trimmed)));
+    }
+
+    /// Goal: no release forgets how to read what an earlier one wrote. Method: a directory that the
+    /// release with that format wrote, committed; a new format gets a new one beside it.
+    #[test]
+    fn a_directory_of_every_format_opens_and_holds_what_it_held() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/store");
+        for format in 1..=FORMAT {
+            let from = golden.join(format!("format-{format}"));
+            if !from.exists() {
+                make_golden(&from);
+                panic!("{} was missing and has been made: look at it, commit it", from.display());
+            }
+            let dir = tempfile::tempdir().unwrap();
+            for part in ["", "log", "exports"] {
+                fs::create_dir_all(dir.path().join(part)).unwrap();
+                for entry in fs::read_dir(from.join(part)).unwrap().flatten() {
+                    if entry.path().is_file() {
+                        fs::copy(entry.path(), dir.path().join(part).join(entry.file_name()))
+                            .unwrap();
+                    }
+                }
+            }
+            let store = opened(dir.path());
+            let expected = [(1, "one".into()), (2, "x".repeat(9000)), (4, "four".into())];
+            assert_eq!(words(&store), expected, "format {format}");
+            assert_eq!(store.stats().synced, Lsn(5));
+        }
+    }
+
+    /// A data directory whose log goes on from an export, and has a transaction of several records.
+    fn make_golden(to: &Path) {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, data) = (dir.path().join("base.export"), dir.path().join("data"));
+        {
+            let store = opened(&dir.path().join("first"));
+            put(&store, 1, "one");
+            put(&store, 3, "three");
+            store.export(&file).unwrap();
+        }
+        import(&data, &file).unwrap();
+        let options = Options { log_record_bytes: 1000, ..Options::new(&data) };
+        let store = Store::open(&options).unwrap();
+        let long = |tx: &mut Tx<'_>| {
+            tx.put(&WORDS, &2, &"x".repeat(9000))?;
+            tx.put(&WORDS, &4, &"four".into())
+        };
+        store.transact(long).unwrap();
+        store.transact(|tx| tx.delete(&WORDS, &3)).unwrap();
+        store.transact(|tx| tx.delete(&WORDS, &9)).unwrap();
+        drop(store);
+        for part in ["", "log", "exports"] {
+            fs::create_dir_all(to.join(part)).unwrap();
+            for entry in fs::read_dir(data.join(part)).unwrap().flatten() {
+                if entry.path().is_file() && entry.file_name() != "lock" {
+                    fs::copy(entry.path(), to.join(part).join(entry.file_name())).unwrap();
+                }
+            }
+        }
     }
 
     #[test]

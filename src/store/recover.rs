@@ -129,7 +129,7 @@ fn damaged(places: &Places, what: String) -> OpenError {
     OpenError::Damaged { dir: places.dir.clone(), what }
 }
 
-fn from_log(error: LogError, dir: &Path) -> OpenError {
+pub(super) fn from_log(error: LogError, dir: &Path) -> OpenError {
     let dir = dir.to_owned();
     match error {
         LogError::Newer(found) => OpenError::Newer { dir, found, known: super::segment::FORMAT },
