@@ -10,13 +10,14 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Query, RawPathParams, Request};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Duration, Instant, sleep, timeout};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -24,7 +25,7 @@ use super::etag::Condition;
 use super::form::{from_json, path_of, query_fault};
 use super::problem::{Kind, Problem};
 use super::routes::{Need, Route};
-use super::{App, guard};
+use super::{App, Settings, guard};
 use crate::manage::Manage;
 use crate::manage::access::{Context, IdempotencyKey};
 use crate::manage::event::sha256;
@@ -33,9 +34,19 @@ use crate::manage::people::token;
 /// The media type of a zone file ([RFC 4027](https://www.rfc-editor.org/rfc/rfc4027)).
 pub const ZONE_FILE: &str = "text/dns";
 
+/// Octets one permit of the memory for bodies stands for.
+pub(super) const BODY_UNIT: usize = 1024;
+
+/// The longest a caller may wait for something to settle; proxies give up after a minute.
+const WAIT_S_MAX: u64 = 30;
+
+/// How long to wait before looking again. An order is served within a few of these.
+const WAIT_STEP: Duration = Duration::from_millis(20);
+
 /// What a handler is asked: path and query parameters `P` and `Q`, the body `B`, and by whom.
 pub struct Ask<P = NoPath, Q = NoQuery, B = NoBody> {
     pub manage: Manage,
+    pub settings: Settings,
     pub context: Context,
     pub path: P,
     pub query: Q,
@@ -47,7 +58,12 @@ pub struct Ask<P = NoPath, Q = NoQuery, B = NoBody> {
 pub struct Reply<T, const STATUS: u16 = 200> {
     body: T,
     fields: HeaderMap,
+    unsettled: bool,
 }
+
+/// Rides on a response that will change by itself.
+#[derive(Clone)]
+struct Unsettled;
 
 /// 201.
 pub type Created<T> = Reply<T, 201>;
@@ -58,7 +74,7 @@ pub struct Done;
 impl<T, const STATUS: u16> Reply<T, STATUS> {
     /// With this body.
     pub fn new(body: T) -> Reply<T, STATUS> {
-        Reply { body, fields: HeaderMap::new() }
+        Reply { body, fields: HeaderMap::new(), unsettled: false }
     }
 
     /// With a header field; left out when `value` has octets a field may not have.
@@ -67,6 +83,13 @@ impl<T, const STATUS: u16> Reply<T, STATUS> {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.fields.insert(name, value);
         }
+        self
+    }
+
+    /// Says that what is shown is on its way to something else: a caller who prefers to wait does.
+    #[must_use]
+    pub fn unsettled(mut self, unsettled: bool) -> Reply<T, STATUS> {
+        self.unsettled = unsettled;
         self
     }
 
@@ -240,7 +263,11 @@ impl<T: Content, const STATUS: u16> Gives for Reply<T, STATUS> {
         match self.body.into_octets() {
             Ok(octets) => {
                 let media_type = [(header::CONTENT_TYPE, T::MEDIA_TYPE)];
-                (Self::STATUS, self.fields, media_type, octets).into_response()
+                let mut response = (Self::STATUS, self.fields, media_type, octets).into_response();
+                if self.unsettled {
+                    response.extensions_mut().insert(Unsettled);
+                }
+                response
             }
             Err(error) => {
                 Problem::new(Kind::Unexpected, format!("the answer cannot be written: {error}"))
@@ -264,6 +291,7 @@ fn schema_of<T: ToSchema>(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Sch
 /// A request as the frame hands it to the erased handler of a route.
 pub struct Received {
     manage: Manage,
+    settings: Settings,
     context: Context,
     path: Vec<(String, String)>,
     uri: Uri,
@@ -287,6 +315,7 @@ where
         let condition = Condition::of(&received.headers)?;
         let ask = Ask {
             manage: received.manage,
+            settings: received.settings,
             context: received.context,
             path: path_of(received.path)?,
             query,
@@ -306,33 +335,61 @@ pub(super) async fn call(
     request: Request,
     id: &str,
 ) -> Result<Response, Problem> {
+    let path: Vec<(String, String)> =
+        path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let (parts, body) = request.into_parts();
+    let mut context = {
+        let headers = parts.headers.clone();
+        let authentic = move |app: &App| authenticate(app, route, &headers);
+        blocking(&app, id, authentic).await?
+    };
+    let now_ms = u64::try_from(app.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    app.rates.take(&context, now_ms)?;
+    let (body, _budget) = receive(&app, route, &parts, body).await?;
+    context.idempotency = idempotency(&parts, &body)?;
+    let until = Instant::now() + waits(route, &parts.headers);
+    loop {
+        let (context, path, body) = (context.clone(), path.clone(), body.clone());
+        let (uri, headers) = (parts.uri.clone(), parts.headers.clone());
+        let response = blocking(&app, id, move |app| {
+            let (manage, settings) = (app.manage.clone(), app.settings.clone());
+            (route.handler)(Received { manage, settings, context, path, uri, headers, body })
+        });
+        let response = response.await?;
+        let settled = response.extensions().get::<Unsettled>().is_none();
+        if settled || Instant::now() >= until {
+            return Ok(response);
+        }
+        sleep(WAIT_STEP).await;
+    }
+}
+
+/// How long a caller prefers to wait until what is shown has settled ([RFC 7240](https://www.rfc-editor.org/rfc/rfc7240) §4.3).
+fn waits(route: &Route, headers: &HeaderMap) -> Duration {
+    let fields = headers.get_all("prefer").iter().filter_map(|field| field.to_str().ok());
+    let mut preferences = fields.flat_map(|field| field.split([',', ';']));
+    let seconds = preferences.find_map(|preference| preference.trim().strip_prefix("wait="));
+    match seconds.and_then(|seconds| seconds.parse().ok()) {
+        Some(seconds) if route.method == Method::GET => {
+            Duration::from_secs(seconds).min(Duration::from_secs(WAIT_S_MAX))
+        }
+        _ => Duration::ZERO,
+    }
+}
+
+/// Runs `work` where it may wait, if there is a place, and makes a problem of its panic.
+async fn blocking<T: Send + 'static>(
+    app: &Arc<App>,
+    id: &str,
+    work: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
     let _place = app.places.try_acquire().map_err(|_| {
         Problem::new(Kind::Unavailable, "the server works on as many requests as it may")
             .with_limit("requests_max", app.settings.requests_max as u64)
             .retry_after(1)
     })?;
-    let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let (parts, body) = request.into_parts();
-    let mut context = {
-        let (app, headers) = (Arc::clone(&app), parts.headers.clone());
-        blocking(id, move || authenticate(&app, route, &headers)).await?
-    };
-    let now_ms = u64::try_from(app.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    app.rates.take(&context, now_ms)?;
-    let body = receive(&app, route, &parts, body).await?;
-    context.idempotency = idempotency(&parts, &body)?;
-    let manage = app.manage.clone();
-    let (uri, headers) = (parts.uri, parts.headers);
-    blocking(id, move || (route.handler)(Received { manage, context, path, uri, headers, body }))
-        .await
-}
-
-/// Runs `work` where it may wait, and makes a problem of its panic.
-async fn blocking<T: Send + 'static>(
-    id: &str,
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    let fenced = move || catch_unwind(AssertUnwindSafe(work));
+    let app = Arc::clone(app);
+    let fenced = move || catch_unwind(AssertUnwindSafe(|| work(&app)));
     let panic: Box<dyn Any + Send> = match tokio::task::spawn_blocking(fenced).await {
         Ok(Ok(result)) => return result,
         Ok(Err(panic)) => panic,
@@ -359,8 +416,13 @@ fn authenticate(app: &App, route: &Route, headers: &HeaderMap) -> Result<Context
     Ok(context)
 }
 
-/// Reads the body within its limits.
-async fn receive(app: &App, route: &Route, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
+/// Reads the body within its limits. The permit is its share of what all bodies may take together.
+async fn receive<'a>(
+    app: &'a App,
+    route: &Route,
+    parts: &Parts,
+    body: Body,
+) -> Result<(Bytes, SemaphorePermit<'a>), Problem> {
     let settings = &app.settings;
     let (limit_name, limit) = match route.media_types {
         [ZONE_FILE, ..] => ("zone_text_octets_max", settings.zone_text_octets_max),
@@ -372,10 +434,11 @@ async fn receive(app: &App, route: &Route, parts: &Parts, body: Body) -> Result<
     };
     let announced =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if announced.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > limit)
-    {
+    let announced: Option<usize> = announced.and_then(|length| length.parse().ok());
+    if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
+    let budget = share(app, announced.unwrap_or(if body.is_end_stream() { 0 } else { limit }))?;
     let octets = timeout(settings.body_time, to_bytes(body, limit))
         .await
         .map_err(|_| Problem::new(Kind::Slow, "the body did not arrive in time"))?
@@ -386,7 +449,21 @@ async fn receive(app: &App, route: &Route, parts: &Parts, body: Body) -> Result<
     if !octets.is_empty() && !route.media_types.is_empty() {
         check_media_type(route.media_types, &parts.headers)?;
     }
-    Ok(octets)
+    Ok((octets, budget))
+}
+
+/// A share of the memory for bodies.
+fn share(app: &App, octets: usize) -> Result<SemaphorePermit<'_>, Problem> {
+    let units = u32::try_from(octets.div_ceil(BODY_UNIT)).unwrap_or(u32::MAX);
+    app.bodies.try_acquire_many(units).map_err(|_| {
+        let limit = app.settings.bodies_octets_max as u64;
+        Problem::new(
+            Kind::Unavailable,
+            "bodies of other requests take all the memory there is for them",
+        )
+        .with_limit("bodies_octets_max", limit)
+        .retry_after(5)
+    })
 }
 
 fn is_length_limit(error: &axum::Error) -> bool {

@@ -77,6 +77,8 @@ pub struct Settings {
     pub body_octets_max: usize,
     /// Octets of a zone file in a body.
     pub zone_text_octets_max: usize,
+    /// Octets of all bodies being worked on at once; more are told to come back.
+    pub bodies_octets_max: usize,
     /// Time for a request's head to arrive; a connection without a request is closed after it.
     pub head_time: Duration,
     /// Time for a request's body to arrive.
@@ -98,6 +100,7 @@ impl Default for Settings {
             connections_max: 1024,
             body_octets_max: 4 << 20,
             zone_text_octets_max: 64 << 20,
+            bodies_octets_max: 256 << 20,
             head_time: Duration::from_secs(10),
             body_time: Duration::from_secs(60),
             idle_time: Duration::from_secs(30),
@@ -134,6 +137,8 @@ struct App {
     manage: Manage,
     /// Places for requests of the API.
     places: Semaphore,
+    /// Memory for bodies, in units of [`call::BODY_UNIT`].
+    bodies: Semaphore,
     rates: Rates,
     began: Instant,
     readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,

@@ -61,7 +61,8 @@ pub fn refused(refusal: &impl Refused) -> Problem {
 
 /// One broken rule with its place as JSON Pointer.
 pub fn fault_of(problem: &fault::Problem) -> Fault {
-    let (pointer, index) = place(&problem.at);
+    let (at, line, column) = in_file(&problem.at);
+    let (pointer, index) = place(at);
     let mut rrset = serde_json::Map::new();
     let facts = [("zone", &problem.zone), ("name", &problem.owner), ("type", &problem.rtype)];
     for (name, value) in facts {
@@ -70,11 +71,21 @@ pub fn fault_of(problem: &fault::Problem) -> Fault {
     Fault {
         pointer: Some(pointer),
         index,
+        line,
+        column,
         rule: Some(problem.rule.clone()),
         detail: problem.text.clone(),
         data: (!rrset.is_empty()).then_some(rrset.into()),
         ..Fault::default()
     }
+}
+
+/// `items[0].zone_file:12:3` as the place of the file, the line and the column.
+fn in_file(at: &str) -> (&str, Option<usize>, Option<usize>) {
+    let mut parts = at.splitn(3, ':');
+    let at = parts.next().unwrap_or_default();
+    let mut number = || parts.next().and_then(|part| part.parse().ok());
+    (at, number(), number())
 }
 
 /// `edits[3].records[0]` as `/edits/3/records/0`, and the first index in it.
@@ -100,5 +111,7 @@ mod tests {
         assert_eq!(place("edits[3].records[0]"), ("/edits/3/records/0".into(), Some(3)));
         assert_eq!(place("name"), ("/name".into(), None));
         assert_eq!(place(""), (String::new(), None));
+        assert_eq!(in_file("items[0].zone_file:12:3"), ("items[0].zone_file", Some(12), Some(3)));
+        assert_eq!(in_file("name"), ("name", None, None));
     }
 }

@@ -15,7 +15,7 @@ use utoipa::openapi::{RefOr, Schema};
 use super::App;
 use super::call::{self, Ask, Gives, Handler, Takes};
 use super::guard::RequestId;
-use super::rest::{basket, events, orders, orgs, rrsets, tokens, users, zones};
+use super::rest::{basket, events, limits, orders, orgs, rrsets, tokens, users, zones};
 use crate::manage::access::Permission;
 use crate::manage::event;
 
@@ -175,6 +175,7 @@ fn lines() -> Vec<Route> {
         route(post("/v1/orders/{order}/preview"),         ("orders.preview", "Says what applying an order now would do. Nothing is kept."), Token, Read, orders::preview),
         route(post("/v1/change-orders"),                  ("orders.push", "Pushes changes that were approved elsewhere: placed and applied at once, all or none; waits until they are served."), May(OrderPush), Event(OrderApplied), orders::push),
 
+        route(get("/v1/limits"),       ("limits.get", "Says how much an organisation may have, and a request may bring."), May(OrgView), Read, limits::get),
         route(get("/v1/events"),       ("events.list", "Lists what was done by whom, oldest first."), May(EventView), Read, events::list),
         route(get("/v1/events/{seq}"), ("events.get", "Shows one event."), May(EventView), Read, events::get),
     ]

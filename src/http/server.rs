@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
+use super::call::BODY_UNIT;
 use super::rate::Rates;
 use super::{App, Peer, Settings, State, plain};
 
@@ -87,6 +88,7 @@ impl Server {
     pub fn new(state: State) -> Server {
         let app = Arc::new(App {
             places: Semaphore::new(state.settings.requests_max),
+            bodies: Semaphore::new(state.settings.bodies_octets_max / BODY_UNIT),
             rates: Rates::new(state.settings.token_requests_per_minute_max),
             began: Instant::now(),
             settings: state.settings,

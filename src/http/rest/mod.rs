@@ -4,6 +4,7 @@
 
 pub mod basket;
 pub mod events;
+pub mod limits;
 pub mod orders;
 pub mod orgs;
 pub mod rrsets;

@@ -102,7 +102,9 @@ pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Page<OrderLine>>, Problem
 
 pub fn get(ask: Ask<OrderPath>) -> Result<Reply<OrderView>, Problem> {
     let id = receipt::find(&ask.manage, &ask.path.order)?;
-    Ok(Reply::new(receipt::get(&ask.manage, &ask.context, id)?))
+    let order = receipt::get(&ask.manage, &ask.context, id)?;
+    let unsettled = order.state.is_open() || order.state == State::Applied;
+    Ok(Reply::new(order).unsettled(unsettled))
 }
 
 pub fn preview(ask: Ask<OrderPath>) -> Result<Reply<Preview>, Problem> {

@@ -15,7 +15,7 @@ use crate::manage::id::ItemId;
 use crate::wire::Name;
 
 use super::page_limit;
-use super::submitted::{SubmittedView, submit};
+use super::submitted::{SubmittedView, Way, submit};
 use super::zones::{ZonePath, owner_and_type, type_of};
 
 /// One RRset.
@@ -233,7 +233,7 @@ fn change(
     edit: EditAsk,
 ) -> Result<Reply<SubmittedView>, Problem> {
     let asks = vec![ask::Ask::DnsChange { zone, edits: vec![edit] }];
-    submit(manage, context, asks, None)
+    submit(manage, context, asks, None, Way::Submit)
 }
 
 /// Changes of records of one zone.
@@ -248,5 +248,5 @@ pub struct Edits {
 pub fn patch(ask: Ask<ZonePath, NoQuery, Edits>) -> Result<Reply<SubmittedView>, Problem> {
     let Edits { edits, note } = ask.body;
     let asks = vec![ask::Ask::DnsChange { zone: ask.path.zone, edits }];
-    submit(&ask.manage, &ask.context, asks, note)
+    submit(&ask.manage, &ask.context, asks, note, Way::Submit)
 }

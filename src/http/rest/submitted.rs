@@ -11,7 +11,7 @@ use crate::manage::access::Context;
 use crate::manage::change::apply::ConflictView;
 use crate::manage::change::ask;
 use crate::manage::change::basket::BasketChange;
-use crate::manage::change::push::{self, Submitted};
+use crate::manage::change::push::{self, ChangeSet, Pushed, Submitted};
 use crate::manage::change::receipt::OrderView;
 use crate::manage::change::state::State;
 
@@ -20,20 +20,47 @@ use crate::manage::change::state::State;
 #[serde(rename_all = "snake_case")]
 pub enum SubmittedView {
     Basket(BasketChange),
-    Order(OrderView),
+    Order(Box<OrderView>),
 }
 
-/// Hands a change in the way the holders of its zones have chosen.
+/// How a change is handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As the organisations that hold its zones have chosen.
+    Submit,
+    /// Applied at once, as approved elsewhere.
+    Push,
+}
+
+impl Way {
+    /// The way a query names.
+    pub fn pushed(push: bool) -> Way {
+        if push { Way::Push } else { Way::Submit }
+    }
+}
+
+/// Hands a change in.
 pub fn submit(
     manage: &Manage,
     context: &Context,
     asks: Vec<ask::Ask>,
     note: Option<String>,
+    way: Way,
 ) -> Result<Reply<SubmittedView>, Problem> {
-    Ok(Reply::new(match push::submit(manage, context, asks, note)? {
-        Submitted::Basket(change) => SubmittedView::Basket(*change),
-        Submitted::Order(order) => SubmittedView::Order(settled(*order)?),
-    }))
+    let order = match way {
+        Way::Submit => match push::submit(manage, context, asks, note)? {
+            Submitted::Basket(change) => return Ok(Reply::new(SubmittedView::Basket(*change))),
+            Submitted::Order(order) => order,
+        },
+        Way::Push => {
+            let set = ChangeSet { changes: asks, note, reference: None, dry_run: false };
+            match push::push(manage, context, set)? {
+                Pushed::Order(order) => order,
+                Pushed::Preview(_) => return Err(Problem::new(Kind::Unexpected, "only tried")),
+            }
+        }
+    };
+    Ok(Reply::new(SubmittedView::Order(Box::new(settled(*order)?))))
 }
 
 /// An order that came to something; one of which nothing was applied is a problem that carries it.

@@ -10,7 +10,6 @@ use crate::manage::Manage;
 use crate::manage::access::Context;
 use crate::manage::change::ask;
 use crate::manage::change::explain::{self, Explanation};
-use crate::manage::change::push::{self, ChangeSet, Pushed};
 use crate::manage::holding::version::{self, VersionView};
 use crate::manage::holding::zone::{self, ZoneQuery, ZoneView};
 use crate::manage::holding::{check, file};
@@ -18,7 +17,7 @@ use crate::manage::id::OrgId;
 use crate::manage::page::Page;
 use crate::wire::{Name, Type};
 
-use super::submitted::{SubmittedView, settled, submit};
+use super::submitted::{SubmittedView, Way, submit};
 use super::{org_named, page_limit};
 
 #[derive(Deserialize, IntoParams)]
@@ -80,16 +79,25 @@ pub fn get(ask: Ask<ZonePath>) -> Result<Reply<ZoneView>, Problem> {
     Ok(Reply::new(zone).tagged(&tag))
 }
 
-pub fn create(ask: Ask<NoPath, NoQuery, NewZone>) -> Result<Reply<SubmittedView>, Problem> {
-    let NewZone { zone, org, zone_file, name_servers, hostmaster } = ask.body;
-    let new = ask::Ask::ZoneCreate { zone, org, zone_file, name_servers, hostmaster };
-    submit(&ask.manage, &ask.context, vec![new], None)
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Pushing {
+    /// Apply at once, as approved elsewhere; needs the permission `order.push`.
+    #[serde(default)]
+    push: bool,
 }
 
-pub fn delete(ask: Ask<ZonePath>) -> Result<Reply<SubmittedView>, Problem> {
+pub fn create(ask: Ask<NoPath, Pushing, NewZone>) -> Result<Reply<SubmittedView>, Problem> {
+    let NewZone { zone, org, zone_file, name_servers, hostmaster } = ask.body;
+    let new = ask::Ask::ZoneCreate { zone, org, zone_file, name_servers, hostmaster };
+    submit(&ask.manage, &ask.context, vec![new], None, Way::pushed(ask.query.push))
+}
+
+pub fn delete(ask: Ask<ZonePath, Pushing>) -> Result<Reply<SubmittedView>, Problem> {
     let zone = zone::get(&ask.manage, &ask.context, &ask.path.zone)?;
     ask.condition.check(Some(&tag(&zone)))?;
-    submit(&ask.manage, &ask.context, vec![ask::Ask::ZoneDelete { zone: zone.name }], None)
+    let end = ask::Ask::ZoneDelete { zone: zone.name };
+    submit(&ask.manage, &ask.context, vec![end], None, Way::pushed(ask.query.push))
 }
 
 pub fn export(ask: Ask<ZonePath>) -> Result<Reply<ZoneFile>, Problem> {
@@ -122,14 +130,7 @@ pub fn import(ask: Ask<ZonePath, Importing, ZoneFile>) -> Result<Reply<Submitted
             ask::Ask::ZoneCreate { zone, org, zone_file, name_servers: vec![], hostmaster: None }
         }
     };
-    if !query.push {
-        return submit(&manage, &context, vec![change], None);
-    }
-    let set = ChangeSet { changes: vec![change], note: None, reference: None, dry_run: false };
-    match push::push(&manage, &context, set)? {
-        Pushed::Order(order) => Ok(Reply::new(SubmittedView::Order(settled(*order)?))),
-        Pushed::Preview(_) => Err(Problem::new(Kind::Unexpected, "a push was only tried")),
-    }
+    submit(&manage, &context, vec![change], None, Way::pushed(query.push))
 }
 
 /// The zone if the caller may know of it. One that others hold looks free until it is asked for.
