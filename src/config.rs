@@ -47,6 +47,20 @@ impl Setting for bool {
     }
 }
 
+impl Setting for u8 {
+    const FORM: &'static str = "a whole number from 0 to 255";
+    fn read(value: &DeValue<'_>) -> Option<u8> {
+        u64::read(value)?.try_into().ok()
+    }
+}
+
+impl Setting for u16 {
+    const FORM: &'static str = "a whole number from 0 to 65535";
+    fn read(value: &DeValue<'_>) -> Option<u16> {
+        u64::read(value)?.try_into().ok()
+    }
+}
+
 impl Setting for u32 {
     const FORM: &'static str = "a whole number from 0 to 4294967295";
     fn read(value: &DeValue<'_>) -> Option<u32> {
@@ -310,7 +324,7 @@ settings! {
         /// UDP threads for each address; 0 is one for each core.
         udp_workers: u32 = "0",
         /// The largest UDP answer, in octets, whatever the query's EDNS allows.
-        udp_octets_max: u32 = "1232",
+        udp_octets_max: u16 = "1232",
         /// DNS cookie secrets (RFC 9018): the first signs, all verify. Made at random at each start if absent.
         cookie_secret: Vec<Secret> = "[]",
         /// What NSID and `id.server` answer; absent: nothing.
@@ -323,9 +337,9 @@ settings! {
         /// Whether answers are limited at all.
         enabled: bool = "true",
         /// Equal answers for each client prefix and second.
-        responses_per_second: u32 = "200",
+        responses_per_second: u16 = "200",
         /// Every how many-th limited answer is sent truncated instead of dropped; 0 drops all.
-        slip: u32 = "2",
+        slip: u8 = "2",
         /// Clients never limited.
         exempt: Vec<IpNet> = r#"["127.0.0.0/8", "::1/128"]"#,
         /// Counts what would be limited and sends it all the same.
@@ -338,7 +352,7 @@ settings! {
         /// Connections open at once from one address.
         connections_per_address_max: u32 = "64",
         /// Seconds an idle connection is kept when few are open; less when many are.
-        idle_timeout_s: u32 = "10",
+        idle_timeout_s: u16 = "10",
     }
     /// The API and, later, the portal.
     "http" http: Http {

@@ -23,6 +23,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::etag::Condition;
 use super::form::{from_json, path_of, query_fault};
+use super::in_process::Caller;
 use super::problem::{Kind, Problem};
 use super::routes::{Need, Route};
 use super::{App, Settings, guard};
@@ -340,7 +341,8 @@ pub(super) async fn call(
     let (parts, body) = request.into_parts();
     let mut context = {
         let headers = parts.headers.clone();
-        let authentic = move |app: &App| authenticate(app, route, &headers);
+        let caller = parts.extensions.get::<Caller>().cloned();
+        let authentic = move |app: &App| authenticate(app, route, &headers, caller);
         blocking(&app, id, authentic).await?
     };
     let now_ms = u64::try_from(app.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -399,7 +401,24 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Who calls, if the token is good and the route is open to them.
-fn authenticate(app: &App, route: &Route, headers: &HeaderMap) -> Result<Context, Problem> {
+fn authenticate(
+    app: &App,
+    route: &Route,
+    headers: &HeaderMap,
+    caller: Option<Caller>,
+) -> Result<Context, Problem> {
+    let context = match caller {
+        Some(Caller(context)) => context,
+        None => bearer(app, headers)?,
+    };
+    if let Need::Permission(permission) = route.need {
+        context.may(permission).map_err(Problem::from)?;
+    }
+    Ok(context)
+}
+
+/// The owner of the token in the request.
+fn bearer(app: &App, headers: &HeaderMap) -> Result<Context, Problem> {
     let unknown = || Problem::new(Kind::Unauthenticated, "send `Authorization: Bearer <token>`");
     let field = headers.get(header::AUTHORIZATION).ok_or_else(unknown)?;
     let secret = field.to_str().ok().and_then(|field| {
@@ -407,13 +426,9 @@ fn authenticate(app: &App, route: &Route, headers: &HeaderMap) -> Result<Context
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
     let secret = secret.ok_or_else(unknown)?;
-    let context = token::authenticate(&app.manage, secret)
+    token::authenticate(&app.manage, secret)
         .map_err(Problem::from)?
-        .map_err(|why| Problem::new(Kind::Unauthenticated, why.to_string()))?;
-    if let Need::Permission(permission) = route.need {
-        context.may(permission).map_err(Problem::from)?;
-    }
-    Ok(context)
+        .map_err(|why| Problem::new(Kind::Unauthenticated, why.to_string()))
 }
 
 /// Reads the body within its limits. The permit is its share of what all bodies may take together.

@@ -16,6 +16,7 @@ mod doh;
 mod etag;
 mod form;
 mod guard;
+mod in_process;
 pub mod openapi;
 mod plain;
 pub mod problem;
@@ -39,6 +40,7 @@ use crate::manage::Manage;
 use rate::Rates;
 
 pub use doh::{Answered, Resolve};
+pub use in_process::InProcess;
 pub use server::{Protocol, Server, serve};
 
 /// What the server needs from the rest of the binary.

@@ -102,6 +102,11 @@ impl Server {
         Server { app, router, graceful: GracefulShutdown::new() }
     }
 
+    /// The routes without a connection, for callers in this process.
+    pub(super) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     /// Names and limits it was made with.
     pub fn settings(&self) -> &Settings {
         &self.app.settings

@@ -84,6 +84,29 @@ pub fn nodes(octets: &[u8]) -> Nodes<'_> {
     Nodes { rest: octets }
 }
 
+/// The nodes in `octets` without what a signer added: signatures, keys, denial, and their announcements.
+pub fn strip(octets: &[u8]) -> Vec<u8> {
+    const ADDED: [Type; 7] = [
+        Type::DNSKEY,
+        Type::NSEC,
+        Type::NSEC3,
+        Type::NSEC3PARAM,
+        Type::CDS,
+        Type::CDNSKEY,
+        Type::ZONEMD,
+    ];
+    let mut packer = Packer::default();
+    for node in nodes(octets) {
+        let mut kept = node.rrsets().filter(|set| !ADDED.contains(&set.rtype)).peekable();
+        if kept.peek().is_none() {
+            continue;
+        }
+        packer.node(node.owner);
+        kept.for_each(|set| packer.rrset(set.rtype, set.ttl, set.rdatas(), []));
+    }
+    packer.finish()
+}
+
 /// Iterates over packed nodes.
 #[derive(Debug, Clone)]
 pub struct Nodes<'a> {
@@ -271,5 +294,24 @@ mod tests {
         assert_eq!(a.sigs().collect::<Vec<_>>(), [b"sig"]);
         assert_eq!(read[0].rrset(Type::TXT).unwrap().ttl, 61);
         assert_eq!(read[1].rrsets().count(), 0);
+    }
+
+    #[test]
+    fn a_stripped_zone_has_nothing_a_signer_added() {
+        let mut packer = Packer::default();
+        packer.node(Name::parse("example.").unwrap().as_wire());
+        packer.rrset(Type::SOA, 60, [b"soa" as &[u8]], [b"sig" as &[u8]]);
+        packer.rrset(Type::NSEC, 60, [b"nsec" as &[u8]], [b"sig" as &[u8]]);
+        packer.rrset(Type::DNSKEY, 60, [b"key" as &[u8]], [b"sig" as &[u8]]);
+        packer.node(Name::parse("hash.example.").unwrap().as_wire());
+        packer.rrset(Type::NSEC3, 60, [b"nsec3" as &[u8]], []);
+        let octets = packer.finish();
+
+        let stripped = strip(&octets);
+
+        let left: Vec<Node<'_>> = nodes(&stripped).collect();
+        assert_eq!(left.len(), 1);
+        let sets: Vec<RrSetRef<'_>> = left[0].rrsets().collect();
+        assert_eq!((sets.len(), sets[0].rtype, sets[0].sig_count), (1, Type::SOA, 0));
     }
 }

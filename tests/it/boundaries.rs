@@ -38,13 +38,13 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("axum::",           "http"),
     ("tokio::",          "transport maintain http run"),
     ("async fn",         "transport maintain http run"),
-    ("ring::",           "wire serve store manage transport"),
+    ("ring::",           "wire serve store manage transport run"),
     ("libc::",           "transport"),
     ("hickory_proto::",  "transport"),
     ("hickory_server::", "transport"),
-    ("Instant::now",     "transport maintain http run"),
-    ("SystemTime::now",  "transport maintain manage run"),
-    ("std::fs",          "store maintain transport config run cli"),
+    ("Instant::now",     "transport maintain http run tap cli"),
+    ("SystemTime::now",  "transport maintain manage run cli"),
+    ("std::fs",          "store maintain transport config run cli tap"),
 ];
 
 /// A room that stands in `src/` but not in the table would be bound by nothing.

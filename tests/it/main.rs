@@ -3,6 +3,7 @@
 
 mod answer;
 mod boundaries;
+mod crash;
 mod http_api;
 mod http_client;
 mod http_guard;

@@ -1,0 +1,358 @@
+//! The arguments, as clap reads them. Names here are a contract with scripts.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use super::Failure;
+use crate::config::Config;
+
+/// An authoritative DNS server and its management plane in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "nameplane", version, propagate_version = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Answer DNS and the API until told to stop
+    Serve(Serve),
+    /// Bring zones in and out, list and check them
+    #[command(subcommand)]
+    Zone(Zone),
+    /// Organisations: who owns zones and places orders
+    #[command(subcommand)]
+    Org(Org),
+    /// Users of an organisation
+    #[command(subcommand)]
+    User(User),
+    /// API tokens
+    #[command(subcommand)]
+    Token(Token),
+    /// Orders: see, approve, reject
+    #[command(subcommand)]
+    Order(Order),
+    /// The data directory: export, import, verify
+    #[command(subcommand)]
+    Store(Store),
+    /// Check input without using it
+    #[command(subcommand)]
+    Check(Check),
+    /// Watch a server's traffic in the terminal
+    Top {
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "NAMEPLANE_SERVER",
+            default_value = "http://127.0.0.1:8080"
+        )]
+        server: String,
+        /// Seconds between two readings
+        #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        interval_s: u64,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Serve {
+    /// Settings file; without it the defaults work on loopback
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where everything durable is kept
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address to answer DNS on, UDP and TCP; may be given more than once
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen_dns: Vec<SocketAddr>,
+    /// Address of the API
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen_http: Option<SocketAddr>,
+    /// UDP threads for each address
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    udp_workers: Option<u32>,
+    /// Start with example zones, customers, a basket and an order; everything on loopback
+    #[arg(long)]
+    demo: bool,
+}
+
+impl Serve {
+    /// The settings file with the flags laid over it.
+    pub(super) fn into_options(self) -> Result<crate::run::Options, Failure> {
+        let mut config = match &self.config {
+            Some(file) => read_config(file)?,
+            None => Config::default(),
+        };
+        if let Some(dir) = self.data_dir {
+            config.store.dir = dir;
+        }
+        if !self.listen_dns.is_empty() {
+            config.dns.listen = self.listen_dns;
+        }
+        if let Some(listen) = self.listen_http {
+            config.http.listen = listen;
+        }
+        if let Some(workers) = self.udp_workers {
+            config.dns.udp_workers = workers;
+        }
+        Ok(crate::run::Options { config, demo: self.demo })
+    }
+}
+
+/// Reads a settings file.
+///
+/// # Errors
+///
+/// One sentence with all faults of the file, a line each.
+pub(super) fn read_config(file: &Path) -> Result<Config, Failure> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Config::parse(&text).map_err(|faults| {
+        let lines: Vec<String> =
+            faults.iter().map(|fault| format!("{}: {fault}", file.display())).collect();
+        lines.join("\n").into()
+    })
+}
+
+/// Whom a command talks to.
+#[derive(Debug, Clone, ClapArgs)]
+pub(super) struct Target {
+    /// A data directory no server holds
+    #[arg(long, value_name = "DIR", conflicts_with = "server")]
+    pub data_dir: Option<PathBuf>,
+    /// A running server
+    #[arg(long, value_name = "URL", env = "NAMEPLANE_SERVER")]
+    pub server: Option<String>,
+    /// An API token for that server
+    #[arg(long, value_name = "TOKEN", env = "NAMEPLANE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+impl Target {
+    /// The data directory meant when no server is named.
+    pub(super) fn directory(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| Config::default().store.dir)
+    }
+}
+
+/// A listing: as a table, or as JSON.
+#[derive(Debug, Clone, ClapArgs)]
+pub(super) struct Listing {
+    #[command(flatten)]
+    pub target: Target,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Zone {
+    /// Bring in zone files, or directories of them; all or none of each zone
+    Import(ZoneImport),
+    /// Print a zone as a zone file
+    Export {
+        zone: String,
+        #[command(flatten)]
+        target: Target,
+        /// Write here instead of to standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// List zones
+    List {
+        #[command(flatten)]
+        listing: Listing,
+        /// Only zones of this organisation
+        #[arg(long)]
+        org: Option<String>,
+    },
+    /// Name every fault of zone files, without a server
+    Check {
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// The apex, when neither `$ORIGIN` nor the file's name tells it
+        #[arg(long)]
+        zone: Option<String>,
+    },
+    /// Delete a zone
+    Delete {
+        zone: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// What to do with a file that has DNSKEY and RRSIG at its apex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Dnssec {
+    /// Keep the signatures and serve the zone as it is
+    Keep,
+    /// Take the zone without its signatures and keys
+    Strip,
+    /// Refuse the file
+    Refuse,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ZoneImport {
+    /// Zone files, or directories of files named `<apex>.zone`
+    #[arg(required_unless_present = "list")]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub target: Target,
+    /// The organisation the zones belong to
+    #[arg(long, default_value = "operator")]
+    pub org: String,
+    /// The apex, for a single file whose `$ORIGIN` or name does not tell it
+    #[arg(long, conflicts_with = "list")]
+    pub zone: Option<String>,
+    /// A file with lines `apex path`; paths are relative to it
+    #[arg(long, value_name = "FILE", conflicts_with = "paths")]
+    pub list: Option<PathBuf>,
+    /// Signed files
+    #[arg(long, value_enum, default_value_t = Dnssec::Keep)]
+    pub dnssec: Dnssec,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Org {
+    /// Make an organisation
+    Create {
+        name: String,
+        #[arg(long, default_value = "customer", value_parser = ["customer", "reseller", "operator"])]
+        kind: String,
+        /// How its changes reach the zones
+        #[arg(long, default_value = "basket", value_parser = ["direct", "basket", "basket+approval"])]
+        change_mode: String,
+        /// The organisation above it
+        #[arg(long)]
+        parent: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List organisations
+    List {
+        #[command(flatten)]
+        listing: Listing,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum User {
+    /// Make a user
+    Create {
+        login: String,
+        #[arg(long)]
+        org: String,
+        #[arg(long, default_value = "member", value_parser = ["member", "superuser"])]
+        role: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List the users of an organisation
+    List {
+        #[arg(long)]
+        org: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Make a token and print its secret, once
+    Create {
+        #[arg(long, value_parser = ["operator", "superuser", "member"])]
+        role: String,
+        /// The organisation, for superuser and member
+        #[arg(long)]
+        org: Option<String>,
+        /// The user it acts as
+        #[arg(long)]
+        user: Option<String>,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        note: String,
+        /// Days until it ends
+        #[arg(long, value_name = "DAYS")]
+        expires_days: Option<u32>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List tokens, without their secrets
+    List {
+        #[arg(long)]
+        org: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// End a token at once
+    Revoke {
+        id: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Order {
+    /// List orders
+    List {
+        #[arg(long)]
+        org: Option<String>,
+        #[arg(long)]
+        state: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Show one order with its changes and receipt
+    Show {
+        id: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Approve an order that waits for it; it is applied at once
+    Approve {
+        id: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Reject an order that waits for approval
+    Reject {
+        id: String,
+        /// Told to the author
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Store {
+    /// Write everything to one file
+    Export {
+        file: PathBuf,
+        #[arg(long, value_name = "DIR", default_value = "./nameplane-data")]
+        data_dir: PathBuf,
+    },
+    /// Make a data directory from such a file
+    Import {
+        file: PathBuf,
+        #[arg(long, value_name = "DIR", default_value = "./nameplane-data")]
+        data_dir: PathBuf,
+    },
+    /// Read all of a data directory and say whether it is whole
+    Verify {
+        #[arg(long, value_name = "DIR", default_value = "./nameplane-data")]
+        data_dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Check {
+    /// Name every fault of a settings file
+    Config { file: PathBuf },
+}

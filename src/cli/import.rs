@@ -1,0 +1,349 @@
+//! Zone files on their way in: found, read, brought to a directory or a server, and summed up.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::api::{Api, encoded, told};
+use super::args::{Dnssec, ZoneImport};
+use super::{Failure, print};
+use crate::maintain::stage::STAGE_OCTETS_MIN;
+use crate::maintain::{CommitError, Content};
+use crate::manage::bootstrap;
+use crate::manage::holding::import::{self, Import};
+use crate::manage::people::organisation;
+use crate::run;
+use crate::wire::Name;
+use crate::zone::text::{self, Fault, Limits, Options, Parsed};
+use crate::zone::tree::PackedZone;
+use crate::zone::{self, packed};
+
+/// The ending of zone files in a directory.
+const ENDING: &str = "zone";
+
+/// One zone file, and what is known of its apex before it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    pub path: PathBuf,
+    /// Named by the caller: the zone must be this one.
+    apex: Option<Name>,
+    /// From the file's name: what relative names are completed with.
+    origin: Option<Name>,
+}
+
+impl Source {
+    fn new(path: PathBuf, apex: Option<Name>) -> Source {
+        let origin = apex.clone().or_else(|| apex_of(&path));
+        Source { path, apex, origin }
+    }
+
+    /// Reads the file; included files only from below its own directory.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read. The faults of its text are the inner result's.
+    pub(super) fn parse(&self) -> Result<Result<Parsed, Vec<Fault>>, Failure> {
+        let octets = std::fs::read(&self.path)
+            .map_err(|error| format!("{}: {error}", self.path.display()))?;
+        let base = self.path.parent().map(Path::to_owned).unwrap_or_default();
+        let mut include = |name: &str| included(&base, name);
+        let options = Options {
+            origin: self.origin.clone(),
+            apex: self.apex.clone(),
+            default_ttl: None,
+            includes: Some(&mut include),
+            limits: Limits { records: usize::MAX, ..Limits::default() },
+        };
+        Ok(text::parse(&octets, options))
+    }
+}
+
+/// The zone a file's name speaks of: `<apex>.zone`.
+fn apex_of(path: &Path) -> Option<Name> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".zone")?;
+    Name::parse(name).ok()
+}
+
+/// Reads an included file, if it stands below `base`: a zone file must not reach for other files.
+fn included(base: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let base = match base.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => base,
+    };
+    let told = |error: std::io::Error| format!("{name}: {error}");
+    let base = base.canonicalize().map_err(told)?;
+    let path = base.join(name).canonicalize().map_err(told)?;
+    match path.starts_with(&base) {
+        true => std::fs::read(path).map_err(told),
+        false => Err(format!("{name} is not below {}", base.display())),
+    }
+}
+
+/// The zone files that `paths` name: files as they are, of directories every `*.zone`, by name.
+///
+/// # Errors
+///
+/// A path that cannot be read; a directory without zone files.
+pub(super) fn sources(
+    paths: &[impl AsRef<Path>],
+    apex: Option<Name>,
+) -> Result<Vec<Source>, Failure> {
+    let mut found = Vec::new();
+    for path in paths {
+        let path = path.as_ref();
+        let told = |error: std::io::Error| format!("{}: {error}", path.display());
+        if !std::fs::metadata(path).map_err(told)?.is_dir() {
+            found.push(Source::new(path.to_owned(), apex.clone()));
+            continue;
+        }
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(told)? {
+            let file = entry.map_err(told)?.path();
+            if file.extension().is_some_and(|ending| ending == ENDING) {
+                files.push(file);
+            }
+        }
+        if files.is_empty() {
+            return Err(format!("{}: no file is named <apex>.zone", path.display()).into());
+        }
+        files.sort();
+        found.extend(files.into_iter().map(|file| Source::new(file, None)));
+    }
+    if apex.is_some() && found.len() > 1 {
+        return Err("--zone names one apex, but there are several files: name it in their $ORIGIN or file names".into());
+    }
+    Ok(found)
+}
+
+/// The zone files of a list with lines `apex path`; paths are relative to the list.
+fn listed(list: &Path) -> Result<Vec<Source>, Failure> {
+    let text =
+        std::fs::read_to_string(list).map_err(|error| format!("{}: {error}", list.display()))?;
+    let base = list.parent().unwrap_or(Path::new("."));
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let fault = |what: String| format!("{}:{}: {what}", list.display(), number + 1);
+        let (apex, path) = line
+            .split_once(char::is_whitespace)
+            .ok_or_else(|| fault("a line is `apex path`".into()))?;
+        let apex = Name::parse(apex).map_err(|error| fault(format!("{apex}: {error}")))?;
+        found.push(Source::new(base.join(path.trim()), Some(apex)));
+    }
+    Ok(found)
+}
+
+pub(super) fn run(command: ZoneImport) -> Result<ExitCode, Failure> {
+    let apex = command.zone.as_deref().map(Name::parse).transpose()?;
+    let sources = match &command.list {
+        Some(list) => listed(list)?,
+        None => sources(&command.paths, apex)?,
+    };
+    let mut tally = Tally::new(sources.len());
+    match command.target.server {
+        Some(_) => to_server(&command, sources, &mut tally)?,
+        None => to_directory(&command, sources, &mut tally)?,
+    }
+    Ok(tally.finish())
+}
+
+/// What became of the zones so far.
+struct Tally {
+    bar: ProgressBar,
+    taken: usize,
+    refused: usize,
+    records: usize,
+}
+
+impl Tally {
+    fn new(files: usize) -> Tally {
+        Tally { bar: bar(files as u64), taken: 0, refused: 0, records: 0 }
+    }
+
+    fn take(&mut self, records: usize) {
+        self.bar.inc(1);
+        self.taken += 1;
+        self.records += records;
+    }
+
+    fn refuse(&mut self, file: &Path, why: &str) {
+        self.bar.inc(1);
+        self.refused += 1;
+        self.bar.suspend(|| print::complain(&format!("{}: refused: {why}", file.display())));
+    }
+
+    fn finish(self) -> ExitCode {
+        self.bar.finish_and_clear();
+        let Tally { taken, refused, records, .. } = self;
+        print::line(&format!("{taken} zones with {records} records imported, {refused} refused"));
+        ExitCode::from(u8::from(refused > 0))
+    }
+}
+
+/// Reads one file, as far as `dnssec` lets it in.
+fn read(source: &Source, dnssec: Dnssec, tally: &mut Tally) -> Result<Option<Parsed>, Failure> {
+    let mut parsed = match source.parse()? {
+        Ok(parsed) => parsed,
+        Err(faults) => {
+            let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+            tally.refuse(&source.path, &lines.concat());
+            return Ok(None);
+        }
+    };
+    match dnssec {
+        Dnssec::Refuse if parsed.signed => {
+            tally.refuse(&source.path, "it is signed: take it as it is with --dnssec keep, or unsigned with --dnssec strip");
+            return Ok(None);
+        }
+        Dnssec::Strip => {
+            parsed.packed = packed::strip(&parsed.packed);
+            parsed.signed = false;
+        }
+        Dnssec::Keep | Dnssec::Refuse => {}
+    }
+    Ok(Some(parsed))
+}
+
+/// Zones brought to a directory in one record of its log.
+const GROUP_ZONES: usize = 512;
+
+/// Octets of packed zones in one record of the log.
+const GROUP_OCTETS: usize = 2 << 20;
+
+fn to_directory(
+    command: &ZoneImport,
+    sources: Vec<Source>,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let manage = run::open_directory(&command.target.directory())?;
+    let context = bootstrap::system(&manage).map_err(|stop| stop.to_string())?;
+    let org = manage.store.read(|rows| organisation::find(rows, &command.org))?;
+    let org = org.ok_or_else(|| no_org(&command.org))?.id;
+    let mut group = Vec::new();
+    let mut octets = 0;
+    let mut sources = sources.into_iter().peekable();
+    while let Some(source) = sources.next() {
+        if let Some(parsed) = read(&source, command.dnssec, tally)? {
+            let (apex, records) = (parsed.apex, parsed.records);
+            octets += parsed.packed.len();
+            let large = parsed.packed.len() >= STAGE_OCTETS_MIN;
+            let mut content = Content::Packed { octets: parsed.packed, presigned: parsed.signed };
+            if large {
+                octets = GROUP_OCTETS;
+                content = match manage.maintain.stage(&apex, &content) {
+                    Ok(staged) => Content::Staged(staged),
+                    Err(CommitError::Refused(refusal)) => {
+                        tally.refuse(&source.path, &refusal.to_string());
+                        continue;
+                    }
+                    Err(error) => return Err(error.to_string().into()),
+                };
+            }
+            group.push((source.path, records, Import { apex, content }));
+        }
+        if group.len() < GROUP_ZONES && octets < GROUP_OCTETS && sources.peek().is_some() {
+            continue;
+        }
+        octets = 0;
+        let (notes, imports): (Vec<_>, Vec<_>) =
+            group.drain(..).map(|(path, records, import)| ((path, records), import)).unzip();
+        let done =
+            import::import(&manage, &context, org, imports).map_err(|stop| stop.to_string())?;
+        for ((path, records), (_, result)) in notes.into_iter().zip(done) {
+            match result {
+                Ok(_) => tally.take(records),
+                Err(reasons) => tally.refuse(&path, &reasons.join("; ")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each zone is one request, written out anew: a server opens no file that a zone file names.
+fn to_server(command: &ZoneImport, sources: Vec<Source>, tally: &mut Tally) -> Result<(), Failure> {
+    let api = Api::open(&command.target)?;
+    for source in sources {
+        let Some(parsed) = read(&source, command.dnssec, tally)? else { continue };
+        let mut text = String::new();
+        zone::text::write(&PackedZone::new(parsed.apex.clone(), &parsed.packed), &mut text)
+            .map_err(|error| error.to_string())?;
+        let path = format!(
+            "/v1/zones/{}/file?push=true&org={}",
+            encoded(&parsed.apex.to_string()),
+            encoded(&command.org)
+        );
+        match api.send("PUT", &path, "text/dns", text.into_bytes())? {
+            (200..300, _) => tally.take(parsed.records),
+            (status @ (401 | 403), body) => return Err(told(status, &body).into()),
+            (status, body) => tally.refuse(&source.path, &told(status, &body)),
+        }
+    }
+    Ok(())
+}
+
+fn no_org(org: &str) -> String {
+    format!("there is no organisation {org}: make it with `nameplane org create {org}`")
+}
+
+/// A progress bar, if somebody looks on.
+fn bar(len: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} zones  {per_sec}  {eta}");
+    ProgressBar::new(len).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_gives_its_zone_files_and_nothing_else() {
+        let names: Vec<String> = sources(&["zones-example"], None)
+            .unwrap()
+            .iter()
+            .map(|source| source.origin.as_ref().unwrap().to_string())
+            .collect();
+        assert!(names.contains(&"shop.example.".to_owned()), "{names:?}");
+        assert!(!names.iter().any(|name| name.contains("README")), "{names:?}");
+    }
+
+    #[test]
+    fn an_include_stays_below_its_file() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("zones")).unwrap();
+        std::fs::write(home.path().join("secret"), "x").unwrap();
+        std::fs::write(home.path().join("zones/part"), "y").unwrap();
+        let base = home.path().join("zones");
+        assert_eq!(included(&base, "part").unwrap(), b"y");
+        assert!(included(&base, "../secret").unwrap_err().contains("is not below"));
+        assert!(included(&base, home.path().join("secret").to_str().unwrap()).is_err());
+    }
+
+    #[test]
+    fn every_example_zone_is_read_without_a_warning() {
+        for source in sources(&["zones-example"], None).unwrap() {
+            let parsed = source.parse().unwrap().unwrap_or_else(|faults| panic!("{faults:?}"));
+            assert_eq!(Some(&parsed.apex), source.origin.as_ref());
+            assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+        }
+    }
+
+    #[test]
+    fn a_list_names_apex_and_path() {
+        let home = tempfile::tempdir().unwrap();
+        let list = home.path().join("list");
+        std::fs::write(&list, "# zones\n\na.example. one.txt\nb.example two.txt\n").unwrap();
+        let found = listed(&list).unwrap();
+        assert_eq!(found[1].apex, Some(Name::parse("b.example.").unwrap()));
+        assert_eq!(found[0].path, home.path().join("one.txt"));
+        std::fs::write(&list, "only-one-word\n").unwrap();
+        assert!(listed(&list).unwrap_err().to_string().contains(":1: "));
+    }
+}

@@ -1,0 +1,35 @@
+//! The data directory as a whole: export, import, verify.
+
+use std::process::ExitCode;
+
+use super::args::Store;
+use super::{Failure, print};
+use crate::run;
+
+pub(super) fn run(command: Store) -> Result<ExitCode, Failure> {
+    match command {
+        Store::Export { file, data_dir } => {
+            let manage = run::open_directory(&data_dir)?;
+            let summary = manage.store.export(&file).map_err(|error| run::chain(&error))?;
+            print::line(&format!(
+                "{}: {} rows, {} octets",
+                file.display(),
+                summary.rows,
+                summary.bytes
+            ));
+        }
+        Store::Import { file, data_dir } => {
+            let summary =
+                crate::store::import(&data_dir, &file).map_err(|error| run::chain(&error))?;
+            print::line(&format!("{}: {} rows", data_dir.display(), summary.rows));
+        }
+        Store::Verify { data_dir } => {
+            let report = crate::store::verify(&data_dir).map_err(|error| run::chain(&error))?;
+            print::line(&report.to_string());
+            if !report.is_sound() {
+                return Ok(ExitCode::from(1));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

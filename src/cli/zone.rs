@@ -1,0 +1,77 @@
+//! Zones: in, out, listed, checked, deleted.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::api::{Api, encoded};
+use super::args::Zone;
+use super::import::{self, Source};
+use super::{Failure, print};
+use crate::wire::Name;
+use crate::zone::tree::PackedZone;
+use crate::zone::{check, text};
+
+pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
+    match command {
+        Zone::Import(import) => return import::run(import),
+        Zone::Export { zone, target, output } => {
+            let text = Api::open(&target)?.text(&format!("/v1/zones/{}/file", encoded(&zone)))?;
+            match output {
+                Some(file) => std::fs::write(&file, text)
+                    .map_err(|error| format!("{}: {error}", file.display()))?,
+                None => print::text(&text),
+            }
+        }
+        Zone::List { listing, org } => {
+            let path = org
+                .map_or("/v1/zones".to_owned(), |org| format!("/v1/zones?org={}", encoded(&org)));
+            let rows = Api::open(&listing.target)?.all(&path)?;
+            let columns = [
+                ("ZONE", "name"),
+                ("SERIAL", "serial"),
+                ("STATE", "state"),
+                ("RECORDS", "records"),
+                ("ORG", "org"),
+            ];
+            print::rows(&rows, &columns, listing.json);
+        }
+        Zone::Check { paths, zone } => return check_files(&paths, zone.as_deref()),
+        Zone::Delete { zone, target } => {
+            Api::open(&target)?.delete(&format!("/v1/zones/{}", encoded(&zone)))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Names every fault of every file; 1 if there was one that keeps a file from being served.
+fn check_files(paths: &[impl AsRef<Path>], apex: Option<&str>) -> Result<ExitCode, Failure> {
+    let apex = apex.map(Name::parse).transpose()?;
+    let mut bad = false;
+    for source in import::sources(paths, apex)? {
+        let faults = faults(&source)?;
+        for (text, error) in &faults {
+            print::line(&format!("{}:{text}", source.path.display()));
+            bad |= error;
+        }
+        if faults.is_empty() {
+            print::line(&format!("{}: no faults", source.path.display()));
+        }
+    }
+    Ok(ExitCode::from(u8::from(bad)))
+}
+
+/// The faults of one file, and whether each keeps it from being served: of its text, else of its zone.
+fn faults(source: &Source) -> Result<Vec<(String, bool)>, Failure> {
+    let parsed = match source.parse()? {
+        Ok(parsed) => parsed,
+        Err(faults) => {
+            let error = |fault: &text::Fault| fault.severity == text::Severity::Error;
+            return Ok(faults.iter().map(|fault| (fault.to_string(), error(fault))).collect());
+        }
+    };
+    let mut found: Vec<(String, bool)> =
+        parsed.warnings.iter().map(|warning| (warning.to_string(), false)).collect();
+    let broken = check::check(&PackedZone::new(parsed.apex.clone(), &parsed.packed))?;
+    found.extend(broken.iter().map(|broken| (format!(" error: {broken}"), true)));
+    Ok(found)
+}

@@ -1,0 +1,377 @@
+//! Assembly: puts the rooms together, starts them from the ground up, ends them from the top down.
+
+mod demo;
+
+use std::error::Error;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::answer::Writer;
+use crate::config::Config;
+use crate::http::{self, InProcess, Readiness};
+use crate::maintain::{self, Maintain};
+use crate::manage::change::settle;
+use crate::manage::{Manage, bootstrap};
+use crate::metrics::{self, Registry};
+use crate::serve::{self, Desk, Outcome, Prefixes, Shared, Transport};
+use crate::store::{self, State, Store};
+use crate::transport;
+use crate::wire::HashKey;
+
+type Failure = Box<dyn Error>;
+
+/// How long connections of the API may take to end once the server stops.
+const STEP: Duration = Duration::from_millis(5);
+
+/// What to start, and how.
+#[derive(Debug)]
+pub struct Options {
+    pub config: Config,
+    /// Whether a first start fills the directory with the demo world.
+    pub demo: bool,
+}
+
+/// Answers DNS and the API until SIGTERM or SIGINT; returns when everything is drained.
+///
+/// # Errors
+///
+/// What kept it from starting: a setting, an address, the data directory.
+pub fn serve(options: Options) -> Result<ExitCode, Failure> {
+    start_log(&options.config);
+    // Two providers may be linked one day; then rustls would refuse to choose.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("async")
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(options, runtime.handle().clone()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Failure> {
+    let Options { config, demo } = options;
+    let store = open_store(&config)?;
+    let writer = Writer::new(hash_key()?);
+    let zones = writer.published();
+    let maintain = Maintain::open(store.clone(), writer, maintain::Settings::default());
+    let manage = Manage::new(maintain.clone());
+    let is_new = first_start(&manage, &config.store.dir)?;
+
+    let registry = Arc::new(Registry::default());
+    watch(&registry, &store, &maintain);
+    let asks = Arc::new(serve::Refuse);
+    let shared =
+        Shared::new(serve_settings(&config)?, zones, asks, Arc::clone(&registry), random()?);
+    let desk = Arc::new(Desk::new(shared));
+    let listening = transport::start(&transport_settings(&config), Arc::clone(&desk), &runtime)?;
+    if let Some(&own) = listening.addresses().first() {
+        maintain.set_own_listener(own);
+    }
+    let upkeep = maintain.start()?;
+
+    let listener = TcpListener::bind(config.http.listen).await.map_err(|error| {
+        format!("HTTP address {} cannot be listened on: {error}", config.http.listen)
+    })?;
+    let http_address = listener.local_addr()?;
+    store.set_hint(&format!("http://{http_address}"));
+    let stop = Arc::new(Notify::new());
+    let stopping = Arc::clone(&stop);
+    let filled = Arc::new(AtomicBool::new(!(demo && is_new)));
+    let state = http_state(&config, &manage, &maintain, &registry, &desk, Arc::clone(&filled));
+    let http = tokio::spawn(http::serve(listener, state, async move { stopping.notified().await }));
+    tracing::info!(
+        dns = ?listening.addresses(),
+        http = %http_address,
+        "listening for DNS on {:?}, for HTTP on {http_address}",
+        listening.addresses()
+    );
+
+    let mut ended = std::pin::pin!(told_to_stop()?);
+    let ready = async {
+        let loading = maintain.clone();
+        wait_until(move || loading.progress().ready).await;
+        if demo && is_new {
+            let (manage, dir) = (manage.clone(), config.store.dir.clone());
+            tokio::task::spawn_blocking(move || {
+                demo::fill(&manage, &dir).map_err(|error| error.to_string())
+            })
+            .await??;
+        }
+        Ok::<(), Failure>(())
+    };
+    tokio::select! {
+        () = &mut ended => {}
+        ready = ready => {
+            ready?;
+            let resuming = manage.clone();
+            tokio::task::spawn_blocking(move || resume(&resuming));
+            filled.store(true, Ordering::Release);
+            say_ready(&maintain);
+            if demo {
+                tell(&demo::hints(&config.store.dir, listening.addresses(), http_address));
+            }
+            ended.await;
+        }
+    }
+
+    tracing::info!("stopping");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stop.notify_one();
+    let _ = http.await; // it logs what it has to say
+    listening.shutdown().await;
+    tokio::task::spawn_blocking(move || upkeep.stop()).await?;
+    drop((manage, maintain));
+    drop(store);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Continues the orders that were applied but not yet seen served when the server last stopped.
+fn resume(manage: &Manage) {
+    let resumed = bootstrap::system(manage).map(|system| settle::resume(manage, &system));
+    match resumed {
+        Ok(Ok(0)) => {}
+        Ok(Ok(orders)) => tracing::info!(orders, "{orders} orders of the last run are served now"),
+        Ok(Err(error)) => tracing::warn!(%error, "orders of the last run are not settled: {error}"),
+        Err(error) => tracing::warn!(?error, "orders of the last run are not settled"),
+    }
+}
+
+/// The name of the file that holds the secret of the first operator token.
+const OPERATOR_TOKEN: &str = "operator.token";
+
+/// The API's routes over a data directory, in this process, as its operator.
+///
+/// # Errors
+///
+/// The directory cannot be opened; if a server holds it, how to reach that server.
+pub fn in_process(dir: &Path) -> Result<InProcess, Failure> {
+    let mut config = Config::default();
+    config.store.dir = dir.to_owned();
+    let manage = open_directory(dir)?;
+    let maintain = manage.maintain.clone();
+    let registry = Arc::new(Registry::default());
+    let state = http::State {
+        manage: manage.clone(),
+        readiness: readiness(&maintain, Arc::new(AtomicBool::new(true))),
+        metrics: Arc::new(move || registry.text()),
+        resolve: None,
+        settings: http::Settings::default(),
+    };
+    Ok(InProcess::new(state, bootstrap::system(&manage)?)?)
+}
+
+/// Opens a data directory for a command.
+///
+/// # Errors
+///
+/// As [`in_process`].
+pub fn open_directory(dir: &Path) -> Result<Manage, Failure> {
+    let mut config = Config::default();
+    config.store.dir = dir.to_owned();
+    let store = open_store(&config)?;
+    let maintain = Maintain::offline(store, maintain::Settings::default());
+    let manage = Manage::new(maintain);
+    first_start(&manage, dir)?;
+    manage.maintain.load()?;
+    Ok(manage)
+}
+
+/// Says something to the person who started the server.
+fn tell(text: &str) {
+    use std::io::Write;
+    // Nobody may be there to read it.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Makes the operator and the first token, if nobody has; returns whether it did.
+fn first_start(manage: &Manage, dir: &Path) -> Result<bool, Failure> {
+    let first = bootstrap::first_start(manage)?;
+    if let Some(secret) = &first.secret {
+        write_secret(&dir.join(OPERATOR_TOKEN), secret)?;
+    }
+    Ok(first.secret.is_some())
+}
+
+fn open_store(config: &Config) -> Result<Store, Failure> {
+    let mut options = store::Options::new(&config.store.dir);
+    options.clock = || {
+        static BEGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        BEGIN.elapsed()
+    };
+    Store::open(&options).map_err(|error| chain(&error).into())
+}
+
+/// An error with its causes, one after the other.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// Writes a secret where only its owner can read it.
+fn write_secret(path: &Path, secret: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file =
+        std::fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    writeln!(file, "{secret}")?;
+    Ok(file.sync_all()?)
+}
+
+fn random() -> Result<u64, Failure> {
+    let mut octets = [0; 8];
+    SystemRandom::new().fill(&mut octets).map_err(|_| "the system gives no random numbers")?;
+    Ok(u64::from_le_bytes(octets))
+}
+
+fn hash_key() -> Result<HashKey, Failure> {
+    let mut octets = [0; 24];
+    SystemRandom::new().fill(&mut octets).map_err(|_| "the system gives no random numbers")?;
+    Ok(HashKey::new(octets))
+}
+
+fn start_log(config: &Config) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&config.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    // Set only once in a process; a test that starts two servers keeps the first.
+    let _ = match config.log.json {
+        true => log.json().try_init(),
+        false => log.with_target(false).try_init(),
+    };
+}
+
+fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
+    let limit = &config.rate_limit;
+    let mut cookie_secrets: Vec<[u8; 16]> =
+        config.dns.cookie_secret.iter().map(|secret| secret.0).collect();
+    if cookie_secrets.is_empty() {
+        let mut secret = [0; 16];
+        SystemRandom::new().fill(&mut secret).map_err(|_| "the system gives no random numbers")?;
+        cookie_secrets.push(secret);
+    }
+    Ok(serve::Settings {
+        udp_octets_max: config.dns.udp_octets_max.into(),
+        server_id: config.dns.server_id.clone(),
+        version: config.dns.version.clone(),
+        cookie_secrets: cookie_secrets.into_iter().map(Into::into).collect(),
+        rate_limit: serve::rrl::Settings {
+            enabled: limit.enabled,
+            responses_per_second: limit.responses_per_second,
+            slip: limit.slip,
+            exempt: Prefixes::new(limit.exempt.iter().copied()),
+            dry_run: limit.dry_run,
+        },
+        transfer_allow: Prefixes::new(config.transfer.allow.iter().copied()),
+        update_allow: Prefixes::new(config.update.allow_unsigned.iter().copied()),
+        idle_timeout_s: config.tcp.idle_timeout_s,
+        ..serve::Settings::default()
+    })
+}
+
+fn transport_settings(config: &Config) -> transport::Settings {
+    transport::Settings {
+        listen: config.dns.listen.clone(),
+        udp_workers: config.dns.udp_workers as usize,
+        connections_max: config.tcp.connections_max as usize,
+        connections_per_address_max: config.tcp.connections_per_address_max as usize,
+        idle_timeout_s: config.tcp.idle_timeout_s,
+        ..transport::Settings::default()
+    }
+}
+
+fn http_state(
+    config: &Config,
+    manage: &Manage,
+    maintain: &Maintain,
+    registry: &Arc<Registry>,
+    desk: &Arc<Desk>,
+    filled: Arc<AtomicBool>,
+) -> http::State {
+    let registry = Arc::clone(registry);
+    http::State {
+        manage: manage.clone(),
+        readiness: readiness(maintain, filled),
+        metrics: Arc::new(move || registry.text()),
+        resolve: Some(Arc::new(Resolver(Arc::clone(desk)))),
+        settings: http::Settings { hosts: config.http.hosts.clone(), ..http::Settings::default() },
+    }
+}
+
+/// Ready when every zone is loaded, and the demo's are made if there is a demo to make.
+fn readiness(
+    maintain: &Maintain,
+    filled: Arc<AtomicBool>,
+) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    let maintain = maintain.clone();
+    Arc::new(move || {
+        let progress = maintain.progress();
+        let text = format!(
+            "{} of {} zones loaded, {} damaged",
+            progress.loaded, progress.zones, progress.failed
+        );
+        Readiness { ready: progress.ready && filled.load(Ordering::Acquire), text }
+    })
+}
+
+/// DNS over HTTPS: the same desk as every other transport.
+struct Resolver(Arc<Desk>);
+
+impl http::Resolve for Resolver {
+    fn resolve(&self, query: &[u8], peer: Option<std::net::SocketAddr>) -> Option<http::Answered> {
+        let peer = peer.unwrap_or_else(|| std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut out = Vec::new();
+        match self.0.handle(Transport::Doh, peer, query, now.as_secs() as u32, &mut out) {
+            Outcome::Reply(_) => Some(http::Answered(out)),
+            Outcome::Silent | Outcome::Ask(_) => None,
+        }
+    }
+}
+
+fn watch(registry: &Registry, store: &Store, maintain: &Maintain) {
+    let (writing, keeper) = (store.clone(), maintain.clone());
+    registry.watch(&metrics::WRITING, move || u64::from(writing.state() == State::Writing));
+    registry.watch(&metrics::ZONES, move || keeper.progress().loaded as u64);
+}
+
+async fn wait_until(done: impl Fn() -> bool) {
+    while !done() {
+        tokio::time::sleep(STEP).await;
+    }
+}
+
+fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn say_ready(maintain: &Maintain) {
+    let progress = maintain.progress();
+    tracing::info!(zones = progress.loaded, "ready: {} zones are answered", progress.loaded);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
