@@ -10,4 +10,5 @@ mod http_guard;
 mod http_routes;
 mod http_tenants;
 mod http_world;
+mod rdata;
 mod server;
