@@ -273,9 +273,12 @@ pub fn push_name(text: &[u8], origin: Option<&[u8]>, wire: &mut Vec<u8>) -> Resu
         b"." => wire.push(0),
         _ => {
             let from = wire.len();
-            let absolute = match text.contains(&b'\\') {
-                false => push_plain_labels(text, wire)?,
-                true => push_labels(text, wire)?,
+            let absolute = match push_plain_labels(text, wire)? {
+                Some(absolute) => absolute,
+                None => {
+                    wire.truncate(from);
+                    push_labels(text, wire)?
+                }
             };
             if !absolute {
                 wire.extend_from_slice(origin.ok_or(NameError::Relative)?);
@@ -288,11 +291,11 @@ pub fn push_name(text: &[u8], origin: Option<&[u8]>, wire: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-/// Appends the labels of `text`, which has no escapes, and the root label if it ends with a dot;
-/// returns whether it does.
+/// Appends the labels of `text`, and the root label if it ends with a dot; returns whether it does,
+/// or none when the text has an escape.
 ///
 /// The text is copied as a whole: each dot then becomes the length of the label behind it.
-fn push_plain_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError> {
+fn push_plain_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<Option<bool>, NameError> {
     if text.is_empty() {
         return Err(NameError::EmptyLabel);
     }
@@ -305,17 +308,19 @@ fn push_plain_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError>
         if octet == b'.' {
             set_label_len(octets, length_at, at - length_at - 1)?;
             length_at = at;
+        } else if octet == b'\\' {
+            return Ok(None);
         }
     }
     let len = octets.len() - length_at - 1;
     if len > 0 {
         set_label_len(octets, length_at, len)?;
-        return Ok(false);
+        return Ok(Some(false));
     }
     if let Some(slot) = octets.get_mut(length_at) {
         *slot = 0;
     }
-    Ok(true)
+    Ok(Some(true))
 }
 
 fn set_label_len(octets: &mut [u8], at: usize, len: usize) -> Result<(), NameError> {

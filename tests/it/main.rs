@@ -12,3 +12,4 @@ mod http_tenants;
 mod http_world;
 mod rdata;
 mod server;
+mod zone_files;

@@ -57,6 +57,11 @@ impl Decoder {
     /// Takes the next piece.
     pub(super) fn push(&mut self, text: &[u8], out: &mut Vec<u8>) -> Result<(), NotDigits> {
         out.reserve(text.len());
+        let text = match self.alphabet.bits {
+            4 => self.push_pairs(text, out),
+            6 => self.push_quartets(text, out),
+            _ => text,
+        };
         let (mut pending, mut bits) = (self.pending, self.pending_bits);
         for &octet in text {
             let worth = self.alphabet.worth[usize::from(octet)];
@@ -78,6 +83,43 @@ impl Decoder {
         }
         (self.pending, self.pending_bits) = (pending, bits);
         Ok(())
+    }
+
+    /// Takes whole octets of hexadecimal as far as they go; returns what is left.
+    fn push_pairs<'t>(&self, text: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
+        let worth = |digit: u8| self.alphabet.worth[usize::from(digit)];
+        let (pairs, _) = text.as_chunks::<2>();
+        let mut taken = 0;
+        if self.pending_bits == 0 {
+            for &[high, low] in pairs {
+                let (high, low) = (worth(high), worth(low));
+                if (high | low) > 0x0F {
+                    break;
+                }
+                out.push(high << 4 | low);
+                taken += 2;
+            }
+        }
+        text.get(taken..).unwrap_or_default()
+    }
+
+    /// Takes three octets of base64 at a time as far as they go; returns what is left.
+    fn push_quartets<'t>(&self, text: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
+        let worth = |digit: u8| u32::from(self.alphabet.worth[usize::from(digit)]);
+        let (quartets, _) = text.as_chunks::<4>();
+        let mut taken = 0;
+        if self.pending_bits == 0 && self.padding == 0 {
+            for &[a, b, c, d] in quartets {
+                let (a, b, c, d) = (worth(a), worth(b), worth(c), worth(d));
+                if (a | b | c | d) > 0x3F {
+                    break;
+                }
+                let [_, octets @ ..] = (a << 18 | b << 12 | c << 6 | d).to_be_bytes();
+                out.extend_from_slice(&octets);
+                taken += 4;
+            }
+        }
+        text.get(taken..).unwrap_or_default()
     }
 
     /// Checks that the digits end where an octet does, with the padding that base64 wants.

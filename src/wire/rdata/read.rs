@@ -55,18 +55,16 @@ pub fn parse_into(
     if rtype.is_meta() {
         return Err(Bad::new(begin, Wrong::Meta).of(rtype, ""));
     }
-    let fields = fields(rtype);
-    let mut reader = Reader { scanner, origin, out, start, ahead: None };
-    let first = reader.optional().map_err(|bad| bad.of(rtype, ""))?;
-    if first.is_some_and(|token| token.text == b"\\#" && !token.quoted) {
+    let mut reader = Reader { scanner, origin, out, start };
+    if reader.scanner.may_be_generic()
+        && reader.take_generic_mark().map_err(|bad| bad.of(rtype, ""))?
+    {
         reader.generic().map_err(|bad| bad.of(rtype, ""))?;
         let rdata = reader.out.get(start..).unwrap_or_default();
         return validate(rtype, rdata).map_err(|error| RdataError { at: begin, ..error });
     }
-    reader.ahead = first;
-    let Some(fields) = fields else {
-        let at = first.map_or(begin, |token| token.at);
-        return Err(Bad::new(at, Wrong::OnlyGeneric).of(rtype, ""));
+    let Some(fields) = fields(rtype) else {
+        return Err(Bad::new(reader.scanner.at(), Wrong::OnlyGeneric).of(rtype, ""));
     };
     for &(name, form) in fields {
         reader.field(form).map_err(|bad| bad.of(rtype, name))?;
@@ -87,16 +85,12 @@ pub(super) struct Reader<'s, 'a> {
     pub(super) out: &'s mut Vec<u8>,
     /// Where this RDATA starts in `out`.
     pub(super) start: usize,
-    ahead: Option<Token<'a>>,
 }
 
 impl<'a> Reader<'_, 'a> {
     /// The next token of the entry, if there is one.
     #[inline]
     pub(super) fn optional(&mut self) -> Result<Option<Token<'a>>, Bad> {
-        if self.ahead.is_some() {
-            return Ok(self.ahead.take());
-        }
         Ok(self.scanner.token()?)
     }
 
@@ -106,9 +100,14 @@ impl<'a> Reader<'_, 'a> {
         self.optional()?.ok_or(Bad::new(self.scanner.at(), Wrong::Missing))
     }
 
-    /// Puts a token back, to be taken next.
-    pub(super) fn put_back(&mut self, token: Token<'a>) {
-        self.ahead = Some(token);
+    /// Takes `\\#` if it comes next, and nothing otherwise.
+    fn take_generic_mark(&mut self) -> Result<bool, Bad> {
+        let mut ahead = self.scanner.clone();
+        let found = ahead.token()?.is_some_and(|token| token.text == b"\\#" && !token.quoted);
+        if found {
+            *self.scanner = ahead;
+        }
+        Ok(found)
     }
 
     fn field(&mut self, form: Form) -> Result<(), Bad> {
@@ -214,14 +213,17 @@ impl<'a> Reader<'_, 'a> {
 
     pub(super) fn name(&mut self) -> Result<(), Bad> {
         let token = self.token()?;
+        self.push_name(token)
+    }
+
+    fn push_name(&mut self, token: Token<'_>) -> Result<(), Bad> {
         push_name(token.text, self.origin, self.out)
             .map_err(|error| Bad::new(token.at, Wrong::Name(error)))
     }
 
     fn names(&mut self) -> Result<(), Bad> {
         while let Some(token) = self.optional()? {
-            self.put_back(token);
-            self.name()?;
+            self.push_name(token)?;
         }
         Ok(())
     }
@@ -300,11 +302,11 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn base64_or_dash(&mut self) -> Result<(), Bad> {
-        let token = self.token()?;
-        if token.text == b"-" {
+        let mut ahead = self.scanner.clone();
+        if ahead.token()?.is_some_and(|token| token.text == b"-") {
+            *self.scanner = ahead;
             return Ok(());
         }
-        self.put_back(token);
         self.digits(Decoder::base64(), 1, Wrong::Base64)
     }
 

@@ -101,6 +101,16 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    /// Whether the next token may be `\\#`: false is sure, true is not.
+    #[inline]
+    pub fn may_be_generic(&mut self) -> bool {
+        while self.at_blank() {
+            self.at += 1;
+        }
+        let next = self.input.get(self.at).map(|&octet| OCTETS[usize::from(octet)]);
+        !matches!(next, Some(Octet::Plain | Octet::Quote))
+    }
+
     /// Passes over so many octets unseen.
     pub fn skip(&mut self, octets: usize) {
         self.at = (self.at + octets).min(self.input.len());
@@ -184,9 +194,12 @@ impl<'a> Scanner<'a> {
     fn bare(&mut self) -> Result<Token<'a>, ScanError> {
         let from = self.at;
         let mut escaped = false;
-        while let Some(&octet) = self.input.get(self.at) {
+        loop {
+            let rest = self.input.get(self.at..).unwrap_or_default();
+            let plain = |octet: &u8| OCTETS[usize::from(*octet)] == Octet::Plain;
+            self.at += rest.iter().position(|octet| !plain(octet)).unwrap_or(rest.len());
+            let Some(&octet) = self.input.get(self.at) else { break };
             match OCTETS[usize::from(octet)] {
-                Octet::Plain => self.at += 1,
                 Octet::Escape => {
                     escaped = true;
                     // A line end is never escaped: it would hide the next record.

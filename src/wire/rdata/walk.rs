@@ -214,8 +214,10 @@ pub fn canonical(rtype: Type, rdata: &[u8]) -> Cow<'_, [u8]> {
 
 /// Compares two RDATA of one type in canonical order ([RFC 4034](https://www.rfc-editor.org/rfc/rfc4034) §6.3); equal means the same record.
 pub fn canonical_cmp(rtype: Type, left: &[u8], right: &[u8]) -> Ordering {
-    if left == right {
-        return Ordering::Equal;
+    // No capital in either: they are canonical as they stand, whatever their names are.
+    let folded = |rdata: &[u8]| !rdata.iter().any(u8::is_ascii_uppercase);
+    if left == right || (folded(left) && folded(right)) {
+        return left.cmp(right);
     }
     canonical(rtype, left).cmp(&canonical(rtype, right))
 }

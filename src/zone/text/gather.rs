@@ -3,11 +3,15 @@
 //! Owners and RDATA lie in one row of octets; a run is what a file has of one owner in one go. Runs
 //! are sorted, not records: files keep an owner together, and most are sorted already.
 
-use std::cmp::Ordering;
+mod order;
 
+use std::cmp::Ordering;
+use std::hint::black_box;
+
+use self::order::{Owners, Span};
+use super::Parsed;
 use super::faults::{Faults, Place};
-use super::{Parsed, TTL_MAX};
-use crate::wire::name::{push_key, wire_len};
+use crate::wire::name::wire_len;
 use crate::wire::rdata::canonical_cmp;
 use crate::wire::{Name, RrSet, Type};
 use crate::zone::packed::{Packer, nodes};
@@ -15,8 +19,11 @@ use crate::zone::packed::{Packer, nodes};
 /// Records of one RRset: packed nodes count them in 16 bits, and no message holds more.
 const RRSET_RECORDS_MAX: usize = u16::MAX as usize;
 
+/// Octets of text that become one record, and one owner, at most of files as they are: for reserving.
+const TEXT_PER_RECORD: usize = 48;
+const TEXT_PER_RUN: usize = 96;
+
 /// What a file made so far.
-#[derive(Default)]
 pub(super) struct Gathered {
     /// Owners and RDATA.
     pub(super) octets: Vec<u8>,
@@ -30,7 +37,6 @@ pub(super) struct Gathered {
 struct Run {
     owner_at: usize,
     first: usize,
-    place: Place,
 }
 
 /// One record.
@@ -48,15 +54,25 @@ struct Entry {
 pub(super) struct OwnerAt(usize);
 
 impl Gathered {
+    /// Room for what so many octets of text usually make.
+    pub(super) fn for_text(octets: usize) -> Gathered {
+        Gathered {
+            octets: Vec::with_capacity(octets),
+            runs: Vec::with_capacity(octets / TEXT_PER_RUN),
+            records: Vec::with_capacity(octets / TEXT_PER_RECORD),
+            soa_run: None,
+        }
+    }
+
     /// Starts a run; its owner was just appended to the octets, from `at` on.
-    pub(super) fn begin(&mut self, at: usize, place: Place) -> OwnerAt {
-        self.runs.push(Run { owner_at: at, first: self.records.len(), place });
+    pub(super) fn begin(&mut self, at: usize) -> OwnerAt {
+        self.runs.push(Run { owner_at: at, first: self.records.len() });
         OwnerAt(at)
     }
 
     /// Starts another run of an owner that was there before.
-    pub(super) fn resume(&mut self, owner: OwnerAt, place: Place) {
-        self.runs.push(Run { owner_at: owner.0, first: self.records.len(), place });
+    pub(super) fn resume(&mut self, owner: OwnerAt) {
+        self.runs.push(Run { owner_at: owner.0, first: self.records.len() });
     }
 
     /// Adds a record to the run begun last; its RDATA was just appended, from `at` on.
@@ -76,28 +92,19 @@ impl Gathered {
     /// The owner of the first SOA.
     pub(super) fn soa_owner(&self) -> Option<Name> {
         let run = self.runs.get(self.soa_run?)?;
-        Name::from_wire(self.owner(run)).ok()
+        Name::from_wire(self.name_at(run.owner_at)).ok()
     }
 
     /// Sorts and packs; reports what only the whole shows.
     pub(super) fn pack(&self, apex: &Name, faults: &mut Faults<'_>) -> Parsed {
-        let keys = Keys::new(self);
-        let order = keys.order();
-        let apex_key = apex.key();
+        let owners = order::owners(self, apex, faults);
         let mut packing = Packing {
             all: self,
             faults,
             packer: Packer::with_capacity(self.octets.len() + self.records.len() * 18),
-            node: Vec::new(),
             counts: Counts::default(),
         };
-        for runs in order.chunk_by(|&left, &right| keys.key(left) == keys.key(right)) {
-            packing.node(
-                runs,
-                runs.first().is_some_and(|&run| keys.key(run).starts_with(&apex_key)),
-                apex,
-            );
-        }
+        packing.owners(&owners);
         let counts = packing.counts;
         let packed = packing.packer.finish();
         let apex_node = nodes(&packed).next().filter(|node| node.name() == *apex);
@@ -115,8 +122,14 @@ impl Gathered {
         }
     }
 
-    fn owner(&self, run: &Run) -> &[u8] {
-        let rest = self.octets.get(run.owner_at..).unwrap_or_default();
+    fn records_of(&self, run: usize) -> &[Entry] {
+        let first = self.runs.get(run).map_or(0, |run| run.first);
+        let end = self.runs.get(run + 1).map_or(self.records.len(), |next| next.first);
+        self.records.get(first..end).unwrap_or_default()
+    }
+
+    fn name_at(&self, at: usize) -> &[u8] {
+        let rest = self.octets.get(at..).unwrap_or_default();
         rest.get(..wire_len(rest).unwrap_or_default()).unwrap_or_default()
     }
 
@@ -142,64 +155,6 @@ impl Gathered {
     }
 }
 
-/// The sort keys of all runs, one behind the other.
-struct Keys {
-    octets: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<usize>,
-}
-
-impl Keys {
-    fn new(all: &Gathered) -> Keys {
-        let mut octets = Vec::with_capacity(all.runs.len() * 24);
-        let mut ends = Vec::with_capacity(all.runs.len());
-        for run in &all.runs {
-            push_key(all.owner(run), &mut octets);
-            ends.push(octets.len());
-        }
-        Keys { octets, ends }
-    }
-
-    fn key(&self, run: u32) -> &[u8] {
-        let run = run as usize;
-        let start = run.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
-        let end = self.ends.get(run).copied().unwrap_or_default();
-        self.octets.get(start.unwrap_or_default()..end).unwrap_or_default()
-    }
-
-    /// The runs by key, those of one key as the file had them.
-    fn order(&self) -> Vec<u32> {
-        let count = self.ends.len() as u32;
-        let mut order: Vec<u32> = (0..count).collect();
-        if (1..count).all(|run| self.key(run - 1) <= self.key(run)) {
-            return order;
-        }
-        // Names of a zone share its apex: what decides is behind it, and mostly in eight octets.
-        let first = self.key(0);
-        let shared = (1..count).fold(first.len(), |shared, run| {
-            let pairs = first.iter().zip(self.key(run)).take(shared);
-            pairs.take_while(|(left, right)| left == right).count()
-        });
-        let mut heads: Vec<(u64, u32)> = order
-            .iter()
-            .map(|&run| {
-                let mut head = [0; 8];
-                let tail = self.key(run).get(shared..).unwrap_or_default();
-                head.iter_mut().zip(tail).for_each(|(slot, &octet)| *slot = octet);
-                (u64::from_be_bytes(head), run)
-            })
-            .collect();
-        heads.sort_unstable_by(|&(left_head, left), &(right_head, right)| {
-            left_head
-                .cmp(&right_head)
-                .then_with(|| self.key(left).cmp(self.key(right)))
-                .then(left.cmp(&right))
-        });
-        order.iter_mut().zip(heads).for_each(|(slot, (_, run))| *slot = run);
-        order
-    }
-}
-
 #[derive(Default, Clone, Copy)]
 struct Counts {
     names: usize,
@@ -212,49 +167,46 @@ struct Packing<'p, 'a> {
     all: &'p Gathered,
     faults: &'p mut Faults<'a>,
     packer: Packer,
-    /// The records of the node at work.
-    node: Vec<Entry>,
     counts: Counts,
 }
 
+/// How many owners are looked at ahead of their packing: so many cache misses overlap.
+const AHEAD: usize = 32;
+
 impl Packing<'_, '_> {
-    /// Packs one owner from all its runs.
-    fn node(&mut self, runs: &[u32], inside: bool, apex: &Name) {
+    fn owners(&mut self, owners: &Owners<'_>) {
+        let mut rest = owners.records.as_ref();
+        let mut node = Vec::new();
+        for some in owners.spans.chunks(AHEAD) {
+            if owners.scattered {
+                let touch = |span: &Span| self.all.octets.get(span.owner_at).copied();
+                black_box(some.iter().filter_map(touch).fold(0, u8::wrapping_add));
+            }
+            for span in some {
+                let (records, after) = rest.split_at(span.records.min(rest.len()));
+                rest = after;
+                node.clear();
+                node.extend_from_slice(records);
+                self.node(self.all.name_at(span.owner_at), &mut node);
+            }
+        }
+    }
+
+    /// Packs one owner.
+    fn node(&mut self, owner: &[u8], node: &mut Vec<Entry>) {
         let all = self.all;
-        let mut node = std::mem::take(&mut self.node);
-        node.clear();
-        let mut owner = None;
-        for &run in runs {
-            let run = run as usize;
-            let Some(this) = all.runs.get(run) else { continue };
-            let end = all.runs.get(run + 1).map_or(all.records.len(), |next| next.first);
-            let entries = all.records.get(this.first..end).unwrap_or_default();
-            if entries.is_empty() {
-                continue;
-            }
-            owner = owner.or(Some(all.owner(this)));
-            node.extend_from_slice(entries);
-            if !inside {
-                let name = shown(all.owner(this));
-                let what = format!(
-                    "{name} is outside the zone {apex}: remove it, or load it with its own zone"
-                );
-                self.faults.error(entries.first().map_or(this.place, |entry| entry.place), what);
-            }
-        }
-        if let Some(owner) = owner.filter(|_| inside) {
+        if node.len() > 1 {
             node.sort_unstable_by(|left, right| all.compare(left, right));
-            self.drop_doubles(owner, &mut node);
-            // An owner of nothing but orphaned signatures is none.
-            if node.iter().any(|entry| entry.rtype != Type::RRSIG) {
-                self.packer.node(owner);
-                self.counts.names += 1;
-            }
-            for set in node.chunk_by(|left, right| all.set_of(left).0 == all.set_of(right).0) {
-                self.rrset(owner, set);
-            }
+            self.drop_doubles(owner, node);
         }
-        self.node = node;
+        // An owner of nothing but orphaned signatures is none.
+        if node.iter().any(|entry| entry.rtype != Type::RRSIG) {
+            self.packer.node(owner);
+            self.counts.names += 1;
+        }
+        for set in node.chunk_by(|left, right| all.set_of(left).0 == all.set_of(right).0) {
+            self.rrset(owner, set);
+        }
     }
 
     fn drop_doubles(&mut self, owner: &[u8], node: &mut Vec<Entry>) {
@@ -308,7 +260,7 @@ impl Packing<'_, '_> {
         self.counts.rrsets += 1;
         self.counts.records += records.len() + sigs.len();
         let rdatas = records.iter().map(|entry| all.rdata(entry));
-        self.packer.rrset(rtype, ttl.min(TTL_MAX), rdatas, sigs.iter().map(|sig| all.rdata(sig)));
+        self.packer.rrset(rtype, ttl, rdatas, sigs.iter().map(|sig| all.rdata(sig)));
     }
 
     fn orphans(&mut self, owner: &[u8], sigs: &[Entry]) {

@@ -89,7 +89,7 @@ impl<'i, 'o> Reader<'i, 'o> {
         Reader {
             options,
             faults: Faults::new(input),
-            all: Gathered::default(),
+            all: Gathered::for_text(input.len()),
             origin,
             owner: Owner::None,
             owner_text: Vec::new(),
@@ -202,7 +202,7 @@ impl<'i, 'o> Reader<'i, 'o> {
             );
             self.faults.warn(place, what);
         }
-        self.owner = Owner::Known(self.all.begin(at, place));
+        self.owner = Owner::Known(self.all.begin(at));
         self.owner_text.clear();
         self.owner_text.extend_from_slice(token.text);
         Ok(())
@@ -354,7 +354,7 @@ impl<'i, 'o> Reader<'i, 'o> {
         (self.origin, self.owner, self.source) = before;
         self.owner_text.clear();
         if let Owner::Known(owner) = self.owner {
-            self.all.resume(owner, self.place(name.at));
+            self.all.resume(owner);
         }
         Ok(())
     }
