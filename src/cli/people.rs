@@ -42,7 +42,8 @@ pub(super) fn user(command: User) -> Result<ExitCode, Failure> {
         User::List { org, listing } => {
             let rows =
                 Api::open(&listing.target)?.all(&format!("/v1/orgs/{}/users", encoded(&org)))?;
-            let columns = [("USER", "name"), ("ROLE", "role"), ("STATE", "state"), ("ID", "id")];
+            let columns =
+                [("USER", "name"), ("ROLE", "role"), ("ENABLED", "enabled"), ("ID", "id")];
             print::rows(&rows, &columns, listing.json);
         }
     }

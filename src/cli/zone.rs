@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::api::{Api, encoded};
 use super::args::Zone;
 use super::import::{self, Source};
@@ -37,7 +39,9 @@ pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
         }
         Zone::Check { paths, zone } => return check_files(&paths, zone.as_deref()),
         Zone::Delete { zone, target } => {
-            Api::open(&target)?.delete(&format!("/v1/zones/{}", encoded(&zone)))?;
+            // Who looks after the server has nobody to ask: pushed, not put into a basket.
+            let items = json!({ "items": [{ "kind": "zone_delete", "zone": zone }] });
+            Api::open(&target)?.post("/v1/change-orders", &items)?;
         }
     }
     Ok(ExitCode::SUCCESS)

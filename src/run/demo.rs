@@ -75,11 +75,11 @@ pub(super) fn fill(manage: &Manage, dir: &Path) -> Result<(), Failure> {
     };
     take_zones(manage, &system, holder)?;
 
-    person(manage, &system, dir, harbour, "harbour", UserRole::Superuser)?;
-    person(manage, &system, dir, shop, "shop", UserRole::Superuser)?;
-    let anna = person(manage, &system, dir, shop, "shop", UserRole::Member)?;
-    person(manage, &system, dir, club, "club", UserRole::Superuser)?;
-    let ben = person(manage, &system, dir, club, "club", UserRole::Member)?;
+    person(manage, &system, dir, (harbour, "harbour"), Who::Superuser)?;
+    person(manage, &system, dir, (shop, "shop"), Who::Superuser)?;
+    let anna = person(manage, &system, dir, (shop, "shop"), Who::Member)?;
+    person(manage, &system, dir, (club, "club"), Who::Superuser)?;
+    let ben = person(manage, &system, dir, (club, "club"), Who::Member)?;
 
     basket(
         manage,
@@ -115,26 +115,39 @@ fn organisation(
     Ok(organisation::create(manage, system, new).map_err(|error| error.to_string())?.id)
 }
 
-/// Makes a user with a token, keeps the secret in the demo's directory, and acts as them.
+/// Who has a token in the demo.
+#[derive(Clone, Copy)]
+enum Who {
+    /// The superuser the organisation was made with.
+    Superuser,
+    /// A member made for it.
+    Member,
+}
+
+/// Makes a token for somebody, keeps the secret in the demo's directory, and acts as them.
 fn person(
     manage: &Manage,
     system: &Context,
     dir: &Path,
-    org: OrgId,
-    handle: &str,
-    role: UserRole,
+    (org, handle): (OrgId, &str),
+    who: Who,
 ) -> Result<Context, Failure> {
-    let word = match role {
-        UserRole::Superuser => "superuser",
-        UserRole::Member | UserRole::Reader => "member",
+    let (name, user) = match who {
+        Who::Superuser => {
+            let user = manage.store.read(|rows| user::a_superuser(rows, org))?;
+            (format!("{handle}-superuser"), user.ok_or("an organisation without a superuser")?)
+        }
+        Who::Member => {
+            let name = format!("{handle}-member");
+            let role = UserRole::Member;
+            let new = NewUser { name: name.replace('-', " "), email: None, role, zones: None };
+            (name, user::create(manage, system, org, new).map_err(|error| error.to_string())?.id)
+        }
     };
-    let name = format!("{handle} {word}");
-    let new = NewUser { name: name.clone(), email: None, role, zones: None };
-    let user = user::create(manage, system, org, new).map_err(|error| error.to_string())?.id;
-    let new = NewToken { name, user: Some(user), ..NewToken::default() };
+    let new = NewToken { name: name.clone(), user: Some(user), ..NewToken::default() };
     let fresh = token::create(manage, system, new).map_err(|error| error.to_string())?;
     let secret = fresh.secret.ok_or("a token without its secret")?;
-    write_secret(&tokens_in(dir).join(format!("{handle}-{word}.token")), &secret)?;
+    write_secret(&tokens_in(dir).join(format!("{name}.token")), &secret)?;
     let context = token::authenticate(manage, &secret).map_err(|stop| stop.to_string())?;
     Ok(context.map_err(|error| error.to_string())?)
 }
