@@ -10,6 +10,7 @@ mod http_guard;
 mod http_routes;
 mod http_tenants;
 mod http_world;
+mod manual;
 mod rdata;
 mod server;
 mod zone_files;
