@@ -375,12 +375,12 @@ settings! {
     }
     /// Zone transfers out.
     "transfer" transfer: Transfer {
-        /// Prefixes that may transfer any zone.
+        /// Prefixes that may transfer any zone. Transfers are not built yet: whatever stands here, they are refused.
         allow: Vec<IpNet> = "[]",
     }
     /// Dynamic update (RFC 2136).
     "update" update: Update {
-        /// Prefixes whose unsigned updates are taken, as of an operator, at once.
+        /// Prefixes whose unsigned updates are taken, as of an operator, at once. Updates are not built yet: whatever stands here, they are refused.
         allow_unsigned: Vec<IpNet> = "[]",
     }
     /// What is written to standard error.

@@ -146,8 +146,11 @@ pub struct Watched {
     pub kind: &'static str,
 }
 
-pub static ZONES: Watched =
-    Watched { name: "nameplane_zones", help: "Zones served.", kind: "gauge" };
+pub static ZONES: Watched = Watched {
+    name: "nameplane_zones_loaded",
+    help: "Zones loaded when the server started.",
+    kind: "gauge",
+};
 pub static NAMES: Watched = Watched {
     name: "nameplane_table_names",
     help: "Names in the table of all zones.",

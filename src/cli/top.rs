@@ -175,8 +175,8 @@ impl Top {
             ),
         };
         let second = format!(
-            "{} zones   {} names   table {} octets   version {}   {} connections   writing {}",
-            self.value("nameplane_zones"),
+            "{} zones loaded   {} names   table {} octets   version {}   {} connections   writing {}",
+            self.value("nameplane_zones_loaded"),
             self.value("nameplane_table_names"),
             self.value("nameplane_table_bytes"),
             self.value("nameplane_snapshot_version"),
@@ -233,8 +233,9 @@ mod tests {
     use super::*;
 
     const FIRST: &str =
-        "# HELP x\nnameplane_dns_queries_total{transport=\"udp\"} 100\nnameplane_zones 7\n";
-    const SECOND: &str = "nameplane_dns_queries_total{transport=\"udp\"} 2600\nnameplane_zones 7\n";
+        "# HELP x\nnameplane_dns_queries_total{transport=\"udp\"} 100\nnameplane_zones_loaded 7\n";
+    const SECOND: &str =
+        "nameplane_dns_queries_total{transport=\"udp\"} 2600\nnameplane_zones_loaded 7\n";
 
     #[test]
     fn two_readings_give_rates_and_the_screen_shows_them() {
@@ -247,7 +248,7 @@ mod tests {
 
         let screen = terminal.backend().to_string();
         assert!(screen.contains("1 250 q/s"), "{screen}");
-        assert!(screen.contains("7 zones"), "{screen}");
+        assert!(screen.contains("7 zones loaded"), "{screen}");
         assert!(screen.contains("udp"), "{screen}");
     }
 

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::answer::Writer;
+use crate::answer::{Published, Snapshot, Writer};
 use crate::config::Config;
 use crate::http::{self, InProcess, Readiness};
 use crate::maintain::{self, Maintain};
@@ -68,7 +68,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let is_new = first_start(&manage, &config.store.dir)?;
 
     let registry = Arc::new(Registry::default());
-    watch(&registry, &store, &maintain);
+    watch(&registry, &store, &maintain, &zones);
     let asks = Arc::new(serve::Refuse);
     let shared =
         Shared::new(serve_settings(&config)?, zones, asks, Arc::clone(&registry), random()?);
@@ -205,6 +205,7 @@ fn first_start(manage: &Manage, dir: &Path) -> Result<bool, Failure> {
 
 fn open_store(config: &Config) -> Result<Store, Failure> {
     let mut options = store::Options::new(&config.store.dir);
+    options.reserve_bytes = config.store.free_bytes_min;
     options.clock = || {
         static BEGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
         BEGIN.elapsed()
@@ -347,10 +348,23 @@ impl http::Resolve for Resolver {
     }
 }
 
-fn watch(registry: &Registry, store: &Store, maintain: &Maintain) {
-    let (writing, keeper) = (store.clone(), maintain.clone());
-    registry.watch(&metrics::WRITING, move || u64::from(writing.state() == State::Writing));
+fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Published>) {
+    let keeper = maintain.clone();
     registry.watch(&metrics::ZONES, move || keeper.progress().loaded as u64);
+    let table = |read: fn(&Snapshot) -> u64| {
+        let zones = Arc::clone(zones);
+        move || read(&zones.load())
+    };
+    registry.watch(&metrics::NAMES, table(|snapshot| snapshot.names() as u64));
+    registry.watch(&metrics::TABLE_BYTES, table(|snapshot| snapshot.octets() as u64));
+    registry.watch(&metrics::SNAPSHOT, table(Snapshot::version));
+    let kept = |read: fn(&Store) -> u64| {
+        let store = store.clone();
+        move || read(&store)
+    };
+    registry.watch(&metrics::WRITING, kept(|store| u64::from(store.state() == State::Writing)));
+    registry.watch(&metrics::COMMITS, kept(|store| store.stats().transactions));
+    registry.watch(&metrics::LOG_BYTES, kept(|store| store.stats().log_bytes));
 }
 
 async fn wait_until(done: impl Fn() -> bool) {
