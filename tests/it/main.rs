@@ -3,6 +3,7 @@
 
 mod answer;
 mod boundaries;
+mod commands;
 mod crash;
 mod http_api;
 mod http_client;
