@@ -306,7 +306,9 @@ impl<'s, A: Asked> Gatherer<'_, 's, A> {
                 match self.chain.get(&hash) {
                     Some(entry) => self.push(Some(entry), true),
                     // Opt-out: the name stands between records (§7.2.4, §7.2.7).
-                    None => self.encloser(hasher, skip + 1),
+                    None => {
+                        self.encloser(hasher, skip + 1);
+                    }
                 }
             }
             Absence::Closer { encloser } => {
@@ -314,7 +316,7 @@ impl<'s, A: Asked> Gatherer<'_, 's, A> {
                 self.push(self.chain.find(&hash), true);
             }
             Absence::Name { encloser } | Absence::StarType { encloser } => {
-                self.encloser(hasher, encloser);
+                let encloser = self.encloser(hasher, encloser);
                 let star = hasher.star(self.asked.suffix(encloser));
                 self.push(self.chain.find(&star), true);
             }
@@ -322,7 +324,8 @@ impl<'s, A: Asked> Gatherer<'_, 's, A> {
     }
 
     /// The closest encloser that can be proven, from `skip` labels above, and what covers the name below it (§7.2.1).
-    fn encloser(&mut self, hasher: &Hasher<'_>, skip: usize) {
+    /// Returns how many labels above it stands: with opt-out further up than the closest that exists.
+    fn encloser(&mut self, hasher: &Hasher<'_>, skip: usize) -> usize {
         for skip in skip..=self.apex {
             let hash = hasher.name(self.asked.suffix(skip));
             if let Some(entry) = self.chain.get(&hash) {
@@ -331,9 +334,10 @@ impl<'s, A: Asked> Gatherer<'_, 's, A> {
                     let hash = hasher.name(self.asked.suffix(closer));
                     self.push(self.chain.find(&hash), true);
                 }
-                return;
+                return skip;
             }
         }
+        self.apex
     }
 }
 

@@ -31,6 +31,8 @@ impl<'s> Turn<'_, 's, '_> {
         let up = skip + usize::from(cut.up);
         if self.proofs.is_some() {
             match cut.set(Type::DS) {
+                // In a zone that is not signed nobody could trust it.
+                Some(ds) if ds.sigs == 0 => {}
                 Some(ds) => {
                     self.put_set(Section::Authority, &owner, ds)?;
                 }

@@ -175,6 +175,8 @@ impl<'z> Turn<'z> {
         self.put(Where::Authority, cut, Type::NS, &bare);
         if self.dnssec {
             match zone.set(cut, Type::DS) {
+                // Unsigned, it is of no use to anyone.
+                Some(ds) if ds.sigs.is_empty() => {}
                 Some(ds) => self.put(Where::Authority, cut, Type::DS, ds),
                 None => self.prove_type(zone, cut),
             }
@@ -252,7 +254,7 @@ impl<'z> Turn<'z> {
             Some(_) if nsec3_at(zone, name).is_some() => {
                 self.nsec3_match(zone, name);
             }
-            Some(_) => self.nsec3_encloser(zone, name),
+            Some(_) => drop(self.nsec3_encloser(zone, name)),
             None => {}
         }
     }
@@ -268,8 +270,10 @@ impl<'z> Turn<'z> {
             Some(_) => {
                 let below =
                     above(name).into_iter().find(|it| it.parent().as_ref() == Some(encloser));
-                self.nsec3_encloser(zone, &below.unwrap());
-                self.nsec3(zone, &star);
+                // With opt-out, an encloser that only exists because of insecure delegations has no
+                // record: the wildcard denied is the one below what can be proven.
+                let provable = self.nsec3_encloser(zone, &below.unwrap());
+                self.nsec3(zone, &provable.child(b"*").unwrap());
             }
             None => {}
         }
@@ -317,15 +321,16 @@ impl<'z> Turn<'z> {
         }
     }
 
-    /// The closest provable encloser of `name`, and what covers the name below it.
-    fn nsec3_encloser(&mut self, zone: &Zone, name: &Name) {
+    /// Proves the closest encloser of `name` that can be proven, and what covers the name below it.
+    fn nsec3_encloser(&mut self, zone: &Zone, name: &Name) -> Name {
         let names = above(name);
         for pair in names.windows(2) {
             if self.nsec3_match(zone, &pair[1]) {
                 self.nsec3(zone, &pair[0]);
-                return;
+                return pair[1].clone();
             }
         }
+        zone.apex.clone()
     }
 
     fn put_proof(&mut self, owner: &Name, rtype: Type, set: &Set) {
