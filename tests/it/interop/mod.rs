@@ -1,0 +1,222 @@
+//! The same zones and the same questions put to nameplane, NSD, Knot DNS, BIND and PowerDNS.
+//!
+//! Zones are those of `tests/interop/zones/`, made to be nasty, and of `zones-example/`. Questions are
+//! generated from their owners ([`questions`]). Header, RCODE and the sections as sets must be the
+//! same; where a peer's differ, a rule of [`rules`] must explain all of the difference, and stands
+//! with its reason in `tests/interop/differences.md`, which the manual shows.
+//!
+//! `INTEROP_PEERS=knot,nsd` compares with some only.
+
+mod message;
+mod peers;
+mod questions;
+mod rules;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+
+use crate::server::{Server, nameplane};
+use message::{Answer, rtype};
+use peers::{Peer, Running, Zone};
+use questions::{Edns, Question};
+use rules::Case;
+
+/// How many kinds of unexplained differences are shown.
+const SHOWN: usize = 40;
+
+/// Goal: where nameplane answers unlike its peers, it does so on purpose.
+/// Method: see the module; every answer over TCP, so that truncation is not what is compared.
+#[test]
+fn every_difference_from_a_peer_is_one_we_chose() {
+    let zones = zones();
+    let home = tempfile::tempdir().unwrap();
+    let here = Peer::ALL.into_iter().filter(|peer| wanted(*peer) && peer.is_here());
+    let running: Vec<(Peer, Running)> = here
+        .map(|peer| {
+            let dir = home.path().join(format!("{peer:?}"));
+            fs::create_dir(&dir).unwrap();
+            (peer, peer.start(&zones, &dir))
+        })
+        .collect();
+    if running.is_empty() {
+        return;
+    }
+    let server = serve(&zones, home.path());
+    let questions: Vec<Question> = zones
+        .iter()
+        .flat_map(|(apex, path)| questions::questions(apex, &fs::read_to_string(path).unwrap()))
+        .collect();
+    println!("{} questions about {} zones", questions.len(), zones.len());
+
+    let ours = ask(server.dns, &questions);
+    let theirs: Vec<_> = thread::scope(|scope| {
+        let ask = |address| {
+            let questions = &questions;
+            scope.spawn(move || peers::ask_all(address, questions))
+        };
+        let asking: Vec<_> = running.iter().map(|(_, running)| ask(running.address)).collect();
+        asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+
+    let apexes: Vec<String> = zones.iter().map(|(apex, _)| apex.clone()).collect();
+    let mut report = Report::default();
+    for (question, ours) in questions.iter().zip(&ours) {
+        assert_eq!(ours.question, question.section(), "{question}: the question changed");
+    }
+    for ((peer, _), theirs) in running.iter().zip(&theirs) {
+        for ((question, ours), theirs) in questions.iter().zip(&ours).zip(theirs) {
+            let case = Case { question, apexes: &apexes };
+            report.compare(*peer, &case, ours, theirs.as_ref());
+        }
+    }
+    println!("{}", report.explained());
+    assert!(report.unexplained.is_empty(), "not explained:\n{}", report.rest());
+    if running.len() == Peer::ALL.len() {
+        let unused: Vec<_> =
+            rules::RULES.iter().filter(|rule| !report.used.contains_key(rule.name)).collect();
+        assert!(unused.is_empty(), "rules that explain nothing any more: {unused:?}");
+    }
+}
+
+/// Goal: truncation never cuts inside an RRset, and the same question has the same answer by any way.
+/// Method: what comes over UDP is compared with what comes over TCP, for sizes with EDNS and without.
+#[test]
+fn over_udp_an_answer_is_whole_or_says_that_it_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let zones = zones();
+    let server = serve(&zones, home.path());
+    for (apex, path) in &zones {
+        let zone = fs::read_to_string(path).unwrap();
+        let own = questions::questions(apex, &zone).into_iter().filter(|q| q.rtype != rtype::ANY);
+        let mut questions: Vec<Question> = own.step_by(3).collect();
+        let plain = questions.iter().filter(|question| !question.dnssec()).cloned();
+        let without: Vec<_> = plain.map(|q| Question { edns: Edns::Without, ..q }).collect();
+        questions.extend(without);
+        for (question, whole) in questions.iter().zip(ask(server.dns, &questions)) {
+            let (part, octets) = peers::ask_udp(server.dns, question).unwrap();
+            let cap = if question.edns == Edns::Without { 512 } else { 1232 };
+            assert!(octets <= cap, "{question}: {octets} octets");
+            assert!(part.is_part_of(&whole), "{question}\n  UDP: {part}\n  TCP: {whole}");
+        }
+    }
+}
+
+/// A rule nobody can read about is a difference nobody chose.
+#[test]
+fn every_rule_stands_in_the_table_of_differences() {
+    let table = include_str!("../../interop/differences.md");
+    let rows: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let rules: Vec<&str> = rules::RULES.iter().map(|rule| rule.name).collect();
+    assert_eq!(rows, rules);
+}
+
+/// The zones of both directories whose files are named for their apex.
+fn zones() -> Vec<Zone> {
+    let mut zones = Vec::new();
+    for dir in ["tests/interop/zones", "zones-example"] {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = fs::canonicalize(entry.unwrap().path()).unwrap();
+            let file = path.file_name().unwrap().to_str().unwrap();
+            // A file with $INCLUDE or $GENERATE has owners that its text does not show.
+            let plain = |text: String| !text.contains("$INCLUDE") && !text.contains("$GENERATE");
+            if let Some(apex) = file.strip_suffix(".zone")
+                && plain(fs::read_to_string(&path).unwrap())
+            {
+                zones.push((apex.to_owned(), path.clone()));
+            }
+        }
+    }
+    zones.sort();
+    zones
+}
+
+fn wanted(peer: Peer) -> bool {
+    let name = format!("{peer:?}").to_lowercase();
+    std::env::var("INTEROP_PEERS").map_or(true, |list| list.split(',').any(|word| word == name))
+}
+
+/// Brings the zones into a new data directory and serves it.
+fn serve(zones: &[Zone], home: &Path) -> Server {
+    let mut list = String::new();
+    for (apex, path) in zones {
+        writeln!(list, "{apex} {}", path.display()).unwrap();
+    }
+    fs::write(home.join("zones.list"), list).unwrap();
+    let data = home.join("data");
+    let import = nameplane()
+        .args(["zone".as_ref(), "import".as_ref(), "--data-dir".as_ref(), data.as_os_str()])
+        .args(["--list".as_ref(), home.join("zones.list").as_os_str()])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+    Server::at(&data, &[])
+}
+
+/// Every question must have an answer of ours.
+fn ask(server: SocketAddr, questions: &[Question]) -> Vec<Answer> {
+    let answers = peers::ask_all(server, questions);
+    let pair = |(answer, question): (Option<Answer>, &Question)| {
+        answer.unwrap_or_else(|| panic!("{question}: no answer"))
+    };
+    answers.into_iter().zip(questions).map(pair).collect()
+}
+
+/// What came of comparing.
+#[derive(Default)]
+struct Report {
+    same: BTreeMap<&'static str, usize>,
+    /// By rule.
+    used: BTreeMap<&'static str, usize>,
+    /// By peer and kind of difference: how often, and the first of them.
+    unexplained: BTreeMap<String, (usize, String)>,
+}
+
+impl Report {
+    fn compare(&mut self, peer: Peer, case: &Case<'_>, ours: &Answer, theirs: Option<&Answer>) {
+        let question = case.question;
+        let Some(theirs) = theirs else {
+            return self.complain(format!("{}: no answer", peer.name()), question.to_string());
+        };
+        match rules::explain(peer, case, ours, theirs) {
+            Ok(rules) => {
+                if rules.is_empty() {
+                    *self.same.entry(peer.name()).or_default() += 1;
+                }
+                for rule in rules {
+                    *self.used.entry(rule).or_default() += 1;
+                }
+            }
+            Err(rest) => {
+                let (ours, theirs) = *rest;
+                let kind = format!("{}: {}", peer.name(), ours.difference(&theirs));
+                let both = format!("{question}\n  ours:   {ours}\n  theirs: {theirs}");
+                self.complain(kind, both);
+            }
+        }
+    }
+
+    fn complain(&mut self, kind: String, what: String) {
+        self.unexplained.entry(kind).or_insert((0, what)).0 += 1;
+    }
+
+    fn explained(&self) -> String {
+        format!("the same: {:?}; by rule: {:?}", self.same, self.used)
+    }
+
+    /// The most frequent kinds, each with its first case.
+    fn rest(&self) -> String {
+        let mut kinds: Vec<_> = self.unexplained.iter().collect();
+        kinds.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        let show = |(kind, (count, first)): &(&String, &(usize, String))| {
+            format!("{count} × {kind}\n  {first}\n")
+        };
+        kinds.iter().take(SHOWN).map(show).collect()
+    }
+}
