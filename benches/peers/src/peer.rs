@@ -361,6 +361,10 @@ impl Setup<'_> {
         if launch == "bind" && self.data.set.is_signed() {
             self.pdnsutil(&["create-bind-db", &format!("{dir}/dnssec.db")])?;
             for (apex, _) in self.data.zones()? {
+                // It does not look for itself how a zone was signed.
+                if self.data.set == Set::Nsec3 {
+                    self.pdnsutil(&["set-nsec3", &apex, "1 0 0 -"])?;
+                }
                 self.pdnsutil(&["set-presigned", &apex])?;
             }
         }

@@ -67,7 +67,7 @@ fn set(out: &mut String, results: &Results) {
                 notes.push(format!("{line}, {name}: {wrong}"));
             }
         }
-        let _ = writeln!(out, "{row}");
+        let _ = writeln!(out, "{row} {} |", mean(results, line));
     }
     for note in notes {
         let _ = writeln!(out, "\nNot counted: {note}.");
@@ -95,6 +95,27 @@ fn figure(cell: Option<&Cell>) -> String {
             let lost = if cell.lost > 0 { format!(", {} lost", cell.lost) } else { String::new() };
             format!("{:.2} ({:.2}){lost}", median(&cell.total), median(&cell.user))
         }
+        _ => "–".into(),
+    }
+}
+
+/// Over the scenarios asked by UDP, if the server has a figure in each; and how often the echo's.
+fn mean(results: &Results, line: &str) -> String {
+    let of = |line: &str| {
+        let asked: Vec<_> =
+            results.scenarios.iter().filter(|scenario| scenario.how == How::Udp).collect();
+        let mut sum = 0.0;
+        for scenario in &asked {
+            let mut cells = results.cells.iter();
+            let (_, cell) = cells.find(|((l, s), _)| *l == line && *s == scenario.name)?;
+            sum += Some(median(&cell.total)).filter(|_| cell.wrong.is_none())?.ln();
+        }
+        Some((sum / asked.len() as f64).exp())
+    };
+    let floor = of("echo, padded").or_else(|| of(Peer::Echo.name()));
+    match (of(line), floor) {
+        (Some(own), Some(floor)) => format!("{own:.2} = {:.2} × echo", own / floor),
+        (Some(own), None) => format!("{own:.2}"),
         _ => "–".into(),
     }
 }
