@@ -34,11 +34,12 @@ fn head(out: &mut String, options: &Options, versions: &[(Peer, String)], missin
         out,
         "Medians of {} interleaved rounds of {:?}; one worker, server and load on a core each, over \
          loopback; load average {}.\n\nCommand: `benches/peers/run` (`peers {}`).\n\n\
-         Figures are server CPU µs per right answer, the part outside the kernel in brackets.",
+         Figures are server CPU µs per right answer, the part outside the kernel in brackets.{}",
         options.rounds,
         options.turn,
         load_average(),
-        command.join(" ")
+        command.join(" "),
+        if options.divisor > 1 { " The sets are smaller than their names say." } else { "" }
     );
 }
 
@@ -55,8 +56,12 @@ fn set(out: &mut String, results: &Results) {
     let columns: Vec<_> =
         results.scenarios.iter().filter(|scenario| scenario.how != How::Low).collect();
     let names: Vec<&str> = columns.iter().map(|scenario| scenario.name).collect();
-    let _ =
-        writeln!(out, "| server | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
+    let _ = writeln!(
+        out,
+        "| server | {} | geometric mean, UDP |\n|---|{}",
+        names.join(" | "),
+        "---|".repeat(names.len() + 1)
+    );
     let mut notes = Vec::new();
     for line in lines(results) {
         let mut row = format!("| {line} |");
