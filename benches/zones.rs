@@ -12,6 +12,9 @@ use nameplane::wire::{HashKey, Name, Type};
 use nameplane::zone::packed::Packer;
 use nameplane::zone::{Base, Op, RrSetEdit};
 
+/// Any random octets: what is not random hashes badly.
+const SECRET: [u8; 24] = *b"\x9d\x1f\x4c\xe2\x77\x08\xb3\x5a\xc6\x3e\x91\xfd\x24\x6b\xa8\x13\xd7\x82\x59\xce\x0f\xb4\x66\x3b";
+
 /// Changes measured in each zone.
 const ROUNDS: u32 = 300;
 
@@ -41,7 +44,7 @@ fn main() {
     let began = Instant::now();
     let store = open(home.path());
     line("store opened", began, 1);
-    let writer = Writer::new(HashKey::new([7; 24]));
+    let writer = Writer::new(HashKey::new(SECRET));
     let published = writer.published();
     let maintain = Maintain::open(store.clone(), writer, Settings::default());
     let began = Instant::now();
