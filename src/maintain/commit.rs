@@ -7,11 +7,11 @@
 
 use std::time::SystemTime;
 
-use super::Maintain;
 use super::apply::Refused;
 use super::change::{Applied, AppliedZone, Refusal, RefusedZone, ZoneChange};
 use super::journal::Limits;
 use super::rows::{self, Zone};
+use super::{Maintain, now_us};
 use crate::store::{TransactError, Tx, WriteError};
 use crate::wire::Name;
 use crate::zone::delta::SetChange;
@@ -100,7 +100,7 @@ impl Maintain {
     {
         let publisher = self.publisher();
         if publisher.is_some() {
-            self.gate().wait();
+            self.gate().wait().map_err(CommitError::Unreadable)?;
         }
         let done = self.store().transact_then(
             |tx| {
@@ -276,9 +276,4 @@ fn tasks(changes: &[ZoneChange]) -> Vec<Task<'_>> {
         }
     }
     tasks
-}
-
-fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,5 +1,7 @@
 //! Whole contents on their way into a zone: brought into one form, checked, numbered.
 
+use std::borrow::Cow;
+
 use super::apply::Refused;
 use super::change::{Content, Reason};
 use super::rules;
@@ -10,17 +12,17 @@ use crate::zone::tree::PackedZone;
 use crate::zone::{Op, RrSetEdit, chunk, serial};
 
 /// The records of a new version, packed, every zone rule kept.
-pub(super) struct Fresh {
-    pub octets: Vec<u8>,
+pub(super) struct Fresh<'c> {
+    pub octets: Cow<'c, [u8]>,
     pub presigned: bool,
 }
 
 /// Brings content into packed form and checks it as a zone.
-pub(super) fn fresh(apex: &Name, content: &Content) -> Result<Fresh, Refused> {
+pub(super) fn fresh<'c>(apex: &Name, content: &'c Content) -> Result<Fresh<'c>, Refused> {
     let (octets, presigned) = match content {
-        Content::Packed { octets, presigned } => (octets.clone(), *presigned),
-        Content::RrSets(sets) => (pack(apex, sets)?, false),
-        Content::Staged(_) => (Vec::new(), false),
+        Content::Packed { octets, presigned } => (Cow::Borrowed(octets.as_slice()), *presigned),
+        Content::RrSets(sets) => (Cow::Owned(pack(apex, sets)?), false),
+        Content::Staged(_) => (Cow::Borrowed(&[][..]), false),
     };
     let reasons = rules::whole(&PackedZone::new(apex.clone(), &octets))?;
     if reasons.is_empty() { Ok(Fresh { octets, presigned }) } else { Err(Refused(reasons)) }
@@ -56,12 +58,12 @@ fn joined(sets: &[RrSet]) -> Option<SetChange> {
 /// Gives content the serial that follows `last`; returns it with its SOA RRset.
 ///
 /// Pre-signed content keeps its own, which must be ahead of `last`.
-pub(super) fn numbered(
+pub(super) fn numbered<'c>(
     apex: &Name,
-    octets: Vec<u8>,
+    octets: Cow<'c, [u8]>,
     last: Option<Serial>,
     presigned: bool,
-) -> Result<(Vec<u8>, Set), Refused> {
+) -> Result<(Cow<'c, [u8]>, Set), Refused> {
     let soa = set_at(&PackedZone::new(apex.clone(), &octets), apex, Type::SOA)?;
     let soa = soa.ok_or_else(|| rules::no_soa(apex))?;
     let own = soa.rrset.soa_serial();
@@ -88,7 +90,7 @@ pub(super) fn numbered(
     // The apex stands first: every other name of the zone is below it.
     chunk::merge_node(nodes.next(), apex, &[change], &mut packer);
     nodes.for_each(|node| packer.push(node));
-    Ok((packer.finish(), after))
+    Ok((Cow::Owned(packer.finish()), after))
 }
 
 /// Why pre-signed content is refused whose serial would not be seen as newer.

@@ -35,6 +35,12 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    fn octets_of(self, zone: &Zone) -> u64 {
+        self.octets_max.max(zone.counts.octets.unsigned_abs())
+    }
+}
+
 /// One version of a zone: when and why it came to be, and what it changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
@@ -73,15 +79,14 @@ pub(super) fn append(
         adds: step.adds,
     };
     let octets = postcard::to_stdvec(&written).expect("a step is plain data");
-    let octets_max = limits.octets_max.max(zone.counts.octets.unsigned_abs());
-    if octets.len() as u64 > octets_max {
+    if octets.len() as u64 > limits.octets_of(zone) {
         return clear(tx, zone);
     }
     for (part, piece) in (0u16..).zip(octets.chunks(PART_OCTETS)) {
         tx.put(&JOURNAL, &(zone.id, zone.version, part), &Raw(piece.into()))?;
     }
     zone.journal.octets += octets.len() as u64;
-    prune(tx, zone, octets_max, limits.age_max_s)
+    prune(tx, zone, zone.changed_us, limits)
 }
 
 /// Takes all steps away: the next version does not follow from the ones before.
@@ -99,25 +104,36 @@ pub(super) fn clear(tx: &mut Tx<'_>, zone: &mut Zone) -> Result<(), RowError> {
 pub(super) fn prune(
     tx: &mut Tx<'_>,
     zone: &mut Zone,
-    octets_max: u64,
-    age_max_s: u64,
+    now_us: u64,
+    limits: Limits,
 ) -> Result<(), RowError> {
-    let oldest_us = zone.changed_us.saturating_sub(age_max_s.saturating_mul(1_000_000));
     for _ in 0..PRUNE_STEPS {
-        let too_large = zone.journal.octets > octets_max && zone.journal.first < zone.version;
-        let too_old = || -> Result<bool, RowError> {
-            let first = tx.get(&JOURNAL, &(zone.id, zone.journal.first, 0))?;
-            Ok(first.is_some_and(|raw| {
-                let head = postcard::take_from_bytes::<(Serial, Serial, u64)>(&raw.0);
-                head.is_ok_and(|((.., at_us), _)| at_us < oldest_us)
-            }))
-        };
-        if !too_large && !too_old()? {
+        let too_large =
+            zone.journal.octets > limits.octets_of(zone) && zone.journal.first < zone.version;
+        if !too_large && !is_old(tx, zone, now_us, limits)? {
             break;
         }
         take_first(tx, zone)?;
     }
     Ok(())
+}
+
+/// Whether the oldest step of a zone is beyond its age.
+pub(super) fn is_old<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    now_us: u64,
+    limits: Limits,
+) -> Result<bool, RowError> {
+    if zone.journal.first > zone.version {
+        return Ok(false);
+    }
+    let oldest_us = now_us.saturating_sub(limits.age_max_s.saturating_mul(1_000_000));
+    let first = rows.get(&JOURNAL, &(zone.id, zone.journal.first, 0))?;
+    Ok(first.is_some_and(|raw| {
+        let head = postcard::take_from_bytes::<(Serial, Serial, u64)>(&raw.0);
+        head.is_ok_and(|((.., at_us), _)| at_us < oldest_us)
+    }))
 }
 
 fn take_first(tx: &mut Tx<'_>, zone: &mut Zone) -> Result<(), RowError> {

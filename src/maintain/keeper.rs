@@ -5,15 +5,21 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Maintain;
-use super::journal::JOURNAL;
-use super::rows::{CHUNKS, PARTS, RELEASES, Release};
+use super::journal::{self, JOURNAL};
+use super::rows::{CHUNKS, PARTS, RELEASES, Release, ZONES};
 use crate::store::{RowError, Rows, TransactError, Tx};
 
 /// Rows that one step takes away.
 const STEP_ROWS: usize = 256;
+
+/// Journals that one step looks at.
+const SWEEP_ZONES: usize = 256;
+
+/// How long no journal is looked at after all were.
+const SWEEP_PAUSE: Duration = Duration::from_secs(3600);
 
 /// How long the keeper rests when there was nothing to do.
 const REST: Duration = Duration::from_secs(2);
@@ -23,6 +29,7 @@ const BREATH: Duration = Duration::from_millis(2);
 
 /// The threads of a running [`Maintain`]. Stopped when dropped.
 pub struct Running {
+    maintain: Maintain,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
@@ -51,6 +58,7 @@ impl Running {
     fn end(&mut self) {
         *self.stop.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stop.told.notify_all();
+        self.maintain.gate().shut("the server is stopping");
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -77,7 +85,7 @@ impl Maintain {
         let thread = thread::Builder::new().name("maintain".into()).spawn(move || {
             maintain.run(&told);
         })?;
-        Ok(Running { stop, thread: Some(thread) })
+        Ok(Running { maintain: self.clone(), stop, thread: Some(thread) })
     }
 
     fn run(&self, stop: &Stop) {
@@ -97,8 +105,12 @@ impl Maintain {
             tracing::warn!(?error, "staged rows of the last run are kept");
         }
         let mut rest = BREATH;
+        let mut ages = Ages::default();
         while !stop.rest(rest) {
-            rest = match self.release_some() {
+            rest = match self
+                .release_some()
+                .and_then(|more| Ok(more | self.forget_some(&mut ages)?))
+            {
                 Ok(true) => BREATH,
                 Ok(false) => REST,
                 Err(error) => {
@@ -121,6 +133,52 @@ impl Maintain {
             Some((key, release)) => self.store().transact(|tx| release_step(tx, key, release)),
             None => Ok(false),
         }
+    }
+}
+
+/// How far the search for old journal steps is.
+#[derive(Debug, Default)]
+pub struct Ages {
+    next: u32,
+    /// When it may begin anew.
+    pause: Option<Instant>,
+}
+
+impl Maintain {
+    /// Looks through some journals for steps beyond their age, and takes some of them away; returns
+    /// whether there may be more to do at once.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not take it; what is left is found again.
+    pub fn forget_some(&self, ages: &mut Ages) -> Result<bool, TransactError<RowError>> {
+        if ages.pause.is_some_and(|pause| Instant::now() < pause) {
+            return Ok(false);
+        }
+        let (limits, now_us) = (self.settings().journal, super::now_us());
+        let zones = self.store().read(|rows| rows.range(&ZONES, ages.next.., SWEEP_ZONES));
+        let zones = zones.map_err(TransactError::Refused)?;
+        ages.next = zones.last().map_or(0, |(id, _)| id.saturating_add(1));
+        ages.pause = zones.is_empty().then(|| Instant::now() + SWEEP_PAUSE);
+        let old = self.store().read(|rows| {
+            let mut old = Vec::new();
+            for (id, zone) in &zones {
+                if journal::is_old(rows, zone, now_us, limits)? {
+                    old.push(*id);
+                }
+            }
+            Ok(old)
+        });
+        for id in old.map_err(TransactError::Refused)? {
+            self.store().transact(|tx| {
+                if let Some(mut zone) = tx.get(&ZONES, &id)? {
+                    journal::prune(tx, &mut zone, now_us, limits)?;
+                    tx.put(&ZONES, &id, &zone)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(!zones.is_empty())
     }
 }
 

@@ -49,8 +49,9 @@ pub(super) struct Gate {
     loaded: AtomicU64,
     failed: AtomicU64,
     open: AtomicBool,
-    lock: Mutex<()>,
-    opened: Condvar,
+    /// Why it will not open any more.
+    shut: Mutex<Option<ReadFault>>,
+    turned: Condvar,
 }
 
 impl Gate {
@@ -64,20 +65,40 @@ impl Gate {
     }
 
     /// Returns once everything is loaded.
-    pub fn wait(&self) {
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when that will not come any more.
+    pub fn wait(&self) -> Result<(), ReadFault> {
         if self.open.load(Ordering::Acquire) {
-            return;
+            return Ok(());
         }
-        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.open.load(Ordering::Acquire) {
-            held = self.opened.wait(held).unwrap_or_else(PoisonError::into_inner);
+            if let Some(why) = &*shut {
+                return Err(why.clone());
+            }
+            shut = self.turned.wait(shut).unwrap_or_else(PoisonError::into_inner);
         }
+        Ok(())
     }
 
     fn open(&self) {
-        let _held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
         self.open.store(true, Ordering::Release);
-        self.opened.notify_all();
+        self.turned.notify_all();
+    }
+
+    /// Lets nobody wait any more; a load under way ends.
+    pub fn shut(&self, why: &str) {
+        let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        shut.get_or_insert_with(|| ReadFault(why.into()));
+        self.turned.notify_all();
+    }
+
+    fn is_shut(&self) -> Result<(), ReadFault> {
+        let shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        shut.clone().map_or(Ok(()), Err)
     }
 }
 
@@ -92,8 +113,13 @@ impl Maintain {
     ///
     /// # Errors
     ///
-    /// [`ReadFault`] when not even the list of zones can be read; commits still wait then.
+    /// [`ReadFault`] when not even the list of zones can be read, or the keeper was told to stop.
+    /// Commits are refused then.
     pub fn load(&self) -> Result<Progress, ReadFault> {
+        self.load_all().inspect_err(|fault| self.gate().shut(&fault.0))
+    }
+
+    fn load_all(&self) -> Result<Progress, ReadFault> {
         let Some(publisher) = self.publisher() else {
             self.gate().open();
             return Ok(self.progress());
@@ -132,6 +158,7 @@ impl Maintain {
     ) -> Result<(), ReadFault> {
         let mut into = Rendered::new(&publisher.key);
         loop {
+            self.gate().is_shut()?;
             let page = {
                 let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
                 let Some(from) = *next else { break };

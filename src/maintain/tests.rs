@@ -291,6 +291,33 @@ fn a_journal_beyond_its_limit_loses_its_oldest_steps_and_says_so() {
 }
 
 #[test]
+fn steps_beyond_their_age_leave_by_themselves() {
+    let limits = journal::Limits { octets_max: u64::MAX, age_max_s: 0 };
+    let store = Store::in_memory();
+    let young = Maintain::offline(store.clone(), Settings::default());
+    commit(&young, &[create("a.", 1)]).unwrap();
+    for round in 0..20 {
+        commit(&young, &[set("a.", "w", round, Base::Unchecked)]).unwrap();
+    }
+    let maintain = Maintain::offline(store, Settings { journal: limits });
+    for _ in 0..10 {
+        maintain.forget_some(&mut keeper::Ages::default()).unwrap();
+    }
+    assert_eq!(rows_left(&maintain, &journal::JOURNAL), 0);
+    commit(&young, &[set("a.", "w", 99, Base::Unchecked)]).unwrap();
+    assert_eq!(rows_left(&maintain, &journal::JOURNAL), 1);
+}
+
+#[test]
+fn a_keeper_that_stops_lets_nobody_wait_for_it() {
+    let writer = Writer::new(HashKey::new([7; 24]));
+    let maintain = Maintain::open(Store::in_memory(), writer, Settings::default());
+    maintain.gate().shut("the server is stopping");
+    let refused = maintain.commit(|_| Ok::<_, ()>(()));
+    assert!(matches!(refused, Err(CommitError::Unreadable(_))), "{refused:?}");
+}
+
+#[test]
 fn a_deleted_zone_leaves_nothing_but_its_serial() {
     let maintain = maintain();
     let large = (0..3_000).map(|n| a(&format!("h{n}.a."), 1)).chain([soa("a.", 1), ns("a.")]);
@@ -377,7 +404,7 @@ fn a_presigned_zone_is_replaced_by_a_newer_one_and_not_edited() {
     let maintain = maintain();
     let signed = |serial: u32| {
         let ZoneChange::Create { content, .. } = create("a.", serial) else { unreachable!() };
-        let octets = content::fresh(&name("a."), &content).unwrap().octets;
+        let octets = content::fresh(&name("a."), &content).unwrap().octets.into_owned();
         Content::Packed { octets, presigned: true }
     };
     let content = signed(5);
@@ -490,7 +517,7 @@ fn a_large_zone_is_imported_in_bounded_records() {
     let maintain = maintain();
     let large: Vec<RrSet> =
         (0..140_000).map(|n| a(&format!("h{n}.a."), 1)).chain([soa("a.", 1), ns("a.")]).collect();
-    let octets = content::fresh(&name("a."), &Content::RrSets(large)).unwrap().octets;
+    let octets = content::fresh(&name("a."), &Content::RrSets(large)).unwrap().octets.into_owned();
     assert!(octets.len() > stage::STAGE_OCTETS_MIN, "{}", octets.len());
     let before = maintain.store().stats().transactions;
     let content = Content::Packed { octets: octets.clone(), presigned: false };
