@@ -87,8 +87,11 @@ impl Maintain {
     /// [`ProbeError`] when it goes on answering otherwise.
     pub fn self_check(&self, zones: &[AppliedZone]) -> Result<Option<SystemTime>, ProbeError> {
         match self.inner.own_listener.get() {
-            Some(&server) => probe::self_check(zones, server),
             None => Ok(None),
+            Some(&server) => probe::self_check(zones, server, &|apex, owner| {
+                let holder = self.store().read(|rows| rows::holding(rows, owner));
+                holder.is_ok_and(|zone| zone.is_some_and(|zone| zone.apex == *apex))
+            }),
         }
     }
 

@@ -2,17 +2,18 @@
 //!
 //! One changed RRset of each zone is asked for; of one that was taken away, its absence; of a zone
 //! that was deleted, that nobody answers for it as that zone any more. A truncated answer is asked
-//! for again over TCP. Names below a zone cut, of which the zone itself says nothing, are passed
-//! over for the SOA.
+//! for again over TCP. Where something else answers for a name (a zone cut or DNAME above it, a
+//! CNAME, a wildcard, another zone), the zone's SOA is asked for instead.
 //!
 //! Does not: dial anywhere but its own listener.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::change::AppliedZone;
+use super::change::{AppliedZone, ChangedRrSet};
 use crate::wire::header::{Flags, HEADER_OCTETS, Header};
 use crate::wire::query::RecordAt;
 use crate::wire::{Name, Rcode, RrSet, Serial, Type, rdata};
@@ -22,6 +23,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long all answers are waited for.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a wrong answer delays asking again.
+const HASTE: Duration = Duration::from_millis(1);
 
 /// Questions under way at once: what a socket's buffer holds without loss.
 const WINDOW: usize = 64;
@@ -67,23 +71,28 @@ impl From<io::Error> for ProbeError {
 /// What is asked, and what the answer has to be.
 struct Question<'a> {
     apex: &'a Name,
+    /// Of the zone, once changed.
+    serial: Serial,
     owner: &'a Name,
     rtype: Type,
     expect: Expect<'a>,
+    /// Whether the new answer was not seen yet.
+    open: bool,
 }
 
 enum Expect<'a> {
     Set(&'a RrSet),
-    /// The zone is at this serial.
-    Serial(Serial),
-    Absence,
+    /// The zone's SOA has its serial.
+    Serial,
+    /// This set is not there any more.
+    Absence(Option<&'a RrSet>),
     /// The zone is not answered for.
     NoZone,
 }
 
 /// Asks `server` for one changed RRset of each zone; returns when the last new answer came.
 ///
-/// None when no zone changed.
+/// None when no zone changed. `is_holder` says whether a zone, the first name, answers for the second.
 ///
 /// # Errors
 ///
@@ -91,37 +100,47 @@ enum Expect<'a> {
 pub fn self_check(
     zones: &[AppliedZone],
     server: SocketAddr,
+    is_holder: &dyn Fn(&Name, &Name) -> bool,
 ) -> Result<Option<SystemTime>, ProbeError> {
     let mut seen = None;
-    let questions: Vec<Question<'_>> = zones.iter().filter_map(question).collect();
-    for window in questions.chunks(WINDOW) {
+    let mut questions: Vec<Question<'_>> =
+        zones.iter().filter_map(|zone| question(zone, is_holder)).collect();
+    for window in questions.chunks_mut(WINDOW) {
         seen = Some(ask(window, reachable(server))?);
     }
     Ok(seen)
 }
 
-fn question(zone: &AppliedZone) -> Option<Question<'_>> {
-    let Some(to) = zone.to else {
-        let owner = &zone.apex;
-        return Some(Question { apex: owner, owner, rtype: Type::SOA, expect: Expect::NoZone });
-    };
+fn question<'a>(
+    zone: &'a AppliedZone,
+    is_holder: &dyn Fn(&Name, &Name) -> bool,
+) -> Option<Question<'a>> {
     if zone.from == zone.to {
         return None;
     }
-    let first = zone.changed.iter().find(|change| change.rtype != Type::SOA);
+    let Some(serial) = zone.to else {
+        return Some(Question { expect: Expect::NoZone, ..soa_of(&zone.apex, Serial(0)) });
+    };
+    let visible =
+        |change: &&ChangedRrSet| change.rtype != Type::SOA && is_holder(&zone.apex, &change.owner);
+    let first = zone.changed.iter().find(visible);
+    let soa = soa_of(&zone.apex, serial);
     Some(match first {
         Some(change) => Question {
-            apex: &zone.apex,
             owner: &change.owner,
             rtype: change.rtype,
-            expect: change.after.as_ref().map_or(Expect::Absence, Expect::Set),
+            expect: match &change.after {
+                Some(set) => Expect::Set(set),
+                None => Expect::Absence(change.before.as_ref()),
+            },
+            ..soa
         },
-        None => soa_of(&zone.apex, to),
+        None => soa,
     })
 }
 
 fn soa_of(apex: &Name, serial: Serial) -> Question<'_> {
-    Question { apex, owner: apex, rtype: Type::SOA, expect: Expect::Serial(serial) }
+    Question { apex, serial, owner: apex, rtype: Type::SOA, expect: Expect::Serial, open: true }
 }
 
 /// A listener on all addresses is asked on loopback.
@@ -136,52 +155,54 @@ fn reachable(server: SocketAddr) -> SocketAddr {
 }
 
 /// Asks all questions at once, again where needed; returns when the last was answered as expected.
-fn ask(questions: &[Question<'_>], server: SocketAddr) -> Result<SystemTime, ProbeError> {
+fn ask(questions: &mut [Question<'_>], server: SocketAddr) -> Result<SystemTime, ProbeError> {
     let own: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(own)?;
     socket.connect(server)?;
-    let mut open: Vec<bool> = vec![true; questions.len()];
-    let started = Instant::now();
     let mut buffer = [0; UDP_OCTETS_MAX];
-    let mut seen = SystemTime::now();
-    let mut waited = PATIENCE;
-    while open.contains(&true) {
-        if started.elapsed() > DEADLINE {
-            let still = questions.iter().zip(&open).find(|(_, open)| **open).map(|(each, _)| each);
-            return match still {
-                Some(still) => Err(otherwise(still)),
-                None => Ok(seen),
-            };
+    let (began, mut patience, mut seen) = (Instant::now(), PATIENCE, SystemTime::now());
+    loop {
+        let Some(open) = questions.iter().find(|question| question.open) else { return Ok(seen) };
+        if began.elapsed() > DEADLINE {
+            return Err(otherwise(open));
         }
-        for (number, question) in questions.iter().enumerate() {
-            if open.get(number) == Some(&true) {
-                socket.send(&message(number as u16, question))?;
-            }
+        for (id, question) in questions.iter().enumerate().filter(|(_, question)| question.open) {
+            socket.send(&message(id as u16, question))?;
         }
         let round = Instant::now();
-        while open.contains(&true) && round.elapsed() < waited {
-            socket.set_read_timeout(Some(waited.saturating_sub(round.elapsed()).max(NO_ZERO)))?;
+        while let Some(left) = patience.checked_sub(round.elapsed()).filter(|left| !left.is_zero())
+        {
+            socket.set_read_timeout(Some(left))?;
             let Ok(len) = socket.recv(&mut buffer) else { continue };
             let reply = buffer.get(..len).unwrap_or_default();
-            let Some(header) = Header::read(reply) else { continue };
-            let Some(question) = questions.get(usize::from(header.id)) else { continue };
-            if is_as_expected(question, reply, server)? {
-                seen = SystemTime::now();
-                if let Some(open) = open.get_mut(usize::from(header.id)) {
-                    *open = false;
+            let id = Header::read(reply).map(|header| usize::from(header.id));
+            let question = id.and_then(|id| questions.get_mut(id)).filter(|question| question.open);
+            let Some(question) = question else { continue };
+            match judge_whole(question, reply, server)? {
+                Verdict::New => {
+                    seen = SystemTime::now();
+                    question.open = false;
+                    if questions.iter().all(|question| !question.open) {
+                        return Ok(seen);
+                    }
+                }
+                Verdict::Old => {
+                    // Publication comes before the check, so this is rare; do not ask in a rush.
+                    thread::sleep(HASTE);
+                    socket.send(&message(id.unwrap_or_default() as u16, question))?;
+                }
+                Verdict::Elsewhere => {
+                    *question = soa_of(question.apex, question.serial);
+                    socket.send(&message(id.unwrap_or_default() as u16, question))?;
                 }
             }
         }
-        waited = (waited * 2).min(Duration::from_secs(1));
+        patience = (patience * 2).min(Duration::from_secs(1));
     }
-    Ok(seen)
 }
-
-/// A socket takes no timeout of nothing.
-const NO_ZERO: Duration = Duration::from_micros(1);
 
 fn otherwise(question: &Question<'_>) -> ProbeError {
     ProbeError::Otherwise {
@@ -202,56 +223,73 @@ fn message(id: u16, question: &Question<'_>) -> Vec<u8> {
     octets
 }
 
-fn is_as_expected(
-    question: &Question<'_>,
-    reply: &[u8],
-    server: SocketAddr,
-) -> Result<bool, ProbeError> {
-    let Some(header) = Header::read(reply) else { return Ok(false) };
-    if header.flags.is_truncated() {
-        let whole = over_tcp(question, server)?;
-        return Ok(judge(question, &whole).unwrap_or(false));
-    }
-    match judge(question, reply) {
-        Some(judged) => Ok(judged),
-        // Below a cut the zone says nothing itself: its serial has to do.
-        None => Ok(true),
-    }
+/// What a reply says.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    New,
+    Old,
+    /// Something else answers for the name: ask for the SOA.
+    Elsewhere,
 }
 
-/// Whether the reply is the expected one; none when it is a referral.
-fn judge(question: &Question<'_>, reply: &[u8]) -> Option<bool> {
+/// Judges a reply; if it is truncated, what comes over TCP instead.
+fn judge_whole(question: &Question<'_>, reply: &[u8], server: SocketAddr) -> io::Result<Verdict> {
+    let truncated = Header::read(reply).is_some_and(|header| header.flags.is_truncated());
+    let verdict = match truncated {
+        true => judge(question, &over_tcp(question, server)?),
+        false => judge(question, reply),
+    };
+    Ok(verdict.unwrap_or(Verdict::Old))
+}
+
+fn judge(question: &Question<'_>, reply: &[u8]) -> Option<Verdict> {
     let header = Header::read(reply)?;
     let rcode = header.flags.rcode();
     let authoritative = header.flags.0 & Flags::AA != 0;
-    let answer = records(question, reply, header.answers);
+    let Answer { set, alias } = answer(question, reply, header.answers)?;
     let referral = rcode == Rcode::NOERROR && !authoritative && header.authorities > 0;
-    match &question.expect {
-        Expect::NoZone => Some(!(authoritative && answer.is_some())),
-        _ if referral => None,
-        Expect::Set(set) => Some(answer.is_some_and(|answer| answer == **set)),
-        Expect::Serial(serial) => Some(answer.and_then(|set| set.soa_serial()) == Some(*serial)),
-        Expect::Absence => {
-            let known = rcode == Rcode::NOERROR || rcode == Rcode::NXDOMAIN;
-            Some(known && authoritative && answer.is_none())
+    let new = match &question.expect {
+        Expect::NoZone => !authoritative || set.is_none(),
+        Expect::Serial => set.and_then(|set| set.soa_serial()) == Some(question.serial),
+        _ if referral || alias => return Some(Verdict::Elsewhere),
+        Expect::Set(expected) => set.is_some_and(|set| set == **expected),
+        // A wildcard may answer now, even with the same records.
+        Expect::Absence(before) if set.is_some() && set.as_ref() == *before => {
+            return Some(Verdict::Elsewhere);
         }
-    }
+        Expect::Absence(_) => {
+            authoritative && (rcode == Rcode::NOERROR || rcode == Rcode::NXDOMAIN)
+        }
+    };
+    Some(if new { Verdict::New } else { Verdict::Old })
 }
 
-/// The RRset of the answer section that was asked for, if it is there and whole.
-fn records(question: &Question<'_>, reply: &[u8], count: u16) -> Option<RrSet> {
+/// What the answer section holds.
+struct Answer {
+    /// The RRset that was asked for.
+    set: Option<RrSet>,
+    /// Whether a CNAME or DNAME answers instead.
+    alias: bool,
+}
+
+fn answer(question: &Question<'_>, reply: &[u8], count: u16) -> Option<Answer> {
     let mut at = HEADER_OCTETS + question.owner.as_wire().len() + 4;
-    let mut rdatas = Vec::new();
-    let mut ttl = None;
+    let (mut rdatas, mut ttl, mut alias) = (Vec::new(), 0, false);
     for _ in 0..count {
         let record = RecordAt::read(reply, at).ok()?;
+        // RDATA of NS is a name and nothing else, so what reads it reads an owner too.
+        let owner = rdata::expand(Type::NS, reply, at..record.rdata_at.checked_sub(10)?).ok()?;
         at = record.end;
-        if record.rtype == question.rtype {
-            ttl = Some(record.ttl);
+        let asked = owner.eq_ignore_ascii_case(question.owner.as_wire());
+        if asked && record.rtype == question.rtype {
+            ttl = record.ttl;
             rdatas.push(rdata::expand(record.rtype, reply, record.rdata_at..record.end).ok()?);
+        } else {
+            alias |= record.rtype == Type::CNAME || record.rtype == Type::DNAME;
         }
     }
-    Some(RrSet::new(question.owner.clone(), question.rtype, ttl?, rdatas))
+    let set = RrSet::new(question.owner.clone(), question.rtype, ttl, rdatas);
+    Some(Answer { set: (!set.is_empty()).then_some(set), alias })
 }
 
 fn over_tcp(question: &Question<'_>, server: SocketAddr) -> io::Result<Vec<u8>> {
@@ -265,4 +303,157 @@ fn over_tcp(question: &Question<'_>, server: SocketAddr) -> io::Result<Vec<u8>> 
     let mut reply = vec![0; usize::from(u16::from_be_bytes(len))];
     stream.read_exact(&mut reply)?;
     Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    fn a(owner: &str, last: u8) -> RrSet {
+        RrSet::new(name(owner), Type::A, 60, vec![Box::new([192, 0, 2, last])])
+    }
+
+    fn edited(owner: &str, before: Option<RrSet>, after: Option<RrSet>) -> AppliedZone {
+        let change = ChangedRrSet { owner: name(owner), rtype: Type::A, before, after };
+        AppliedZone {
+            apex: name("x."),
+            zone: 1,
+            from: Some(Serial(1)),
+            to: Some(Serial(2)),
+            changed: vec![change],
+            changed_count: 1,
+        }
+    }
+
+    /// A reply with these flags, and in the answer section this RRset.
+    fn reply(query: &[u8], flags: u16, answer: Option<&RrSet>, authorities: u16) -> Vec<u8> {
+        let header = Header::read(query).unwrap();
+        let answers = answer.map_or(0, |set| set.rdatas().len() as u16);
+        let flags = Flags(Flags::QR | flags);
+        let mut octets = query[..query.len() - 11].to_vec();
+        Header { flags, answers, authorities, additionals: 0, ..header }.write(&mut octets);
+        for (set, rdata) in
+            answer.iter().flat_map(|set| set.rdatas().iter().map(move |rdata| (set, rdata)))
+        {
+            octets.extend_from_slice(&[0xc0, 12]);
+            octets.extend_from_slice(&set.rtype.0.to_be_bytes());
+            octets.extend_from_slice(&[0, 1]);
+            octets.extend_from_slice(&set.ttl.to_be_bytes());
+            octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+            octets.extend_from_slice(rdata);
+        }
+        octets
+    }
+
+    /// Answers each query with what `answer` makes of its number and octets, until there are `count`.
+    fn server(
+        count: usize,
+        answer: impl Fn(usize, &[u8]) -> Vec<u8> + Send + 'static,
+    ) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 512];
+            for number in 0..count {
+                let (len, client) = socket.recv_from(&mut buffer).unwrap();
+                socket.send_to(&answer(number, &buffer[..len]), client).unwrap();
+            }
+        });
+        address
+    }
+
+    fn check(zones: &[AppliedZone], server: SocketAddr) -> Result<Option<SystemTime>, ProbeError> {
+        self_check(zones, server, &|_, _| true)
+    }
+
+    #[test]
+    fn the_check_waits_for_the_new_answer() {
+        let zone = edited("w.x.", Some(a("w.x.", 1)), Some(a("w.x.", 2)));
+        let address = server(3, |number, query| {
+            reply(query, Flags::AA, Some(&a("w.x.", if number < 2 { 1 } else { 2 })), 0)
+        });
+        assert!(check(&[zone], address).unwrap().is_some());
+    }
+
+    #[test]
+    fn of_a_deletion_the_absence_is_checked() {
+        let zone = edited("w.x.", Some(a("w.x.", 1)), None);
+        let address = server(2, |number, query| match number {
+            0 => reply(query, 0, None, 0),
+            _ => reply(query, Flags::AA | Rcode::NXDOMAIN.0, None, 1),
+        });
+        assert!(check(&[zone], address).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_name_that_an_alias_or_wildcard_answers_for_is_passed_over_for_the_serial() {
+        let target = name("t.x.").as_wire().into();
+        let alias = RrSet::new(name("w.x."), Type::CNAME, 60, vec![target]);
+        for instead in [alias, a("w.x.", 1)] {
+            let zone = edited("w.x.", Some(a("w.x.", 1)), None);
+            let rdata = [&[0, 0][..], &2u32.to_be_bytes(), &[0; 16]].concat();
+            let soa = RrSet::new(name("x."), Type::SOA, 60, vec![rdata.into()]);
+            let address = server(2, move |number, query| {
+                reply(query, Flags::AA, Some(if number == 0 { &instead } else { &soa }), 0)
+            });
+            assert!(check(&[zone], address).unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn a_name_below_a_cut_is_passed_over_for_the_serial() {
+        let zone = edited("glue.sub.x.", None, Some(a("glue.sub.x.", 1)));
+        let rdata = [&[0, 0][..], &2u32.to_be_bytes(), &[0; 16]].concat();
+        let soa = RrSet::new(name("x."), Type::SOA, 60, vec![rdata.into()]);
+        let address = server(2, move |number, query| match number {
+            0 => reply(query, 0, None, 1),
+            _ => reply(query, Flags::AA, Some(&soa), 0),
+        });
+        assert!(check(&[zone], address).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_truncated_answer_is_asked_for_over_tcp() {
+        let large: Vec<Box<[u8]>> = (0..200u8).map(|last| Box::from([192, 0, 2, last])).collect();
+        let set = RrSet::new(name("w.x."), Type::A, 60, large);
+        let zone = edited("w.x.", None, Some(set.clone()));
+        let address = server(1, |_, query| reply(query, Flags::AA | Flags::TC, None, 0));
+        let listener = TcpListener::bind(address).unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut len = [0; 2];
+            stream.read_exact(&mut len).unwrap();
+            let mut query = vec![0; usize::from(u16::from_be_bytes(len))];
+            stream.read_exact(&mut query).unwrap();
+            let reply = reply(&query, Flags::AA, Some(&set), 0);
+            stream.write_all(&(reply.len() as u16).to_be_bytes()).unwrap();
+            stream.write_all(&reply).unwrap();
+        });
+        assert!(check(&[zone], address).unwrap().is_some());
+    }
+
+    #[test]
+    fn of_many_zones_each_is_checked_and_of_unchanged_ones_none() {
+        let unchanged = AppliedZone { to: Some(Serial(1)), ..edited("w.x.", None, None) };
+        assert!(check(&[unchanged], "127.0.0.1:9".parse().unwrap()).unwrap().is_none());
+        let zones: Vec<_> =
+            (0..150).map(|n| edited(&format!("h{n}.x."), None, Some(a("w.x.", 1)))).collect();
+        let zones: Vec<_> = zones
+            .into_iter()
+            .map(|mut zone| {
+                let owner = zone.changed[0].owner.clone();
+                zone.changed[0].after =
+                    Some(RrSet::new(owner, Type::A, 60, vec![Box::new([192, 0, 2, 1])]));
+                zone
+            })
+            .collect();
+        let address = server(150, |_, query| reply(query, Flags::AA, Some(&a("w.x.", 1)), 0));
+        assert!(check(&zones, address).unwrap().is_some());
+    }
 }
