@@ -4,6 +4,7 @@ mod apply;
 pub mod change;
 pub mod commit;
 mod content;
+mod export;
 pub mod import;
 pub mod journal;
 pub mod keeper;

@@ -529,3 +529,46 @@ fn a_large_zone_is_imported_in_bounded_records() {
     assert_eq!(tree(&maintain, "a.").to_packed(), octets);
     commit(&maintain, &[set("a.", "h500", 9, Base::Seen(Some(a("h500.a.", 1))))]).unwrap();
 }
+
+#[test]
+fn an_exported_zone_is_read_back_as_it_was() {
+    let maintain = maintain();
+    let many = (0..500).map(|n| a(&format!("h{n}.a."), 1)).chain([soa("a.", 5), ns("a.")]);
+    let content = Content::RrSets(many.collect());
+    let create = ZoneChange::Create { apex: name("a."), org: "org".into(), content };
+    commit(&maintain, &[create]).unwrap();
+    let mut text = String::new();
+    let zone = maintain.export(&name("a."), &mut text).unwrap().unwrap();
+    let parsed = crate::zone::text::parse(text.as_bytes(), Default::default()).unwrap();
+    assert_eq!(parsed.packed, tree(&maintain, "a.").to_packed());
+    assert_eq!(parsed.serial, Some(zone.serial));
+    assert!(maintain.export(&name("b."), &mut text).unwrap().is_none());
+}
+
+/// Goal: a copy is of one version although commits go on.
+#[test]
+fn a_copy_is_of_one_version() {
+    let maintain = maintain();
+    commit(&maintain, &[create("a.", 1)]).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..200u8 {
+                let both = ["v", "w"].map(|label| set("a.", label, round, Base::Unchecked));
+                commit(&maintain, &both).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            let (zone, octets) = maintain.copy(&name("a.")).unwrap().unwrap();
+            let copy = Tree::new(name("a."), &octets);
+            let at = |owner: &str| {
+                let set = crate::zone::delta::set_at(&copy, &name(owner), Type::A).unwrap();
+                set.map(|set| set.rrset.rdatas().to_vec())
+            };
+            assert_eq!(at("v.a."), at("w.a."));
+            let soa = crate::zone::delta::set_at(&copy, &name("a."), Type::SOA).unwrap().unwrap();
+            assert_eq!(soa.rrset.soa_serial(), Some(zone.serial));
+        }
+    });
+}

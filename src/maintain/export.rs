@@ -1,0 +1,103 @@
+//! A zone as a whole, out of the store: for exports and whoever needs it all at one version.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use super::Maintain;
+use super::rows::{self, Zone};
+use crate::store::{RawRows, Reader};
+use crate::wire::Name;
+use crate::zone::ReadFault;
+use crate::zone::packed::Packer;
+use crate::zone::text::{self, WriteError};
+use crate::zone::tree::PackedZone;
+
+/// Nodes copied before others may write again.
+const PAGE_NODES: usize = 10_000;
+
+/// How often a copy begins anew because the zone changed, before it holds others back once.
+const TRIES: usize = 3;
+
+impl Maintain {
+    /// A zone with its records, [packed](crate::zone::packed), at one version; none if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the store cannot be read.
+    pub fn copy(&self, apex: &Name) -> Result<Option<(Zone, Vec<u8>)>, ReadFault> {
+        for _ in 0..TRIES {
+            let Some(zone) = self.store().read(|rows| rows::zone(rows, apex))? else {
+                return Ok(None);
+            };
+            if let Some(octets) = self.copy_pages(&zone)? {
+                return Ok(Some((zone, octets)));
+            }
+        }
+        self.store().read(|rows| {
+            let Some(zone) = rows::zone(rows, apex)? else { return Ok(None) };
+            let mut packer = Packer::default();
+            let _end = copy_page(rows, &zone, &[], usize::MAX, &mut packer)?;
+            Ok(Some((zone, packer.finish())))
+        })
+    }
+
+    /// Writes a zone as text; returns it, or none if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`] when it cannot be read or `out` takes no more.
+    pub fn export(
+        &self,
+        apex: &Name,
+        out: &mut dyn fmt::Write,
+    ) -> Result<Option<Zone>, WriteError> {
+        let Some((zone, octets)) = self.copy(apex).map_err(WriteError::Read)? else {
+            return Ok(None);
+        };
+        text::write(&PackedZone::new(zone.apex.clone(), &octets), out)?;
+        Ok(Some(zone))
+    }
+
+    /// Copies a zone page by page; none if it changed meanwhile.
+    fn copy_pages(&self, zone: &Zone) -> Result<Option<Vec<u8>>, ReadFault> {
+        let mut packer = Packer::default();
+        let mut from = Some(Vec::new());
+        while let Some(key) = from {
+            let page = self.store().read(|rows| {
+                let now = rows::by_id(rows, zone.id)?;
+                if now.is_none_or(|now| now.version != zone.version) {
+                    return Ok(None);
+                }
+                copy_page(rows, zone, &key, PAGE_NODES, &mut packer).map(Some)
+            })?;
+            match page {
+                Some(next) => from = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(packer.finish()))
+    }
+}
+
+/// Appends nodes from `key` on, at most `limit`; returns where to go on, or none at the end.
+fn copy_page(
+    rows: &Reader<'_>,
+    zone: &Zone,
+    key: &[u8],
+    limit: usize,
+    packer: &mut Packer,
+) -> Result<Option<Vec<u8>>, ReadFault> {
+    let (mut count, mut next) = (0, None);
+    rows::with_view(rows, zone, |view| {
+        view.walk(key, &mut |node| {
+            if count == limit {
+                next = Some(node.name().key());
+                return ControlFlow::Break(());
+            }
+            count += 1;
+            packer.push(node);
+            ControlFlow::Continue(())
+        })
+    })?;
+    Ok(next)
+}
