@@ -4,8 +4,7 @@ mod apply;
 pub mod change;
 pub mod commit;
 mod content;
-mod export;
-pub mod import;
+mod copy;
 pub mod journal;
 pub mod keeper;
 pub mod load;
@@ -26,7 +25,6 @@ pub use change::{
     ZoneState,
 };
 pub use commit::{CommitError, Committed, Door};
-pub use import::{Incoming, Outcome};
 pub use keeper::Running;
 pub use load::Progress;
 pub use probe::ProbeError;
@@ -87,13 +85,19 @@ impl Maintain {
     ///
     /// [`ProbeError`] when it goes on answering otherwise.
     pub fn self_check(&self, zones: &[AppliedZone]) -> Result<Option<SystemTime>, ProbeError> {
-        match self.inner.own_listener.get() {
-            None => Ok(None),
-            Some(&server) => probe::self_check(zones, server, &|apex, owner| {
-                let holder = self.store().read(|rows| rows::holding(rows, owner));
-                holder.is_ok_and(|zone| zone.is_some_and(|zone| zone.apex == *apex))
-            }),
-        }
+        let Some(&server) = self.inner.own_listener.get() else { return Ok(None) };
+        // A zone that is kept but not answered from has nothing to show.
+        let answered: Vec<AppliedZone> = self.store().read(|rows| {
+            let is_answered = |id: u32| match rows::by_id(rows, id) {
+                Ok(Some(zone)) => publish::is_answered(&zone),
+                Ok(None) | Err(_) => true,
+            };
+            zones.iter().filter(|zone| is_answered(zone.zone)).cloned().collect()
+        });
+        probe::self_check(&answered, server, &|apex, owner| {
+            let holder = self.store().read(|rows| rows::holding(rows, owner));
+            holder.is_ok_and(|zone| zone.is_some_and(|zone| zone.apex == *apex))
+        })
     }
 
     /// Where zones and everything else are kept.

@@ -1,16 +1,13 @@
 //! A zone as a whole, out of the store: for exports and whoever needs it all at one version.
 
-use std::fmt;
 use std::ops::ControlFlow;
 
 use super::Maintain;
 use super::rows::{self, Zone};
-use crate::store::{RawRows, Reader};
+use crate::store::Reader;
 use crate::wire::Name;
 use crate::zone::ReadFault;
 use crate::zone::packed::Packer;
-use crate::zone::text::{self, WriteError};
-use crate::zone::tree::PackedZone;
 
 /// Nodes copied before others may write again.
 const PAGE_NODES: usize = 10_000;
@@ -39,23 +36,6 @@ impl Maintain {
             let _end = copy_page(rows, &zone, &[], usize::MAX, &mut packer)?;
             Ok(Some((zone, packer.finish())))
         })
-    }
-
-    /// Writes a zone as text; returns it, or none if there is none.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteError`] when it cannot be read or `out` takes no more.
-    pub fn export(
-        &self,
-        apex: &Name,
-        out: &mut dyn fmt::Write,
-    ) -> Result<Option<Zone>, WriteError> {
-        let Some((zone, octets)) = self.copy(apex).map_err(WriteError::Read)? else {
-            return Ok(None);
-        };
-        text::write(&PackedZone::new(zone.apex.clone(), &octets), out)?;
-        Ok(Some(zone))
     }
 
     /// Copies a zone page by page; none if it changed meanwhile.
