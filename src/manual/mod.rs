@@ -11,6 +11,8 @@ pub mod operating {}
 pub mod rfc {}
 #[doc = include_str!("settings.md")]
 pub mod settings {}
+#[doc = include_str!("zone_files.md")]
+pub mod zone_files {}
 
 #[cfg(test)]
 mod tests {

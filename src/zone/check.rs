@@ -189,9 +189,13 @@ impl<'z> Found<'z> {
             true => self.apex_node(owner, node),
             false => self.inner_node(owner, node),
         }
-        self.aliases(owner, node);
+        let mut alias = false;
         for set in node.rrsets() {
+            alias |= set.rtype == Type::CNAME || set.rtype == Type::DNAME;
             self.rrset(owner, set);
+        }
+        if alias {
+            self.aliases(owner, node);
         }
     }
 

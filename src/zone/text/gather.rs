@@ -12,7 +12,7 @@ use self::order::{Owners, Span};
 use super::Parsed;
 use super::faults::{Faults, Place};
 use crate::wire::name::wire_len;
-use crate::wire::rdata::canonical_cmp;
+use crate::wire::rdata::{canonical_cmp, names};
 use crate::wire::{Name, RrSet, Type};
 use crate::zone::packed::{Packer, nodes};
 
@@ -100,6 +100,7 @@ impl Gathered {
         let owners = order::owners(self, apex, faults);
         let mut packing = Packing {
             all: self,
+            twice: Twice::of(apex),
             faults,
             packer: Packer::with_capacity(self.octets.len() + self.records.len() * 18),
             counts: Counts::default(),
@@ -155,6 +156,29 @@ impl Gathered {
     }
 }
 
+const TWICE: &str = "ends with the zone's name twice: is a dot missing at its end?";
+
+/// Types whose names people write by hand, and without the dot at their end.
+const HOLDS_NAME: [Type; 6] = [Type::NS, Type::CNAME, Type::PTR, Type::MX, Type::SRV, Type::DNAME];
+
+/// The zone's name behind itself: what a name without its last dot ends with.
+struct Twice(Box<[u8]>);
+
+impl Twice {
+    fn of(apex: &Name) -> Twice {
+        let wire = apex.as_wire();
+        // The root's name is everybody's end.
+        let labels = wire.get(..wire.len() - 1).filter(|labels| !labels.is_empty());
+        Twice(labels.map_or(Box::default(), |labels| [labels, wire].concat().into()))
+    }
+
+    fn ends(&self, name: &[u8]) -> bool {
+        // The octets compare as a whole: a wrong cut between labels costs a strange hint, no more.
+        let tail = name.len().checked_sub(self.0.len()).and_then(|from| name.get(from..));
+        !self.0.is_empty() && tail.is_some_and(|tail| tail.eq_ignore_ascii_case(&self.0))
+    }
+}
+
 #[derive(Default, Clone, Copy)]
 struct Counts {
     names: usize,
@@ -165,6 +189,7 @@ struct Counts {
 /// Packing under way.
 struct Packing<'p, 'a> {
     all: &'p Gathered,
+    twice: Twice,
     faults: &'p mut Faults<'a>,
     packer: Packer,
     counts: Counts,
@@ -195,6 +220,10 @@ impl Packing<'_, '_> {
     /// Packs one owner.
     fn node(&mut self, owner: &[u8], node: &mut Vec<Entry>) {
         let all = self.all;
+        if self.twice.ends(owner) {
+            let what = format!("{} {TWICE}", shown(owner));
+            self.faults.warn(node.first().map_or(Place::default(), |entry| entry.place), what);
+        }
         if node.len() > 1 {
             node.sort_unstable_by(|left, right| all.compare(left, right));
             self.drop_doubles(owner, node);
@@ -249,6 +278,9 @@ impl Packing<'_, '_> {
             );
             self.faults.warn(sig.place, what);
         }
+        if HOLDS_NAME.contains(&rtype) {
+            self.names_twice(owner, records);
+        }
         if records.len() > RRSET_RECORDS_MAX || sigs.len() > RRSET_RECORDS_MAX {
             let name = shown(owner);
             let what = format!(
@@ -261,6 +293,17 @@ impl Packing<'_, '_> {
         self.counts.records += records.len() + sigs.len();
         let rdatas = records.iter().map(|entry| all.rdata(entry));
         self.packer.rrset(rtype, ttl, rdatas, sigs.iter().map(|sig| all.rdata(sig)));
+    }
+
+    fn names_twice(&mut self, owner: &[u8], records: &[Entry]) {
+        for entry in records {
+            let found = names(entry.rtype, self.all.rdata(entry)).find(|n| self.twice.ends(n.wire));
+            if let Some(name) = found {
+                let (owner, rtype, name) = (shown(owner), entry.rtype, shown(name.wire));
+                let what = format!("{owner} {rtype} names {name}, which {TWICE}");
+                self.faults.warn(entry.place, what);
+            }
+        }
     }
 
     fn orphans(&mut self, owner: &[u8], sigs: &[Entry]) {

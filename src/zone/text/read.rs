@@ -14,6 +14,12 @@ use crate::wire::{Class, Type};
 /// The octets that some editors put in front of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// What some editors begin files in UTF-16 with, by the order of its octets.
+const UTF16_MARKS: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
+
+/// Characters of the file that a fault repeats: enough to find the place, never a megabyte.
+const QUOTED_CHARACTERS_MAX: usize = 64;
+
 /// Reads a zone file.
 ///
 /// # Errors
@@ -133,6 +139,10 @@ impl<'i, 'o> Reader<'i, 'o> {
             );
             return;
         }
+        if UTF16_MARKS.iter().any(|mark| text.starts_with(mark)) {
+            self.faults.error(self.place(0), "file is UTF-16: save it as UTF-8 or ASCII".into());
+            return;
+        }
         let mut scanner = Scanner::new(text);
         if text.starts_with(BYTE_ORDER_MARK) {
             scanner.skip(BYTE_ORDER_MARK.len());
@@ -177,7 +187,7 @@ impl<'i, 'o> Reader<'i, 'o> {
         unreadable?;
         let Some(next) = next else {
             let what =
-                format!("{} stands alone: write a type and data behind it", lossy(first.text));
+                format!("{} stands alone: write a type and data behind it", quoted(first.text));
             return Err(Wrong::new(first.at, what));
         };
         self.record(next, first.at, scanner)
@@ -192,13 +202,13 @@ impl<'i, 'o> Reader<'i, 'o> {
             self.all.octets.truncate(at);
             self.owner = Owner::Unreadable;
             self.owner_text.clear();
-            return Err(Wrong::new(token.at, format!("owner {}: {error}", lossy(token.text))));
+            return Err(Wrong::new(token.at, format!("owner {}: {error}", quoted(token.text))));
         }
         let place = self.place(token.at);
         if !token.text.is_ascii() {
             let what = format!(
                 "owner {} has octets beyond ASCII: write an international name in its xn-- form",
-                lossy(token.text)
+                quoted(token.text)
             );
             self.faults.warn(place, what);
         }
@@ -235,6 +245,7 @@ impl<'i, 'o> Reader<'i, 'o> {
                 Wrong::new(token.at, "record ends before its type: write a type and data")
             })?;
         };
+        self.last_ttl = ttl.or(self.last_ttl);
         let rdata_at = self.all.octets.len();
         let read = parse_into(rtype, scanner, self.origin.as_deref(), &mut self.all.octets);
         if let Err(error) = read {
@@ -242,10 +253,7 @@ impl<'i, 'o> Reader<'i, 'o> {
             return Err(error.into());
         }
         let ttl = match ttl {
-            Some(ttl) => {
-                self.last_ttl = Some(ttl);
-                ttl
-            }
+            Some(ttl) => ttl,
             None => self.left_out_ttl(rtype, rdata_at, at)?,
         };
         if matches!(self.owner, Owner::Known(_)) {
@@ -302,7 +310,7 @@ impl<'i, 'o> Reader<'i, 'o> {
             _ => {
                 let what = format!(
                     "{} is not a directive: there are $ORIGIN, $TTL, $INCLUDE and $GENERATE",
-                    lossy(name.text)
+                    quoted(name.text)
                 );
                 Err(Wrong::new(name.at, what))
             }
@@ -316,14 +324,14 @@ impl<'i, 'o> Reader<'i, 'o> {
         wants: &str,
     ) -> Result<Token<'t>, Wrong> {
         let missing =
-            || Wrong::new(name.at, format!("{} needs {wants} behind it", lossy(name.text)));
+            || Wrong::new(name.at, format!("{} needs {wants} behind it", quoted(name.text)));
         scanner.token()?.ok_or_else(missing)
     }
 
     fn set_origin(&mut self, token: Token<'_>) -> Result<(), Wrong> {
         let mut wire = Vec::new();
         push_name(token.text, self.origin.as_deref(), &mut wire).map_err(|error| {
-            Wrong::new(token.at, format!("origin {}: {error}", lossy(token.text)))
+            Wrong::new(token.at, format!("origin {}: {error}", quoted(token.text)))
         })?;
         self.origin = Some(wire.into());
         self.owner_text.clear();
@@ -336,7 +344,7 @@ impl<'i, 'o> Reader<'i, 'o> {
         let origin = scanner.token()?;
         no_more(scanner)?;
         let text = self.open(path)?;
-        let Some(source) = self.faults.enter(&lossy(path.text), Rc::clone(&text), INCLUDES_MAX)
+        let Some(source) = self.faults.enter(&quoted(path.text), Rc::clone(&text), INCLUDES_MAX)
         else {
             let what =
                 format!("$INCLUDE opens more than {INCLUDES_MAX} files: does one include itself?");
@@ -360,7 +368,7 @@ impl<'i, 'o> Reader<'i, 'o> {
     }
 
     fn open(&mut self, path: Token<'_>) -> Result<Rc<[u8]>, Wrong> {
-        let name = lossy(path.text);
+        let name = String::from_utf8_lossy(path.text).into_owned();
         if self.depth >= INCLUDE_DEPTH_MAX {
             let what = format!(
                 "$INCLUDE {name} nests deeper than {INCLUDE_DEPTH_MAX}: does a file include itself?"
@@ -397,7 +405,7 @@ impl<'i, 'o> Reader<'i, 'o> {
             line.clear();
             result = generate.line(number, &mut line).and_then(|()| {
                 self.entry(&mut Scanner::new(&line)).map_err(|wrong| {
-                    let text = lossy(&line);
+                    let text = quoted(&line);
                     Wrong::new(0, format!("$GENERATE makes `{text}` of {number}: {}", wrong.what))
                 })
             });
@@ -416,7 +424,7 @@ fn stated_ttl(token: Token<'_>) -> Result<u32, Wrong> {
     ttl.ok_or_else(|| {
         let what = format!(
             "TTL {} is not a number of seconds up to {TTL_MAX}, nor one with units such as 1h30m",
-            lossy(token.text)
+            quoted(token.text)
         );
         Wrong::new(token.at, what)
     })
@@ -443,7 +451,7 @@ fn require_data(rtype: Type, token: Token<'_>) -> Result<(), Wrong> {
 }
 
 fn unknown_type(token: Token<'_>) -> Wrong {
-    let text = lossy(token.text);
+    let text = quoted(token.text);
     let what = format!(
         "{text} is neither a TTL, a class nor a record type: write an unknown type as TYPE and its number"
     );
@@ -454,14 +462,22 @@ fn no_more(scanner: &mut Scanner<'_>) -> Result<(), Wrong> {
     match scanner.token()? {
         None => Ok(()),
         Some(extra) => {
-            let what = format!("{} is more than the directive takes: remove it", lossy(extra.text));
+            let what =
+                format!("{} is more than the directive takes: remove it", quoted(extra.text));
             Err(Wrong::new(extra.at, what))
         }
     }
 }
 
-fn lossy(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).into_owned()
+/// A piece of the file as a fault repeats it.
+fn quoted(text: &[u8]) -> String {
+    let head = text.get(..QUOTED_CHARACTERS_MAX * 4).unwrap_or(text);
+    let head = String::from_utf8_lossy(head);
+    let mut short: String = head.chars().take(QUOTED_CHARACTERS_MAX).collect();
+    if short.len() < text.len() && short != head {
+        short.push('…');
+    }
+    short
 }
 
 #[cfg(test)]
@@ -696,6 +712,34 @@ mod tests {
 
     fn faults_without_includes() -> String {
         faults("$INCLUDE x\n").concat()
+    }
+
+    #[test]
+    fn a_fault_repeats_little_of_the_file() {
+        let long = "x".repeat(100_000);
+        assert!(faults(&format!("a {long}\n"))[0].len() < 300);
+        assert!(faults(&format!("{long}\n"))[0].len() < 300);
+    }
+
+    #[test]
+    fn a_file_in_utf16_is_told_so_once() {
+        let text: Vec<u8> = HEAD.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let faults = parse(&[b"\xFF\xFE".as_slice(), &text].concat(), options()).unwrap_err();
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].what.contains("UTF-8"));
+    }
+
+    #[test]
+    fn a_name_that_ends_with_the_zone_twice_is_pointed_out() {
+        let found =
+            faults("www.example.com A 192.0.2.1\na MX 10 mail.Example.com\nb NS x.example.com.\n");
+        assert_eq!(
+            found,
+            [
+                "1:1: warning: www.example.com.example.com. ends with the zone's name twice: is a dot missing at its end?",
+                "2:1: warning: a.example.com. MX names mail.Example.com.example.com., which ends with the zone's name twice: is a dot missing at its end?",
+            ]
+        );
     }
 
     #[test]
