@@ -145,6 +145,9 @@ fn apply_until_closed(shared: &Shared) -> Result<(), RowError> {
     loop {
         match shared.backlog.take() {
             Work::Apply(run) => {
+                if !shared.wait_for_disk() {
+                    return Ok(());
+                }
                 unflushed += run.iter().map(|transaction| transaction.bytes).sum::<u64>();
                 shared.apply(&run)?;
                 if unflushed >= FLUSH_BYTES {
@@ -167,6 +170,21 @@ fn apply_until_closed(shared: &Shared) -> Result<(), RowError> {
 }
 
 impl Shared {
+    /// Waits until the disk has room for the index; returns whether it has, else the store is closing.
+    ///
+    /// The log leaves a reserve; the index may use half of it to catch up, and then waits: an index
+    /// that met a full disk would have to be built anew, on a full disk.
+    fn wait_for_disk(&self) -> bool {
+        while self.files.free_bytes().unwrap_or(u64::MAX) < self.reserve / 2 {
+            let state = held(&self.backlog.state);
+            if state.closing {
+                return false;
+            }
+            drop(self.backlog.changed.wait_timeout(state, GATHER));
+        }
+        true
+    }
+
     /// Applies the net effect of `run`, then lets readers find it in the index.
     fn apply(&self, run: &[Transaction]) -> Result<(), RowError> {
         let Some(upto) = run.last().map(|transaction| transaction.lsn) else { return Ok(()) };
@@ -191,12 +209,15 @@ impl Shared {
     /// The rows applied up to now, as a file at `path`.
     fn export(&self, path: &std::path::Path) -> Result<Summary, ExportError> {
         let upto = Lsn(self.applied.load(Ordering::Acquire));
-        backup::write(path, self.id, upto, &*self.index)
+        backup::write(path, self.id, upto, &*self.index, self.reserve)
     }
 
     /// Exports and trims once the log has grown enough since the last export.
     fn export_when_due(&self) {
         let Some(exports) = &self.exports else { return };
+        if held(&self.backlog.state).closing {
+            return;
+        }
         let mut exports = held(exports);
         let log = self.figures.appended_bytes.load(Ordering::Relaxed);
         if !exports.due(log, self.export_log_bytes)

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::Lsn;
 use super::error::RowError;
-use super::files::sync_directory;
+use super::files::{free_bytes, sync_directory};
 use super::index::Index;
 use super::segment::{Input, Op, encode_op};
 
@@ -105,15 +105,18 @@ impl From<RowError> for ExportError {
 }
 
 /// Writes the rows of `index`, which holds everything up to `lsn`, to `path`; verified, durable.
+///
+/// Gives up when less than `reserve` octets are left on the disk: those are the log's.
 pub(super) fn write(
     path: &Path,
     id: u64,
     lsn: Lsn,
     index: &dyn Index,
+    reserve: u64,
 ) -> Result<Summary, ExportError> {
     let next = path.with_extension("new");
     let io = |source| ExportError::Io { path: next.clone(), source };
-    let result = fill(&next, id, lsn, index).and_then(|()| {
+    let result = fill(&next, (id, lsn), index, reserve).and_then(|()| {
         let summary = read(&next, &mut |_| Ok(()))?;
         fs::rename(&next, path).map_err(io)?;
         sync_directory(parent(path)).map_err(io)?;
@@ -132,7 +135,12 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-fn fill(path: &Path, id: u64, lsn: Lsn, index: &dyn Index) -> Result<(), ExportError> {
+fn fill(
+    path: &Path,
+    (id, lsn): (u64, Lsn),
+    index: &dyn Index,
+    reserve: u64,
+) -> Result<(), ExportError> {
     let io = |source| ExportError::Io { path: path.to_owned(), source };
     let mut file = File::create(path).map_err(io)?;
     let header = header(id, lsn);
@@ -143,6 +151,9 @@ fn fill(path: &Path, id: u64, lsn: Lsn, index: &dyn Index) -> Result<(), ExportE
         encode_op(&mut block, &key, value.as_deref());
         rows += 1;
         if block.len() >= BLOCK_BYTES {
+            if free_bytes(parent(path)).map_err(io)? < reserve {
+                return Err(io(io::ErrorKind::StorageFull.into()));
+            }
             crc = write_block(&mut file, crc, &block).map_err(io)?;
             block.clear();
         }

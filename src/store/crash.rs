@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex};
 
 use super::files::{Files, LogFile, held, overwrite};
 use super::index::{InMemory, Index};
-use super::log::{Bounds, Log, LogError, Transaction};
+use super::log::{Bounds, Log, Transaction};
+use super::scan::LogError;
 use super::{
     Lsn, Options, RowError, Rows, Shared, State, Store, Table, TransactError, Tx, WriteError,
 };

@@ -72,8 +72,7 @@ impl Files for Disk {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        let room = rustix::fs::statvfs(&self.dir)?;
-        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+        free_bytes(&self.dir)
     }
 }
 
@@ -109,6 +108,12 @@ impl LogFile for File {
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
+}
+
+/// Octets that may still be written to the file system `dir` is on.
+pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let room = rustix::fs::statvfs(dir)?;
+    Ok(room.f_bavail.saturating_mul(room.f_frsize))
 }
 
 /// Makes the names in `dir` durable.

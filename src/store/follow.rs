@@ -10,7 +10,7 @@ use super::Lsn;
 use super::error::RowError;
 use super::files::{Files, held};
 use super::key::Key;
-use super::log::{header, name_of, number_of};
+use super::scan::{header, name_of, number_of};
 use super::segment::{HeaderFound, Op, SegmentReader};
 use super::table::{Table, Value};
 

@@ -14,12 +14,13 @@ use std::sync::Arc;
 
 use super::Lsn;
 use super::files::{Files, LogFile};
-use super::segment::{self, HeaderFound, Op, Record, SEGMENT_HEADER, SegmentHeader, SegmentReader};
+use super::scan::{LogError, Run, Segment, doing, headers, name_of, number_of};
+use super::segment::{self, Op, SEGMENT_HEADER, SegmentHeader};
 
 /// Where a segment ends and the next begins, in octets; the transaction that crosses it stays whole.
 pub const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 
-/// How much is gathered before it is written, in octets: bounds the memory of a large transaction.
+/// How much of a group is gathered before it is written, in octets; a transaction is gathered whole.
 const WRITE_BYTES: usize = 4 << 20;
 
 /// One transaction on its way: into the log, to the readers, into the index.
@@ -47,29 +48,6 @@ fn cost((key, value): &Op) -> usize {
     key.len() + value.as_ref().map_or(0, |value| value.len()) + OP_BYTES
 }
 
-/// Why the log cannot be used as found. Nothing was changed.
-#[derive(Debug)]
-pub(super) enum LogError {
-    Newer(u32),
-    Damaged(String),
-    Io { what: String, source: io::Error },
-}
-
-impl fmt::Display for LogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LogError::Newer(format) => write!(f, "the log has format {format}"),
-            LogError::Damaged(what) => f.write_str(what),
-            LogError::Io { what, source } => write!(f, "{what}: {source}"),
-        }
-    }
-}
-
-/// Says what was being done.
-fn doing<T>(result: io::Result<T>, what: impl FnOnce() -> String) -> Result<T, LogError> {
-    result.map_err(|source| LogError::Io { what: what(), source })
-}
-
 /// Why a group was not appended.
 #[derive(Debug)]
 pub(super) enum AppendError {
@@ -91,13 +69,6 @@ impl fmt::Display for AppendError {
             AppendError::Failed { what, source } => write!(f, "{what} failed: {source}"),
         }
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Segment {
-    number: u64,
-    first: Lsn,
-    bytes: u64,
 }
 
 /// The log, open for reading; and for appending once [`Log::replay`] has found its end.
@@ -312,15 +283,6 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> AppendError {
     move |source| AppendError::Failed { what, source }
 }
 
-pub(super) fn name_of(number: u64) -> String {
-    format!("{number:016x}.log")
-}
-
-pub(super) fn number_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 16)?;
-    u64::from_str_radix(digits, 16).ok()
-}
-
 /// Makes a segment, durable in itself and by name.
 fn begin(files: &dyn Files, header: &SegmentHeader) -> io::Result<Box<dyn LogFile>> {
     let file = files.create(&name_of(header.number))?;
@@ -336,197 +298,4 @@ fn cut(file: &dyn LogFile, at: u64, torn: bool) -> io::Result<()> {
     }
     // Also when nothing is cut: a tail that only the page cache holds is about to be built upon.
     file.sync()
-}
-
-/// The segments in order of number, and the name of a last one whose making was interrupted.
-fn headers(files: &dyn Files, id: u64) -> Result<(VecDeque<Segment>, Option<String>), LogError> {
-    let names = doing(files.list(), || "the log's directory cannot be read".into())?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
-    numbers.sort_unstable();
-    let mut segments = VecDeque::new();
-    for (place, &number) in numbers.iter().enumerate() {
-        let name = name_of(number);
-        let file = doing(files.open(&name), || format!("{name} cannot be opened"))?;
-        match doing(header(&*file), || format!("{name} cannot be read"))? {
-            HeaderFound::Newer(format) => return Err(LogError::Newer(format)),
-            HeaderFound::Valid(header) if header.log == id && header.number == number => {
-                segments.push_back(Segment { number, first: header.first, bytes: 0 });
-            }
-            HeaderFound::Valid(_) => {
-                return Err(LogError::Damaged(format!("{name} belongs to another log")));
-            }
-            HeaderFound::Torn => {
-                let mut reader = doing(SegmentReader::new(&*file, number), || name.clone())?;
-                let holds = doing(reader.search(0), || name.clone())?.is_some();
-                if holds || place + 1 < numbers.len() {
-                    return Err(LogError::Damaged(format!("{name} has no valid header")));
-                }
-                return Ok((segments, Some(name)));
-            }
-        }
-    }
-    Ok((segments, None))
-}
-
-/// What stands in a log, found without changing it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogReport {
-    pub segments: usize,
-    pub bytes: u64,
-    /// The first transaction in it.
-    pub first: Lsn,
-    /// The last one up to which nothing is missing.
-    pub end: Lsn,
-    /// Octets of a tail that was never synced whole; the next start cuts it.
-    pub tail_bytes: u64,
-    /// Why the store does not start with it: after `end`, what had been synced is missing.
-    pub damage: Option<String>,
-}
-
-/// Reads the whole log, as far as it is sound.
-pub(super) fn examine(files: &dyn Files, id: u64) -> Result<LogReport, LogError> {
-    let (segments, _) = headers(files, id)?;
-    let first = segments.front().map_or(Lsn(1), |segment| segment.first);
-    let mut report = LogReport {
-        segments: segments.len(),
-        bytes: 0,
-        first,
-        end: Lsn(first.0.saturating_sub(1)),
-        tail_bytes: 0,
-        damage: None,
-    };
-    for (place, segment) in segments.iter().enumerate() {
-        let name = name_of(segment.number);
-        let file = doing(files.open(&name), || format!("{name} cannot be opened"))?;
-        let mut run = Run::new(&*file, segment.number, segment.first)?;
-        report.bytes += run.reader.bytes();
-        if report.damage.is_some() {
-            continue;
-        }
-        let gap = segment.first.0 != report.end.0 + 1;
-        let last = place + 1 == segments.len();
-        let found = match gap {
-            true => Err(run.damage("the segment before it does not lead up to it")),
-            false => run.check(last),
-        };
-        match found {
-            Ok(()) => {}
-            Err(LogError::Damaged(what)) => report.damage = Some(what),
-            Err(error) => return Err(error),
-        }
-        if !gap {
-            report.end = Lsn(run.expected.0 - 1);
-            report.tail_bytes = run.reader.bytes() - run.sound;
-        }
-    }
-    Ok(report)
-}
-
-/// The segment in which transaction `end` ends, and at which octet; none if it is before the log.
-pub(super) fn sound_end(
-    files: &dyn Files,
-    id: u64,
-    end: Lsn,
-) -> Result<Option<(u64, u64)>, LogError> {
-    let (segments, _) = headers(files, id)?;
-    let Some(segment) = segments.iter().rev().find(|segment| segment.first.0 <= end.0 + 1) else {
-        return Ok(None);
-    };
-    let name = name_of(segment.number);
-    let file = doing(files.open(&name), || format!("{name} cannot be opened"))?;
-    let mut run = Run::new(&*file, segment.number, segment.first)?;
-    match run.read(Lsn(0), &mut |_, _| {}) {
-        Ok(()) | Err(LogError::Damaged(_)) => Ok(Some((segment.number, run.sound))),
-        Err(error) => Err(error),
-    }
-}
-
-/// Reads a segment's header.
-pub(super) fn header(file: &dyn LogFile) -> io::Result<HeaderFound> {
-    let mut octets = [0; SEGMENT_HEADER];
-    let read = file.read_at(0, &mut octets)?;
-    Ok(if read == SEGMENT_HEADER { SegmentHeader::decode(&octets) } else { HeaderFound::Torn })
-}
-
-/// Reads the transactions of one segment, as far as they are sound.
-struct Run<'a> {
-    reader: SegmentReader<'a>,
-    number: u64,
-    /// Where the last whole transaction ends.
-    sound: u64,
-    /// The transaction that should stand there.
-    expected: Lsn,
-}
-
-impl<'a> Run<'a> {
-    fn new(file: &'a dyn LogFile, number: u64, first: Lsn) -> Result<Run<'a>, LogError> {
-        let reader = doing(SegmentReader::new(file, number), || name_of(number))?;
-        Ok(Run { sound: reader.at, reader, number, expected: first })
-    }
-
-    fn read(&mut self, after: Lsn, sink: &mut dyn FnMut(Lsn, Vec<Op>)) -> Result<(), LogError> {
-        let (mut ops, mut part) = (Vec::new(), 0);
-        while let Some(record) = self.next()? {
-            if record.lsn != self.expected || record.part != part {
-                return Err(self.damage("a record out of order stands there"));
-            }
-            if record.lsn > after && record.ops(&mut ops).is_none() {
-                return Err(self.damage("a record there has a body of no known form"));
-            }
-            part += 1;
-            if record.last {
-                if record.lsn > after {
-                    sink(record.lsn, std::mem::take(&mut ops));
-                }
-                part = 0;
-                self.sound = self.reader.at;
-                self.expected.0 += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> Result<Option<Record>, LogError> {
-        let number = self.number;
-        doing(self.reader.next(), || format!("{} cannot be read", name_of(number)))
-    }
-
-    /// Reads all of it and judges what does not belong to a whole transaction.
-    fn check(&mut self, last: bool) -> Result<(), LogError> {
-        self.read(Lsn(0), &mut |_, _| {})?;
-        self.judge(last)
-    }
-
-    /// Refuses if what follows the last whole transaction is damage, not a tail.
-    fn judge(&mut self, last: bool) -> Result<(), LogError> {
-        if last {
-            return self.prove_unsynced();
-        }
-        match self.sound < self.reader.bytes() {
-            true => Err(self.damage("and a later segment follows")),
-            false => Ok(()),
-        }
-    }
-
-    /// Refuses if a record further on was written when what is missing had already been synced.
-    fn prove_unsynced(&mut self) -> Result<(), LogError> {
-        let mut place = self.sound;
-        let number = self.number;
-        while let Some((at, record)) = doing(self.reader.search(place), || name_of(number))? {
-            if record.synced >= self.expected {
-                let what = format!("record {} follows, written when it was synced", record.lsn.0);
-                return Err(self.damage(&what));
-            }
-            place = at;
-        }
-        Ok(())
-    }
-
-    fn damage(&self, why: &str) -> LogError {
-        let name = name_of(self.number);
-        LogError::Damaged(format!(
-            "{name} has no transaction {} at octet {}: {why}",
-            self.expected.0, self.sound
-        ))
-    }
 }

@@ -7,7 +7,7 @@
 use super::error::{OpenError, RowError, TransactError};
 use super::rows::Rows;
 use super::table::Table;
-use super::transact::Tx;
+use super::tx::Tx;
 use super::{Lsn, Store};
 
 /// One step. `run` sees the rows as the step before left them.

@@ -25,7 +25,8 @@ use super::error::{OpenError, RowError};
 use super::files::{Disk, Files, replace, sync_directory};
 use super::index::{Index, Sled, Unfit};
 use super::lock::{Lock, LockError};
-use super::log::{Bounds, Log, LogError, Transaction};
+use super::log::{Bounds, Log, Transaction};
+use super::scan::LogError;
 use super::segment::Op;
 use super::{Lsn, Options};
 
@@ -206,7 +207,7 @@ fn find_index(
     exports: &Exports,
     id: u64,
 ) -> Result<Found, OpenError> {
-    let why = match try_index(places, log, id)? {
+    let why = match try_index(places, log, exports, id)? {
         Ok(found) => return Ok(found),
         Err(Unfit::Missing) => None,
         Err(Unfit::Broken(why)) => Some(why),
@@ -230,7 +231,12 @@ fn find_index(
 }
 
 /// Opens the index there is and catches up; the inner result says what is wrong with the index.
-fn try_index(places: &Places, log: &mut Log, id: u64) -> Result<Result<Found, Unfit>, OpenError> {
+fn try_index(
+    places: &Places,
+    log: &mut Log,
+    exports: &Exports,
+    id: u64,
+) -> Result<Result<Found, Unfit>, OpenError> {
     if let Ok(why) = fs::read_to_string(places.rebuild_mark()) {
         return Ok(Err(Unfit::Broken(why)));
     }
@@ -243,7 +249,13 @@ fn try_index(places: &Places, log: &mut Log, id: u64) -> Result<Result<Found, Un
             format!("it is at transaction {}, the log begins at {}", applied.0, log.first().0);
         return Ok(Err(Unfit::Broken(why)));
     }
-    let lag = catch_up(log, &index, applied).map_err(|error| from_log(error, &places.dir))?;
+    let lag = match catch_up(log, &index, applied) {
+        // An export may hold what the log has lost.
+        Err(LogError::Damaged(what)) if exports.usable(Lsn(applied.0 + 1)).is_some() => {
+            return Ok(Err(Unfit::Broken(format!("it is older than an export, and {what}"))));
+        }
+        lag => lag.map_err(|error| from_log(error, &places.dir))?,
+    };
     if applied > log.end() {
         let why = format!("it is at transaction {}, the log ends at {}", applied.0, log.end().0);
         return Ok(Err(Unfit::Broken(why)));

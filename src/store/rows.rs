@@ -110,9 +110,7 @@ pub trait Rows: RawRows {
         Ok(collect(self, table, (&table.prefix(), Some(&key)), true, 1)?.pop())
     }
 
-    /// Shows every row in `range` in order, as octets without the version, until told to stop.
-    ///
-    /// For loading much: nothing is collected. The version is for the table to judge.
+    /// Shows every row in `range` in order, until told to stop. For loading much: nothing is collected.
     fn visit<K: Key, V: Value>(
         &self,
         table: &Table<K, V>,

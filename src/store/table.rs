@@ -152,6 +152,32 @@ mod tests {
         assert_eq!(OLD.read_value(&kept), Err(RowError::Unreadable { table: "ages", version: 2 }));
     }
 
+    /// Two tables under one prefix would read each other's rows.
+    #[test]
+    fn no_two_tables_share_a_prefix() {
+        let mut prefixes = std::collections::BTreeMap::new();
+        let mut places = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        while let Some(place) = places.pop() {
+            if place.is_dir() {
+                let entries = std::fs::read_dir(&place).unwrap();
+                places.extend(entries.map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let text = std::fs::read_to_string(&place).unwrap_or_default();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines();
+            let code: Vec<_> = code.filter(|line| !line.trim().starts_with("//")).collect();
+            let code = code.join("\n");
+            for (at, _) in code.match_indices("Table::new(") {
+                let Some((_, rest)) = code[at..].split_once("*b\"") else { continue };
+                let prefix = rest[..2].to_owned();
+                if let Some(other) = prefixes.insert(prefix.clone(), place.clone()) {
+                    panic!("{place:?} and {other:?} both have tables under {prefix}");
+                }
+            }
+        }
+        assert!(prefixes.contains_key("st"), "the store's own table is found");
+    }
+
     #[test]
     fn a_value_with_octets_left_over_is_refused() {
         let mut kept = OLD.value(&7);

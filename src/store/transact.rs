@@ -1,32 +1,26 @@
 //! Transactions: closures that read and put rows, kept whole or not at all.
 //!
-//! A closure runs on its caller's thread, one at a time, over everything closures before it put: its
-//! own rows, then rows on their way into the log (`pending`), then synced rows, then the index. Its
-//! rows join a queue in the order of the log; one thread takes what has gathered, appends and syncs it
-//! as a group, shows it to readers, runs what is to follow, and only then tells the callers.
+//! A closure runs on its caller's thread, one at a time, over everything closures before it put, also
+//! what is not yet synced. What it puts joins a queue in the order of the log (see
+//! [`group`](super::group)), and its caller waits. So closures run while the log is being synced.
 //!
 //! Promises: closures run in the order of their LSNs; a closure that refuses or panics leaves no trace;
 //! nobody is told anything that rests on rows not yet synced.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Condvar, Mutex, PoisonError, RwLockReadGuard, mpsc};
+use std::sync::{PoisonError, RwLockReadGuard, mpsc};
 
-use super::error::{RowError, TransactError, WriteError};
+use super::error::{TransactError, WriteError};
 use super::files::held;
-use super::index::{layer, what_panicked};
-use super::key::Key;
-use super::log::{AppendError, Log, Transaction};
-use super::rows::{Octets, RawRows, Run, Visit, merge};
-use super::segment::Op;
-use super::table::{Table, Value};
-use super::{
-    BACKLOG_BYTES_MAX, Condition, KEY_BYTES_MAX, Lsn, Shared, Store, TRANSACTION_BYTES_MAX,
-    VALUE_BYTES_MAX,
-};
+use super::group::Finish;
+use super::index::what_panicked;
+use super::log::Transaction;
+use super::rows::Octets;
+use super::tx::{Reader, Tx};
+use super::{BACKLOG_BYTES_MAX, Condition, Lsn, Shared, Store, TRANSACTION_BYTES_MAX};
 
 /// Rows above the index, each with the transaction that put it or took it out.
 pub(super) type Overlay = BTreeMap<Octets, (Lsn, Option<Octets>)>;
@@ -65,166 +59,13 @@ impl Writer {
     }
 }
 
-/// What is synced, unchanged while this is held.
-pub struct Reader<'a> {
-    shared: &'a Shared,
-    synced: RwLockReadGuard<'a, Overlay>,
-    _inside: Inside,
-}
-
-/// A transaction being made: reads see everything before it and its own puts.
-pub struct Tx<'a> {
-    shared: &'a Shared,
-    pending: &'a Overlay,
-    lsn: Lsn,
-    rows: BTreeMap<Octets, Option<Octets>>,
-    ops: Vec<Op>,
-    /// What each operation replaced in `rows`, to take it back.
-    undo: Vec<Option<Option<Octets>>>,
-}
-
-/// A place in a transaction to go back to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Savepoint(usize);
-
-impl RawRows for Reader<'_> {
-    fn raw_get(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
-        match self.synced.get(key) {
-            Some((_, value)) => Ok(value.clone()),
-            None => self.shared.trusting(self.shared.index.get(key)),
-        }
-    }
-
-    fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
-        let synced = layer(&self.synced, run, back, |(_, value)| value.clone());
-        let merged = merge(&mut [synced, self.shared.index.rows(run, back)], back, visit);
-        self.shared.trusting(merged)
-    }
-}
-
-impl RawRows for Tx<'_> {
-    fn raw_get(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
-        if let Some(own) = self.rows.get(key) {
-            return Ok(own.clone());
-        }
-        if let Some((_, value)) = self.pending.get(key) {
-            return Ok(value.clone());
-        }
-        if let Some((_, value)) = self.shared.read_synced().get(key) {
-            return Ok(value.clone());
-        }
-        self.shared.trusting(self.shared.index.get(key))
-    }
-
-    fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
-        let (mut from, mut to) = (run.0.to_vec(), run.1.map(<[u8]>::to_vec));
-        // Few rows at first, most look for one. None are shown while a lock is held: `visit` may
-        // well read this transaction.
-        for count in [2, 8, 32, 128].into_iter().chain(std::iter::repeat(512)) {
-            let page = self.page((&from, to.as_deref()), back, count)?;
-            for (key, value) in &page {
-                if visit(key, value).is_break() {
-                    return Ok(());
-                }
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == count && back => to = Some(key.to_vec()),
-                Some((key, _)) if page.len() == count => from = [key, &[0][..]].concat(),
-                _ => break,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Tx<'_> {
-    /// The number this transaction has if it is kept.
-    pub fn lsn(&self) -> Lsn {
-        self.lsn
-    }
-
-    /// Puts a row in place of what had its key.
-    ///
-    /// # Errors
-    ///
-    /// [`RowError::TooLarge`] beyond a limit of the store; nothing was put then.
-    pub fn put<K: Key, V: Value>(
-        &mut self,
-        table: &Table<K, V>,
-        key: &K,
-        value: &V,
-    ) -> Result<(), RowError> {
-        self.set(table.key(key).into(), Some(table.value(value).into()))
-    }
-
-    /// Takes a row out; nothing happens if there is none.
-    pub fn delete<K: Key, V: Value>(
-        &mut self,
-        table: &Table<K, V>,
-        key: &K,
-    ) -> Result<(), RowError> {
-        self.set(table.key(key).into(), None)
-    }
-
-    /// Marks this place; [`Tx::rollback_to`] undoes what follows it.
-    pub fn savepoint(&self) -> Savepoint {
-        Savepoint(self.ops.len())
-    }
-
-    /// Undoes everything since `savepoint`, which must be of this transaction.
-    pub fn rollback_to(&mut self, savepoint: Savepoint) {
-        while self.ops.len() > savepoint.0 {
-            let (Some(op), Some(before)) = (self.ops.pop(), self.undo.pop()) else { return };
-            match before {
-                Some(before) => drop(self.rows.insert(op.0, before)),
-                None => drop(self.rows.remove(&op.0)),
-            }
-        }
-    }
-
-    pub(super) fn set(&mut self, key: Octets, value: Option<Octets>) -> Result<(), RowError> {
-        let op = (key, value);
-        limit("a key", op.0.len(), KEY_BYTES_MAX)?;
-        limit("a value", op.1.as_ref().map_or(0, |value| value.len()), VALUE_BYTES_MAX)?;
-        self.undo.push(self.rows.insert(op.0.clone(), op.1.clone()));
-        self.ops.push(op);
-        Ok(())
-    }
-
-    /// The next `count` rows of `run`, all layers merged.
-    fn page(
-        &self,
-        run: Run<'_>,
-        back: bool,
-        count: usize,
-    ) -> Result<Vec<(Octets, Octets)>, RowError> {
-        let synced = self.shared.read_synced();
-        let mut layers = [
-            layer(&self.rows, run, back, Clone::clone),
-            layer(self.pending, run, back, |(_, value)| value.clone()),
-            layer(&synced, run, back, |(_, value)| value.clone()),
-            self.shared.index.rows(run, back),
-        ];
-        let mut page = Vec::with_capacity(count);
-        let merged = merge(&mut layers, back, &mut |key, value| {
-            page.push((key.into(), value.into()));
-            if page.len() == count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        self.shared.trusting(merged).map(|()| page)
-    }
-}
-
-fn limit(what: &'static str, bytes: usize, max: usize) -> Result<(), RowError> {
-    if bytes > max { Err(RowError::TooLarge { what, bytes, max }) } else { Ok(()) }
-}
-
 thread_local! {
     static INSIDE: Cell<Place> = const { Cell::new(Place::Outside) };
 }
 
 /// What of the store this thread is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+enum Place {
     Outside,
     /// In a transaction, or in what follows one: waiting for another would never end.
     Transaction,
@@ -243,6 +84,13 @@ impl Inside {
             INSIDE.set(place);
             Inside(before)
         })
+    }
+}
+
+impl Inside {
+    /// Enters a transaction, unless this thread is in anything of a store.
+    pub(super) fn transaction() -> Option<Inside> {
+        Inside::enter(Place::Transaction, &[Place::Outside])
     }
 }
 
@@ -280,7 +128,8 @@ impl Store {
     ) -> Result<R, TransactError<E>> {
         let (told, result) = mpsc::sync_channel(1);
         let finish = move |synced: Result<(), WriteError>| drop(told.send(synced));
-        let done = self.handle.shared.run(f, |result| (result, Box::new(finish) as Finish))?;
+        let made = |result| (result, Followed::ByNothing, Box::new(finish) as Finish);
+        let done = self.handle.shared.run(f, made)?;
         wait(&result)?;
         done.map_err(TransactError::Refused)
     }
@@ -313,11 +162,11 @@ impl Store {
                     });
                     let _ = told.send(done.map(Some));
                 });
-                (None, finish)
+                (None, Followed::ByHook, finish)
             }
             Err(refused) => {
                 let finish: Finish = Box::new(move |synced| drop(told.send(synced.map(|()| None))));
-                (Some(refused), finish)
+                (Some(refused), Followed::ByNothing, finish)
             }
         })?;
         match (wait(&result)?, refused) {
@@ -333,54 +182,11 @@ fn wait<T>(told: &mpsc::Receiver<Result<T, WriteError>>) -> Result<T, WriteError
     told.recv().unwrap_or_else(|_| Err(gone()))
 }
 
-/// Tells a caller that everything up to its transaction is synced, or why not.
-pub(super) type Finish = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
-
-/// What waits for the thread of the log.
-#[derive(Default)]
-pub(super) struct Queue {
-    entries: Mutex<Entries>,
-    filled: Condvar,
-}
-
-#[derive(Default)]
-struct Entries {
-    /// Transactions with something in them, and whoever only waits for those before it.
-    group: Vec<(Option<Transaction>, Finish)>,
-    trim: Option<Lsn>,
-    closing: bool,
-}
-
-impl Queue {
-    fn push(&self, transaction: Option<Transaction>, finish: Finish) {
-        held(&self.entries).group.push((transaction, finish));
-        self.filled.notify_one();
-    }
-
-    /// Asks for what stands up to `upto` to be trimmed from the log.
-    pub(super) fn trim(&self, upto: Lsn) {
-        held(&self.entries).trim = Some(upto);
-        self.filled.notify_one();
-    }
-
-    pub(super) fn close(&self) {
-        held(&self.entries).closing = true;
-        self.filled.notify_one();
-    }
-
-    /// Waits for something to do; none when closed and done.
-    fn take(&self) -> Option<Entries> {
-        let mut entries = held(&self.entries);
-        while entries.group.is_empty() && entries.trim.is_none() {
-            if entries.closing {
-                return None;
-            }
-            entries = self.filled.wait(entries).unwrap_or_else(PoisonError::into_inner);
-        }
-        let taken = Entries { closing: entries.closing, ..std::mem::take(&mut *entries) };
-        entries.closing = taken.closing;
-        Some(taken)
-    }
+/// Whether something runs once a transaction is synced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Followed {
+    ByHook,
+    ByNothing,
 }
 
 impl Shared {
@@ -392,25 +198,17 @@ impl Shared {
     fn run<R, E, T>(
         &self,
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
-        finish_with: impl FnOnce(Result<R, E>) -> (T, Finish),
+        finish_with: impl FnOnce(Result<R, E>) -> (T, Followed, Finish),
     ) -> Result<T, WriteError> {
-        let _inside =
-            Inside::enter(Place::Transaction, &[Place::Outside]).ok_or(WriteError::Nested)?;
+        let _inside = Inside::transaction().ok_or(WriteError::Nested)?;
         self.wait_for_room()?;
         let mut writer = held(&self.writer);
         self.ready()?;
         writer.forget(Lsn(self.visible.load(Ordering::Acquire)));
-        let mut tx = Tx {
-            shared: self,
-            pending: &writer.pending,
-            lsn: Lsn(writer.last.0 + 1),
-            rows: BTreeMap::new(),
-            ops: Vec::new(),
-            undo: Vec::new(),
-        };
+        let mut tx = Tx::new(self, &writer.pending, Lsn(writer.last.0 + 1));
         let result = catch_unwind(AssertUnwindSafe(|| f(&mut tx)))
             .map_err(|panic| WriteError::Panicked { what: what_panicked(&*panic) })?;
-        let (lsn, ops) = (tx.lsn, std::mem::take(&mut tx.ops));
+        let (lsn, ops) = (tx.lsn(), tx.into_ops());
         let kept = (result.is_ok() && !ops.is_empty()).then(|| Transaction::new(lsn, ops));
         if let Some(transaction) = &kept {
             if transaction.bytes > TRANSACTION_BYTES_MAX {
@@ -419,8 +217,13 @@ impl Shared {
             }
             writer.keep(transaction);
         }
-        let (made, finish) = finish_with(result);
-        self.queue.push(kept, finish);
+        let (made, followed, finish) = finish_with(result);
+        let alone = kept.is_none() && writer.last.0 == self.visible.load(Ordering::Acquire);
+        match followed {
+            // It put nothing, and all it read is synced: there is nothing to wait for.
+            Followed::ByNothing if alone => finish(Ok(())),
+            _ => self.queue.push(kept, finish),
+        }
         Ok(made)
     }
 
@@ -448,90 +251,5 @@ impl Shared {
         }
         *condition = Condition::Writing;
         Ok(())
-    }
-}
-
-/// The thread of the log: appends groups until the store is closed.
-pub(super) fn run_log(shared: &Shared, mut log: Log) {
-    let _inside = Inside::enter(Place::Transaction, &[Place::Outside]);
-    while let Some(Entries { group, trim, .. }) = shared.queue.take() {
-        let kept: Vec<Transaction> = group.iter().filter_map(|entry| entry.0.clone()).collect();
-        let appended = if kept.is_empty() { Ok(()) } else { append(shared, &mut log, &kept) };
-        match appended {
-            Ok(()) => {
-                shared.publish(&kept);
-                group.into_iter().for_each(|(_, finish)| finish(Ok(())));
-            }
-            Err(error) => shared.refuse(group, &error, log.end()),
-        }
-        if let Some(upto) = trim {
-            // A segment that cannot be removed takes room, nothing else; the next trim meets it again.
-            if let Err(error) = log.trim(upto) {
-                tracing::warn!(%error, "a segment of the log cannot be removed");
-            }
-        }
-        shared.figures.log_bytes.store(log.bytes(), Ordering::Relaxed);
-    }
-}
-
-fn append(shared: &Shared, log: &mut Log, kept: &[Transaction]) -> Result<(), AppendError> {
-    if let Condition::Failed(_) = &*held(&shared.condition) {
-        let source = std::io::Error::other("an earlier write failed");
-        return Err(AppendError::Failed { what: "writing the log", source });
-    }
-    let before = (shared.clock)();
-    log.append(kept)?;
-    let bytes = kept.iter().map(|transaction| transaction.bytes).sum();
-    let took = (shared.clock)().saturating_sub(before);
-    shared.figures.groups.fetch_add(1, Ordering::Relaxed);
-    shared.figures.transactions.fetch_add(kept.len() as u64, Ordering::Relaxed);
-    shared.figures.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
-    shared.figures.append_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
-    Ok(())
-}
-
-impl Shared {
-    /// Shows synced transactions to readers and hands them on to the index.
-    fn publish(&self, kept: &[Transaction]) {
-        let Some(last) = kept.last() else { return };
-        self.show(kept);
-        self.visible.store(last.lsn.0, Ordering::Release);
-        self.progress.reach(last.lsn);
-    }
-
-    /// Puts transactions into the synced layer and gives them to the applier.
-    pub(super) fn show(&self, kept: &[Transaction]) {
-        let mut synced = self.synced.write().unwrap_or_else(PoisonError::into_inner);
-        for transaction in kept {
-            let rows = transaction.ops.iter().cloned();
-            synced.extend(rows.map(|(key, value)| (key, (transaction.lsn, value))));
-        }
-        drop(synced);
-        self.backlog.add(kept);
-    }
-
-    /// Tells everyone whose transaction rests on what was not appended.
-    fn refuse(&self, group: Vec<(Option<Transaction>, Finish)>, error: &AppendError, end: Lsn) {
-        let why = error.to_string();
-        {
-            let mut condition = held(&self.condition);
-            match (&*condition, error) {
-                (Condition::Failed(_), _) => {}
-                (_, AppendError::NoRoom { .. }) => *condition = Condition::NoRoom(why.clone()),
-                (_, AppendError::Failed { .. }) => {
-                    tracing::error!(%error, "writes have stopped until a restart");
-                    *condition = Condition::Failed(why.clone());
-                }
-            }
-        }
-        // No closure runs while the writer is held: what they queued up to now saw rows that are
-        // not to be, and the next one starts from what the log holds.
-        let mut writer = held(&self.writer);
-        let later = std::mem::take(&mut held(&self.queue.entries).group);
-        *writer = Writer::after(end);
-        drop(writer);
-        for (_, finish) in group.into_iter().chain(later) {
-            finish(Err(WriteError::Stopped { why: why.clone() }));
-        }
     }
 }

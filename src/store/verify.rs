@@ -8,8 +8,9 @@ use super::backup::{self, ExportError, Exports, Summary};
 use super::error::{Holder, OpenError};
 use super::files::{Files, sync_directory};
 use super::index::{Sled, Unfit};
-use super::log::{self, Bounds, Log, LogReport, name_of, number_of};
+use super::log::{Bounds, Log};
 use super::recover::{Places, doing, from_log, log_files, read_marker, take_lock, write_marker};
+use super::scan::{self, LogError, LogReport, name_of, number_of};
 use super::{Lsn, Options};
 
 /// What stands in a data directory.
@@ -37,19 +38,23 @@ pub enum IndexReport {
 impl Report {
     /// Whether the store would start, with everything that was acknowledged.
     pub fn is_sound(&self) -> bool {
-        self.log.damage.is_none() && self.reaches_back()
+        self.log.damage.is_none()
     }
 
-    /// Whether the log goes on from an export, or from the beginning.
-    fn reaches_back(&self) -> bool {
-        let index = match &self.index {
-            IndexReport::Held(_) => return true,
-            IndexReport::Sound { applied, .. } => Some(*applied),
-            IndexReport::Missing | IndexReport::Unfit(_) => None,
-        };
-        let exports = self.exports.iter().flatten().map(|export| export.lsn);
-        let bases = exports.chain(index).chain([Lsn(0)]);
-        bases.into_iter().any(|base| base.0 + 1 >= self.log.first.0 && base <= self.log.end)
+    /// The last transaction of the newest sound export.
+    fn newest_export(&self) -> Lsn {
+        self.exports.iter().flatten().map(|export| export.lsn).max().unwrap_or(Lsn(0))
+    }
+
+    /// Up to where the rows are known without the log, if that ends at `end`.
+    fn base(&self, end: Lsn) -> Lsn {
+        match self.index {
+            // One beyond the log's end is not used.
+            IndexReport::Sound { applied, .. } if applied <= end => {
+                applied.max(self.newest_export())
+            }
+            _ => self.newest_export(),
+        }
     }
 }
 
@@ -63,6 +68,9 @@ impl fmt::Display for Report {
         )?;
         if log.tail_bytes > 0 && log.damage.is_none() {
             writeln!(f, "log: {} octets at its end were never acknowledged", log.tail_bytes)?;
+        }
+        for what in &log.covered {
+            writeln!(f, "log: {what}; it is not needed")?;
         }
         for export in &self.exports {
             match export {
@@ -88,13 +96,9 @@ impl fmt::Display for Report {
             Some(what) => writeln!(
                 f,
                 "log: DAMAGED: {what}\n\
-                 transactions up to {} can be kept: `nameplane store verify --cut` puts what follows aside; \
-                 or import an export into a new directory",
-                log.end.0
+                 transactions up to {} can be kept: `nameplane store verify --cut` puts aside what follows",
+                log.end.max(self.newest_export()).0
             ),
-            None if !self.reaches_back() => {
-                writeln!(f, "log: DAMAGED: it does not go on from any export or from the beginning")
-            }
             None => writeln!(f, "sound"),
         }
     }
@@ -119,13 +123,36 @@ pub fn verify(dir: &Path) -> Result<Report, OpenError> {
         Err(OpenError::Held { holder, .. }) => Err(holder),
         Err(error) => return Err(error),
     };
-    let log = log::examine(&*files, id).map_err(|error| from_log(error, dir))?;
     let exports = doing(Exports::find(&places.exports(), id), "reading", &places.exports())?;
     let index = match &lock {
         Ok(_) => examine_index(&places.index(), id),
         Err(holder) => IndexReport::Held(holder.clone()),
     };
-    Ok(Report { log, exports: exports.examine(), index })
+    examine(&*files, id, exports.examine(), index).map_err(|error| from_log(error, dir))
+}
+
+fn examine(
+    files: &dyn Files,
+    id: u64,
+    exports: Vec<Result<Summary, String>>,
+    index: IndexReport,
+) -> Result<Report, LogError> {
+    // The last segment alone says where the log ends.
+    let end = scan::examine(files, id, Lsn(u64::MAX - 1))?.end;
+    let report = Report { log: LogReport::default(), exports, index };
+    let base = report.base(end);
+    let mut log = scan::examine(files, id, base)?;
+    let export = report.newest_export();
+    if log.damage.is_none() && export > log.end {
+        let what = format!("it ends at transaction {}, an export holds {}", log.end.0, export.0);
+        log.damage = Some(what);
+    }
+    if log.damage.is_none() && log.first.0 > base.0 + 1 {
+        let what =
+            format!("it begins at transaction {}, and nothing sound leads up to it", log.first.0);
+        log.damage = Some(what);
+    }
+    Ok(Report { log, ..report })
 }
 
 fn examine_index(dir: &Path, id: u64) -> IndexReport {
@@ -140,24 +167,48 @@ fn examine_index(dir: &Path, id: u64) -> IndexReport {
     }
 }
 
-/// Puts aside everything of a damaged log after its last sound transaction, which is returned; none if
-/// the log is not damaged. What was acknowledged after it is lost.
+/// Puts aside what follows damage in the log, so that the store starts again; returns the last
+/// transaction that is kept, and where the rest is; none if nothing is damaged.
+///
+/// What was acknowledged after it is lost.
 pub fn cut(dir: &Path) -> Result<Option<(Lsn, PathBuf)>, OpenError> {
+    let report = verify(dir)?;
+    if let IndexReport::Held(holder) = report.index {
+        return Err(OpenError::Held { dir: dir.to_owned(), holder });
+    }
+    if report.is_sound() {
+        return Ok(None);
+    }
     let places = Places::of(dir);
     let (files, id) = log_in(&places)?;
     let _lock = take_lock(&places, None)?;
-    let report = log::examine(&*files, id).map_err(|error| from_log(error, dir))?;
-    if report.damage.is_none() {
-        return Ok(None);
-    }
-    let aside = dir.join(format!("log.bad-{}", report.end.0));
+    let aside = dir.join(format!("log.bad-{}", report.log.end.0));
     doing(fs::create_dir_all(&aside), "making", &aside)?;
-    let at = log::sound_end(&*files, id, report.end).map_err(|error| from_log(error, dir))?;
-    let mut numbers: Vec<u64> = doing(files.list(), "reading", &places.log())?
-        .iter()
-        .filter_map(|name| number_of(name))
-        .filter(|number| at.is_none_or(|(last, _)| *number >= last))
-        .collect();
+    let (end, export) = (report.log.end, report.newest_export());
+    // Where an export goes further than what is sound of the log, a new log goes on from that.
+    let at = match end >= export {
+        true => scan::sound_end(&*files, id, end).map_err(|error| from_log(error, dir))?,
+        false => None,
+    };
+    put_aside(&places, &*files, &aside, at)?;
+    if at.is_none() {
+        let bounds = Bounds::from(&Options::new(dir));
+        let log = Log::create(files, id, Lsn(export.0 + 1), bounds);
+        log.map_err(|error| from_log(error, dir))?;
+    }
+    Ok(Some((end.max(export), aside)))
+}
+
+/// Moves the log to `aside`, but for what stands before `at`: a segment and an octet in it.
+fn put_aside(
+    places: &Places,
+    files: &dyn Files,
+    aside: &Path,
+    at: Option<(u64, u64)>,
+) -> Result<(), OpenError> {
+    let names = doing(files.list(), "reading", &places.log())?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
+    numbers.retain(|number| at.is_none_or(|(last, _)| *number >= last));
     numbers.sort_unstable();
     // The newest first: a start in between still meets the damage, not a shorter log.
     for number in numbers.into_iter().rev() {
@@ -173,8 +224,7 @@ pub fn cut(dir: &Path) -> Result<Option<(Lsn, PathBuf)>, OpenError> {
             _ => doing(fs::remove_file(&from), "removing", &from)?,
         }
     }
-    doing(sync_directory(&places.log()), "syncing", &places.log())?;
-    Ok(Some((report.end, aside)))
+    doing(sync_directory(&places.log()), "syncing", &places.log())
 }
 
 /// Why an export was not imported.

@@ -1,0 +1,181 @@
+//! What a closure is given: a reader of what is synced, or a transaction in the making.
+//!
+//! A transaction reads through four layers: its own rows, rows on their way into the log, synced rows
+//! the index does not have yet, the index. It keeps its operations in order and what each replaced, so
+//! that it can be taken back to any place in it.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::RwLockReadGuard;
+
+use super::error::RowError;
+use super::index::layer;
+use super::key::Key;
+use super::rows::{Octets, RawRows, Run, Visit, merge};
+use super::segment::Op;
+use super::table::{Table, Value};
+use super::transact::{Inside, Overlay};
+use super::{KEY_BYTES_MAX, Lsn, Shared, VALUE_BYTES_MAX};
+
+/// What is synced, unchanged while this is held.
+pub struct Reader<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) synced: RwLockReadGuard<'a, Overlay>,
+    pub(super) _inside: Inside,
+}
+
+/// A transaction being made: reads see everything before it and its own puts.
+pub struct Tx<'a> {
+    shared: &'a Shared,
+    pending: &'a Overlay,
+    lsn: Lsn,
+    rows: BTreeMap<Octets, Option<Octets>>,
+    ops: Vec<Op>,
+    /// What each operation replaced in `rows`, to take it back.
+    undo: Vec<Option<Option<Octets>>>,
+}
+
+/// A place in a transaction to go back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Savepoint(usize);
+
+impl RawRows for Reader<'_> {
+    fn raw_get(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
+        match self.synced.get(key) {
+            Some((_, value)) => Ok(value.clone()),
+            None => self.shared.trusting(self.shared.index.get(key)),
+        }
+    }
+
+    fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
+        let synced = layer(&self.synced, run, back, |(_, value)| value.clone());
+        let merged = merge(&mut [synced, self.shared.index.rows(run, back)], back, visit);
+        self.shared.trusting(merged)
+    }
+}
+
+impl RawRows for Tx<'_> {
+    fn raw_get(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
+        if let Some(own) = self.rows.get(key) {
+            return Ok(own.clone());
+        }
+        if let Some((_, value)) = self.pending.get(key) {
+            return Ok(value.clone());
+        }
+        if let Some((_, value)) = self.shared.read_synced().get(key) {
+            return Ok(value.clone());
+        }
+        self.shared.trusting(self.shared.index.get(key))
+    }
+
+    fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
+        let (mut from, mut to) = (run.0.to_vec(), run.1.map(<[u8]>::to_vec));
+        // Few rows at first, most look for one. None are shown while a lock is held: `visit` may
+        // well read this transaction.
+        for count in [2, 8, 32, 128].into_iter().chain(std::iter::repeat(512)) {
+            let page = self.page((&from, to.as_deref()), back, count)?;
+            for (key, value) in &page {
+                if visit(key, value).is_break() {
+                    return Ok(());
+                }
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == count && back => to = Some(key.to_vec()),
+                Some((key, _)) if page.len() == count => from = [key, &[0][..]].concat(),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Tx<'a> {
+    /// A transaction that has done nothing, after everything in `pending`.
+    pub(super) fn new(shared: &'a Shared, pending: &'a Overlay, lsn: Lsn) -> Tx<'a> {
+        Tx { shared, pending, lsn, rows: BTreeMap::new(), ops: Vec::new(), undo: Vec::new() }
+    }
+
+    /// Everything it did, in order.
+    pub(super) fn into_ops(self) -> Vec<Op> {
+        self.ops
+    }
+
+    /// The number this transaction has if it is kept.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// Puts a row in place of what had its key.
+    ///
+    /// # Errors
+    ///
+    /// [`RowError::TooLarge`] beyond a limit of the store; nothing was put then.
+    pub fn put<K: Key, V: Value>(
+        &mut self,
+        table: &Table<K, V>,
+        key: &K,
+        value: &V,
+    ) -> Result<(), RowError> {
+        self.set(table.key(key).into(), Some(table.value(value).into()))
+    }
+
+    /// Takes a row out; nothing happens if there is none.
+    pub fn delete<K: Key, V: Value>(
+        &mut self,
+        table: &Table<K, V>,
+        key: &K,
+    ) -> Result<(), RowError> {
+        self.set(table.key(key).into(), None)
+    }
+
+    /// Marks this place; [`Tx::rollback_to`] undoes what follows it.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint(self.ops.len())
+    }
+
+    /// Undoes everything since `savepoint`, which must be of this transaction.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) {
+        while self.ops.len() > savepoint.0 {
+            let (Some(op), Some(before)) = (self.ops.pop(), self.undo.pop()) else { return };
+            match before {
+                Some(before) => drop(self.rows.insert(op.0, before)),
+                None => drop(self.rows.remove(&op.0)),
+            }
+        }
+    }
+
+    pub(super) fn set(&mut self, key: Octets, value: Option<Octets>) -> Result<(), RowError> {
+        let op = (key, value);
+        limit("a key", op.0.len(), KEY_BYTES_MAX)?;
+        limit("a value", op.1.as_ref().map_or(0, |value| value.len()), VALUE_BYTES_MAX)?;
+        self.undo.push(self.rows.insert(op.0.clone(), op.1.clone()));
+        self.ops.push(op);
+        Ok(())
+    }
+
+    /// The next `count` rows of `run`, all layers merged.
+    fn page(
+        &self,
+        run: Run<'_>,
+        back: bool,
+        count: usize,
+    ) -> Result<Vec<(Octets, Octets)>, RowError> {
+        let synced = self.shared.read_synced();
+        let mut layers = [
+            layer(&self.rows, run, back, Clone::clone),
+            layer(self.pending, run, back, |(_, value)| value.clone()),
+            layer(&synced, run, back, |(_, value)| value.clone()),
+            self.shared.index.rows(run, back),
+        ];
+        let mut page = Vec::with_capacity(count);
+        let merged = merge(&mut layers, back, &mut |key, value| {
+            page.push((key.into(), value.into()));
+            if page.len() == count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        self.shared.trusting(merged).map(|()| page)
+    }
+}
+
+fn limit(what: &'static str, bytes: usize, max: usize) -> Result<(), RowError> {
+    if bytes > max { Err(RowError::TooLarge { what, bytes, max }) } else { Ok(()) }
+}
