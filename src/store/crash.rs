@@ -297,7 +297,7 @@ struct Known {
 
 fn write_turn(tx: &mut Tx<'_>, writer: u32, turn: u32) -> Result<Lsn, RowError> {
     // Some are refused at first, some fill several records, some undo half of what they did.
-    let length = if turn % 7 == 0 { 400 } else { 20 };
+    let length = if turn.is_multiple_of(7) { 400 } else { 20 };
     for row in 0..ROWS_EACH {
         tx.put(&ROWS, &(writer, row), &(turn, vec![turn as u8; length]))?;
     }
