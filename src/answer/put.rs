@@ -61,7 +61,7 @@ impl Set<'_> {
     /// The signatures, as a set of their own.
     pub fn sigs_alone(self) -> Self {
         let octets = self.octets.get(self.data..).unwrap_or_default();
-        Set { count: self.sigs, sigs: 0, octets, data: octets.len(), gaps: &[], ..self }
+        Set { count: self.sigs, sigs: 0, octets, data: octets.len(), gaps: &[] }
     }
 }
 

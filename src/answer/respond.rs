@@ -242,12 +242,12 @@ impl<'s> Turn<'_, 's, '_> {
             self.put_answer(asked, node, star, set)?;
             return Ok(Next::Done);
         }
-        match self.qtype {
-            Type::ANY | Type::RRSIG | Type::NSEC => {
-                if self.answer_odd(asked, node, star)? {
-                    return Ok(Next::Done);
-                }
+        let qtype = self.qtype;
+        match qtype {
+            Type::ANY | Type::RRSIG | Type::NSEC if self.answer_odd(asked, node, star)? => {
+                return Ok(Next::Done);
             }
+            Type::ANY | Type::RRSIG | Type::NSEC => {}
             _ if node.is(flag::CNAME) => {
                 if let Some(set) = node.set(Type::CNAME) {
                     let at = self.put_answer(asked, node, star, set)?;

@@ -273,7 +273,7 @@ fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
         udp_octets_max: config.dns.udp_octets_max.into(),
         server_id: config.dns.server_id.clone(),
         version: config.dns.version.clone(),
-        cookie_secrets: cookie_secrets.into_iter().map(Into::into).collect(),
+        cookie_secrets,
         rate_limit: serve::rrl::Settings {
             enabled: limit.enabled,
             responses_per_second: limit.responses_per_second,
@@ -350,7 +350,7 @@ impl http::Resolve for Resolver {
 
 fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Published>) {
     let keeper = maintain.clone();
-    registry.watch(&metrics::ZONES, move || keeper.progress().loaded as u64);
+    registry.watch(&metrics::ZONES, move || keeper.progress().loaded);
     let table = |read: fn(&Snapshot) -> u64| {
         let zones = Arc::clone(zones);
         move || read(&zones.load())

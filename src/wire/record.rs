@@ -108,14 +108,13 @@ impl RrSet {
 
 impl PartialEq for RrSet {
     fn eq(&self, other: &RrSet) -> bool {
-        let same = |(mine, theirs): (&Box<[u8]>, &Box<[u8]>)| {
-            canonical_cmp(self.rtype, mine, theirs) == Ordering::Equal
-        };
+        let pairs = self.rdatas.iter().zip(&other.rdatas);
+        let mut orders = pairs.map(|(mine, theirs)| canonical_cmp(self.rtype, mine, theirs));
         self.rtype == other.rtype
             && self.ttl == other.ttl
             && self.owner == other.owner
             && self.rdatas.len() == other.rdatas.len()
-            && self.rdatas.iter().zip(&other.rdatas).all(same)
+            && orders.all(Ordering::is_eq)
     }
 }
 

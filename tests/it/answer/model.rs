@@ -366,9 +366,9 @@ pub fn hashed_owner(zone: &Zone, name: &Name) -> Name {
     }
     let mut bits = BTreeSet::new();
     for (at, octet) in hash.iter().enumerate() {
-        (0..8)
-            .filter(|bit| octet << bit & 0x80 != 0)
-            .for_each(|bit| drop(bits.insert(8 * at + bit)));
+        (0..8).filter(|bit| octet << bit & 0x80 != 0).for_each(|bit| {
+            let _ = bits.insert(8 * at + bit);
+        });
     }
     let digit = |at: usize| {
         let value =
