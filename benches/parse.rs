@@ -2,6 +2,7 @@
 //!
 //! The scanner stops at records in file order; ours goes on to sorted, grouped, packed nodes. The
 //! figures are CPU time, which a busy machine disturbs less: `cargo bench --bench parse`.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fmt::Write as _;
 use std::hint::black_box;

@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench zones [-- ZONES [NAMES]]` prints a table. The store is a real one, in a
 //! temporary directory below `TMPDIR`: put that on the disk to be measured.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 
@@ -150,5 +151,5 @@ fn line(what: &str, began: Instant, count: usize) {
 fn resident_mib() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok());
-    pages.unwrap_or(0) * 4096 >> 20
+    (pages.unwrap_or(0) * 4096) >> 20
 }

@@ -295,8 +295,8 @@ impl<'z> Turn<'z> {
 
     /// The NSEC at or before a name.
     fn nsec(&mut self, zone: &Zone, name: &Name) {
-        let signed = zone.nodes.iter().filter(|(_, sets)| sets.contains_key(&Type::NSEC.0));
-        let before = signed.filter(|(owner, _)| *owner <= name).next_back();
+        let mut signed = zone.nodes.iter().filter(|(_, sets)| sets.contains_key(&Type::NSEC.0));
+        let before = signed.rfind(|(owner, _)| *owner <= name);
         let (owner, sets) = before.unwrap();
         self.put_proof(owner, Type::NSEC, &sets[&Type::NSEC.0]);
     }
@@ -306,7 +306,7 @@ impl<'z> Turn<'z> {
         let hash = hashed_owner(zone, name);
         let all: Vec<_> =
             zone.nodes.iter().filter(|(_, sets)| sets.contains_key(&Type::NSEC3.0)).collect();
-        let before = all.iter().filter(|(owner, _)| **owner <= hash).next_back().or(all.last());
+        let before = all.iter().rfind(|(owner, _)| **owner <= hash).or(all.last());
         let (owner, sets) = before.unwrap();
         self.put_proof(owner, Type::NSEC3, &sets[&Type::NSEC3.0]);
     }
