@@ -130,7 +130,7 @@ impl Context {
     fn outcome(&self, snapshot: &Snapshot, slot: &mut Slot, now_s: u32) -> Outcome {
         self.counters.add(&QUERIES, self.transport as usize);
         let Slot { octets, len, query, peer, fault, .. } = slot;
-        if *fault == Some(Fault::Silent) {
+        if *fault == Some(Fault::Silent) || self.transport == Transport::Doq && breaks_doq(query) {
             self.counters.add(&DROPPED, 0);
             return Outcome::Silent;
         }
@@ -329,6 +329,12 @@ impl Context {
     pub(super) fn count_response(&self, rcode: Rcode) {
         self.counters.add(&RESPONSES, rcode_value(rcode));
     }
+}
+
+/// In QUIC the stream tells messages apart, and QUIC itself how long a connection stays
+/// ([RFC 9250](https://www.rfc-editor.org/rfc/rfc9250) §4.2.1, §5.5.2). Who does not know that is not heard further.
+fn breaks_doq(query: &Query) -> bool {
+    query.header.id != 0 || query.edns.as_ref().is_some_and(|edns| edns.keepalive)
 }
 
 const MAILB: Type = Type(253);

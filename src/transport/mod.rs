@@ -4,14 +4,15 @@
 //! same checklist.
 
 pub mod client;
+mod listen;
 pub mod proxy;
+pub mod quic;
+pub mod secure;
 pub mod stream;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,13 +24,16 @@ use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use self::listen::Bound;
+pub use self::listen::{Secured, StartError};
+use self::secure::Web;
 use self::stream::{House, Patience};
 use self::tcp::Places;
 use crate::metrics::{DROPPED, OPEN_CONNECTIONS};
-use crate::serve::{Context, Desk, Transport};
+use crate::serve::{Context, Desk, Prefixes, Transport};
 
 /// What an operator decides about sockets.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Addresses answered on, by UDP and TCP. Port 0 takes a free one, the same for both.
     pub listen: Vec<SocketAddr>,
@@ -43,6 +47,24 @@ pub struct Settings {
     pub connections_per_address_max: usize,
     /// Seconds an idle stream is kept when few are open.
     pub idle_timeout_s: u16,
+    /// Who tells by the PROXY protocol for whom it speaks.
+    pub balancers: Prefixes,
+    /// The encrypted transports.
+    pub secure: Option<Secure>,
+}
+
+/// What an operator decides about encrypted transports.
+#[derive(Clone)]
+pub struct Secure {
+    pub certificate: tls::Source,
+    /// Addresses of DNS over TLS.
+    pub dot: Vec<SocketAddr>,
+    /// Addresses of DNS over QUIC.
+    pub doq: Vec<SocketAddr>,
+    /// Addresses of DNS over HTTPS, HTTP/2 by TCP and HTTP/3 by UDP.
+    pub doh: Vec<SocketAddr>,
+    /// Who speaks HTTP; without it there is no DNS over HTTPS.
+    pub web: Option<Arc<dyn Web>>,
 }
 
 impl Default for Settings {
@@ -54,40 +76,26 @@ impl Default for Settings {
             connections_max: 1024,
             connections_per_address_max: 64,
             idle_timeout_s: 10,
+            balancers: Prefixes::default(),
+            secure: None,
         }
     }
 }
 
 impl Settings {
+    fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_timeout_s.into())
+    }
+
     fn places(&self) -> Arc<Places> {
-        let idle = Duration::from_secs(self.idle_timeout_s.into());
-        Places::new(self.connections_max, self.connections_per_address_max, idle)
-    }
-}
-
-/// Why the server cannot listen. The operator's to mend.
-#[derive(Debug)]
-pub struct StartError {
-    pub address: SocketAddr,
-    pub protocol: &'static str,
-    pub source: io::Error,
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} address {} cannot be listened on", self.protocol, self.address)
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
+        Places::new(self.connections_max, self.connections_per_address_max, self.idle())
     }
 }
 
 /// Everything that listens. Dropping it without [`shutdown`](Handle::shutdown) leaves UDP running.
 pub struct Handle {
     addresses: Vec<SocketAddr>,
+    secure: Secured,
     stop: Arc<AtomicBool>,
     stop_streams: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -103,6 +111,11 @@ impl Handle {
         &self.addresses
     }
 
+    /// The addresses of encrypted transports, with the ports they got.
+    pub fn secure(&self) -> &Secured {
+        &self.secure
+    }
+
     /// Stops listening, answers what is there, ends all threads, also idle ones. Waits for them.
     pub async fn shutdown(self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -114,13 +127,6 @@ impl Handle {
         self.places.empty(DRAIN).await;
         let _ = threads.await;
     }
-}
-
-/// Sockets of one address.
-struct Bound {
-    address: SocketAddr,
-    udp: Vec<Socket>,
-    tcp: Socket,
 }
 
 /// Starts answering at `desk` on all addresses; streams run on `runtime`.
@@ -137,59 +143,42 @@ pub fn start(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => some,
     };
-    let bound = settings.listen.iter().map(|&address| bind(address, workers));
+    let bound = settings.listen.iter().map(|&address| listen::bind(address, workers));
     let bound = bound.collect::<Result<Vec<Bound>, StartError>>()?;
     let addresses = bound.iter().map(|bound| bound.address).collect();
 
     let stop = Arc::new(AtomicBool::new(false));
     let (stop_streams, stopping) = watch::channel(false);
     let places = settings.places();
-    let house = House { desk: Arc::clone(&desk), patience: Patience::default(), stop: stopping };
-    let house = Arc::new(house);
+    let house = Arc::new(House {
+        desk: Arc::clone(&desk),
+        patience: Patience::default(),
+        balancers: settings.balancers.clone(),
+        stop: stopping,
+    });
     let watched = Arc::clone(&places);
     desk.shared().registry.watch(&OPEN_CONNECTIONS, move || watched.open() as u64);
 
     let (errands, waiting) = sync_channel(ERRANDS_MAX);
     let mut threads = Vec::new();
     let _entered = runtime.enter();
+    let secure = match &settings.secure {
+        Some(secure) => listen::secure(secure, settings.idle(), &house, &places)?,
+        None => listen::Secured::default(),
+    };
     for Bound { address, udp, tcp } in bound {
         for (number, socket) in udp.into_iter().enumerate() {
             let core = settings.pin.then_some(number);
-            threads.push(spawn_worker(number, core, socket, &desk, &stop, errands.clone()));
+            let worker = udp::Worker::new(socket).behind(settings.balancers.clone());
+            threads.push(spawn_worker(number, core, worker, &desk, &stop, errands.clone()));
         }
-        let failed = |source| StartError { address, protocol: "TCP", source };
+        let failed = |source| StartError { address: Some(address), protocol: "TCP", source };
         let listener = TcpListener::from_std(tcp.into()).map_err(failed)?;
         let (house, places) = (Arc::clone(&house), Arc::clone(&places));
         runtime.spawn(tcp::accept(listener, house, places, tcp::serve));
     }
     threads.push(spawn("dns-ask".into(), move || run_errands(&desk, &waiting)));
-    Ok(Handle { addresses, stop, stop_streams, threads, places })
-}
-
-/// How many ports are tried when any will do: one that is free for TCP may not be for UDP.
-const PORTS_TRIED: usize = 16;
-
-/// Opens the sockets of one address. Any port means the same free one for UDP and TCP.
-fn bind(wanted: SocketAddr, workers: usize) -> Result<Bound, StartError> {
-    let mut tries = if wanted.port() == 0 { PORTS_TRIED } else { 1 };
-    loop {
-        tries -= 1;
-        match bind_once(wanted, workers) {
-            Err(error) if tries > 0 && error.source.kind() == io::ErrorKind::AddrInUse => {}
-            done => return done,
-        }
-    }
-}
-
-fn bind_once(wanted: SocketAddr, workers: usize) -> Result<Bound, StartError> {
-    let failed = |protocol| move |source| StartError { address: wanted, protocol, source };
-    let tcp = tcp::bind(wanted).map_err(failed("TCP"))?;
-    let local = tcp.local_addr().map_err(failed("TCP"))?;
-    let address = local.as_socket().unwrap_or(wanted);
-    // The first socket alone, without a group: it fails if another server has the address.
-    udp::claim(address).map_err(failed("UDP"))?;
-    let udp = (0..workers).map(|_| udp::bind(address)).collect::<io::Result<_>>();
-    Ok(Bound { address, udp: udp.map_err(failed("UDP"))?, tcp })
+    Ok(Handle { addresses, secure, stop, stop_streams, threads, places })
 }
 
 /// Datagrams that wait for somebody to ask; more are dropped, and their clients come again.
@@ -200,7 +189,7 @@ type Errands = SyncSender<(Arc<Socket>, udp::Errand)>;
 fn spawn_worker(
     number: usize,
     core: Option<usize>,
-    socket: Socket,
+    mut worker: udp::Worker,
     desk: &Arc<Desk>,
     stop: &Arc<AtomicBool>,
     errands: Errands,
@@ -211,7 +200,6 @@ fn spawn_worker(
         if let Some(core) = core {
             udp::pin(core);
         }
-        let mut worker = udp::Worker::new(socket);
         let socket = worker.socket();
         worker.run(
             &stop,
@@ -300,6 +288,6 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let settings = Settings { listen: vec![address], ..Settings::default() };
         let error = start(&settings, desk(crate::serve::Refuse), runtime().handle()).err().unwrap();
-        assert_eq!((error.address, error.protocol), (address, "UDP"));
+        assert_eq!((error.address, error.protocol), (Some(address), "UDP"));
     }
 }

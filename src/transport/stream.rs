@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::now_s;
-use crate::serve::{Desk, Messages, Outcome, Transport};
+use super::{now_s, proxy};
+use crate::serve::{Desk, Messages, Outcome, Prefixes, Transport};
 
 /// Replies are written once they fill this much, or once there is no whole message left to answer.
 const OUTPUT_OCTETS: usize = 64 * 1024;
@@ -65,6 +65,8 @@ pub enum End {
 pub struct House {
     pub desk: Arc<Desk>,
     pub patience: Patience,
+    /// Who tells by the PROXY protocol for whom it speaks.
+    pub balancers: Prefixes,
     /// True once the server stops.
     pub stop: watch::Receiver<bool>,
 }
@@ -76,6 +78,28 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
     *stop.borrow() || stop.has_changed().is_err()
+}
+
+impl House {
+    /// Who speaks on a new stream from `peer`: itself, or a client it tells of first.
+    ///
+    /// # Errors
+    ///
+    /// [`End`] when a balancer tells nothing, or too late.
+    pub async fn client<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
+        peer: SocketAddr,
+    ) -> Result<SocketAddr, End> {
+        if !self.balancers.contains(peer.ip()) {
+            return Ok(peer);
+        }
+        match timeout(self.patience.half_message, proxy::take(stream)).await {
+            Ok(Ok(told)) => Ok(told.client.unwrap_or(peer)),
+            Ok(Err(_)) => Err(End::Broken),
+            Err(_) => Err(End::Slow),
+        }
+    }
 }
 
 /// A piece of what somebody else was asked for.
@@ -323,7 +347,8 @@ mod tests {
     fn peer(asks: impl Asks, pipe: usize, patience: Patience, idle: Duration) -> Peer {
         let (stream, theirs) = duplex(pipe);
         let (stop, stopping) = watch::channel(false);
-        let house = House { desk: desk(asks), patience, stop: stopping };
+        let house =
+            House { desk: desk(asks), patience, balancers: Prefixes::default(), stop: stopping };
         let end = tokio::spawn(async move {
             let peer = "127.0.0.1:4444".parse().unwrap();
             converse(theirs, Transport::Tcp, peer, &house, || idle).await

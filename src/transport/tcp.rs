@@ -87,18 +87,34 @@ impl Places {
         room.expect("nobody closes the semaphore")
     }
 
-    /// Gives the room to `address`; none if it has its share.
-    pub fn take(self: &Arc<Self>, room: OwnedSemaphorePermit, address: IpAddr) -> Option<Place> {
+    /// Gives the room to `address`; none if it has its share. A balancer's share is all there is.
+    pub fn take(
+        self: &Arc<Self>,
+        room: OwnedSemaphorePermit,
+        address: IpAddr,
+        balancer: bool,
+    ) -> Option<Place> {
         let address = whose(address);
         let mut all = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = all.entry(address).or_default();
-        if *count >= self.per_address_max {
+        if *count >= self.per_address_max && !balancer {
             return None;
         }
         *count += 1;
         drop(all);
         self.open.fetch_add(1, Ordering::Relaxed);
         Some(Place { places: Arc::clone(self), address, _permit: room })
+    }
+
+    /// A place for `address` without waiting; none if there is no room or it has its share.
+    pub fn take_now(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let room = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        self.take(room, address, false)
+    }
+
+    /// Whether more than half of all places are taken.
+    pub fn is_crowded(&self) -> bool {
+        self.open() > self.max / 2
     }
 
     /// Waits until every place is free, or `at_most` has passed.
@@ -168,7 +184,8 @@ pub async fn accept<F>(
             },
             () = stopped(&mut stop) => return,
         };
-        let Some(place) = places.take(room, peer.ip()) else {
+        let balancer = house.balancers.contains(peer.ip());
+        let Some(place) = places.take(room, peer.ip(), balancer) else {
             house.desk.count(&CONNECTIONS, 1);
             continue;
         };
@@ -178,26 +195,33 @@ pub async fn accept<F>(
         let conversation = serve(stream, peer, Arc::clone(&house), Arc::clone(&places));
         let house = Arc::clone(&house);
         tokio::spawn(async move {
-            let end = conversation.await;
-            match end {
-                End::Closed => {}
-                End::Idle => house.desk.count(&CONNECTIONS, 2),
-                End::Slow => house.desk.count(&CONNECTIONS, 3),
-                End::Broken => house.desk.count(&CONNECTIONS, 4),
-            }
+            count(&house, conversation.await);
             drop(place);
         });
     }
 }
 
+/// Counts how a stream ended, if not as it should.
+pub(super) fn count(house: &House, end: End) {
+    match end {
+        End::Closed => {}
+        End::Idle => house.desk.count(&CONNECTIONS, 2),
+        End::Slow => house.desk.count(&CONNECTIONS, 3),
+        End::Broken => house.desk.count(&CONNECTIONS, 4),
+    }
+}
+
 /// Answers one connection of plain TCP.
 pub async fn serve(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     house: Arc<House>,
     places: Arc<Places>,
 ) -> End {
-    converse(stream, Transport::Tcp, peer, &house, || places.idle()).await
+    match house.client(&mut stream, peer).await {
+        Ok(client) => converse(stream, Transport::Tcp, client, &house, || places.idle()).await,
+        Err(end) => end,
+    }
 }
 
 #[cfg(test)]
@@ -206,8 +230,8 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::serve::Refuse;
     use crate::serve::testing::{desk, framed, version_query};
+    use crate::serve::{Prefixes, Refuse};
     use crate::transport::stream::Patience;
 
     async fn server(
@@ -215,7 +239,12 @@ mod tests {
         per_address: usize,
     ) -> (SocketAddr, Arc<Places>, watch::Sender<bool>) {
         let (stop, stopping) = watch::channel(false);
-        let house = House { desk: desk(Refuse), patience: Patience::default(), stop: stopping };
+        let house = House {
+            desk: desk(Refuse),
+            patience: Patience::default(),
+            balancers: Prefixes::default(),
+            stop: stopping,
+        };
         let places = Places::new(max, per_address, Duration::from_secs(60));
         let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = TcpListener::from_std(socket.into()).unwrap();
@@ -266,7 +295,7 @@ mod tests {
         for _ in 0..4 {
             idle.push(places.idle());
             let room = places.room().await;
-            held.push(places.take(room, "192.0.2.1".parse().unwrap()).unwrap());
+            held.push(places.take(room, "192.0.2.1".parse().unwrap(), false).unwrap());
         }
         idle.push(places.idle());
         assert_eq!(idle[..3], [Duration::from_secs(10); 3]);

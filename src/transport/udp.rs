@@ -22,8 +22,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::proxy;
 use crate::metrics::{Counters, DROPPED, WORKERS};
-use crate::serve::{Context, Outcome, Slot, handle_batch};
+use crate::serve::{Context, Outcome, Prefixes, Slot, handle_batch};
 
 /// How many datagrams one `recvmmsg` takes.
 ///
@@ -119,7 +120,9 @@ pub fn answer(context: &Context, slots: &mut [Slot], now_s: u32) {
 /// A message that needs more than the snapshot, on its way to whoever answers it.
 pub struct Errand {
     pub message: Vec<u8>,
+    /// The client, whoever stands between it and us.
     pub peer: SocketAddr,
+    to: SocketAddr,
     control: Control,
 }
 
@@ -160,6 +163,7 @@ pub struct Worker {
     incoming: Box<[libc::mmsghdr; BATCH]>,
     outgoing: Box<[libc::mmsghdr; BATCH]>,
     tells_address: bool,
+    balancers: Prefixes,
 }
 
 // SAFETY: the raw pointers inside point into boxes that the worker owns and that move with it.
@@ -183,7 +187,15 @@ impl Worker {
             incoming: Box::new([header; BATCH]),
             outgoing: Box::new([header; BATCH]),
             tells_address,
+            balancers: Prefixes::default(),
         }
+    }
+
+    /// Takes from `balancers` who the client is, by the PROXY protocol, and nothing else.
+    #[must_use]
+    pub fn behind(mut self, balancers: Prefixes) -> Worker {
+        self.balancers = balancers;
+        self
     }
 
     /// The socket, for replies that come later.
@@ -286,6 +298,10 @@ impl Worker {
             slot.len = len;
             slot.peer = peer;
             slot.outcome = Outcome::Silent;
+            if !self.balancers.is_empty() && self.balancers.contains(peer.ip()) && !unwrap(slot) {
+                counters.add(&DROPPED, 0);
+                continue;
+            }
             if self.tells_address {
                 self.controls[kept].len = control_len;
                 self.controls[kept].turn_round();
@@ -305,7 +321,9 @@ impl Worker {
                 Outcome::Reply(len) => len,
                 Outcome::Ask(_) => {
                     let message = slot.octets.get(..slot.len).unwrap_or_default().to_vec();
-                    errand(Errand { message, peer: slot.peer, control: self.controls[at] });
+                    let (peer, control) = (slot.peer, self.controls[at]);
+                    let to = address_of(&self.addresses[at]).unwrap_or(peer);
+                    errand(Errand { message, peer, to, control });
                     continue;
                 }
             };
@@ -313,7 +331,7 @@ impl Worker {
                 libc::iovec { iov_base: slot.octets.as_mut_ptr().cast(), iov_len: len };
             let header = &mut self.outgoing[leaving].msg_hdr;
             header.msg_name = (&raw mut self.addresses[at]).cast();
-            header.msg_namelen = address_len(slot.peer);
+            header.msg_namelen = address_len(&self.addresses[at]);
             header.msg_iov = &raw mut self.iovecs[at];
             header.msg_iovlen = 1;
             if self.tells_address {
@@ -354,9 +372,9 @@ impl Worker {
 /// What the system says.
 pub fn send_later(socket: &Socket, errand: &mut Errand, reply: &[u8]) -> io::Result<()> {
     if errand.control.len == 0 {
-        return socket.send_to(reply, &errand.peer.into()).map(drop);
+        return socket.send_to(reply, &errand.to.into()).map(drop);
     }
-    let peer = socket2::SockAddr::from(errand.peer);
+    let peer = socket2::SockAddr::from(errand.to);
     let mut iovec =
         libc::iovec { iov_base: reply.as_ptr().cast_mut().cast(), iov_len: reply.len() };
     // SAFETY: a C structure for which all zeros is a valid value.
@@ -380,10 +398,22 @@ pub fn pin(core: usize) {
     let _ = rustix::thread::sched_setaffinity(None, &set);
 }
 
-fn address_len(peer: SocketAddr) -> libc::socklen_t {
-    match peer {
-        SocketAddr::V4(_) => size_of::<libc::sockaddr_in>() as libc::socklen_t,
-        SocketAddr::V6(_) => size_of::<libc::sockaddr_in6>() as libc::socklen_t,
+/// Takes the PROXY header off a datagram; false if it has none.
+#[cold]
+fn unwrap(slot: &mut Slot) -> bool {
+    let Ok(told) = proxy::read(slot.octets.get(..slot.len).unwrap_or_default()) else {
+        return false;
+    };
+    slot.octets.copy_within(told.len..slot.len, 0);
+    slot.len -= told.len;
+    slot.peer = told.client.unwrap_or(slot.peer);
+    true
+}
+
+fn address_len(address: &libc::sockaddr_storage) -> libc::socklen_t {
+    match i32::from(address.ss_family) {
+        libc::AF_INET => size_of::<libc::sockaddr_in>() as libc::socklen_t,
+        _ => size_of::<libc::sockaddr_in6>() as libc::socklen_t,
     }
 }
 
@@ -418,6 +448,15 @@ mod tests {
     /// A worker in a thread that answers with `work`, and its address.
     fn serve(
         address: &str,
+        work: impl FnMut(&mut [Slot]) + Send + 'static,
+        then: impl FnOnce(SocketAddr, Arc<Counters>),
+    ) {
+        serve_behind(Prefixes::default(), address, work, then);
+    }
+
+    fn serve_behind(
+        balancers: Prefixes,
+        address: &str,
         mut work: impl FnMut(&mut [Slot]) + Send + 'static,
         then: impl FnOnce(SocketAddr, Arc<Counters>),
     ) {
@@ -426,7 +465,7 @@ mod tests {
         if address.ip().is_unspecified() {
             address.set_ip([127, 0, 0, 53].into());
         }
-        let mut worker = Worker::new(socket);
+        let mut worker = Worker::new(socket).behind(balancers);
         let (stop, counters) = (Arc::new(AtomicBool::new(false)), Registry::default().counters());
         let (stopping, counting) = (Arc::clone(&stop), Arc::clone(&counters));
         let thread = thread::spawn(move || {
@@ -520,6 +559,27 @@ mod tests {
             client.send(b"short").unwrap();
             assert_eq!(client.recv(&mut [0; 9]).unwrap(), 5);
             assert_eq!(counters.get(&DROPPED, 1), 1);
+        });
+    }
+
+    #[test]
+    fn a_balancer_tells_the_client_and_gets_the_reply() {
+        let balancers = Prefixes::new(["127.0.0.1/32".parse().unwrap()]);
+        let asked: SocketAddr = "[2001:db8::7]:4000".parse().unwrap();
+        let answers = move |slots: &mut [Slot]| {
+            for slot in slots.iter_mut() {
+                assert_eq!(slot.peer, asked);
+                slot.outcome = Outcome::Reply(slot.len);
+            }
+        };
+        serve_behind(balancers, "127.0.0.1:0", answers, |server, counters| {
+            let balancer = client(server);
+            balancer.send(b"without a header").unwrap();
+            balancer.send(&[&proxy::header(asked)[..], b"hello"].concat()).unwrap();
+            let mut octets = [0; 99];
+            assert_eq!(balancer.recv(&mut octets).unwrap(), 5);
+            assert_eq!(&octets[..5], b"hello");
+            assert_eq!((counters.get(&DROPPED, 0), counters.get(&WORKERS, 0)), (1, 0));
         });
     }
 }

@@ -185,22 +185,25 @@ impl Query {
         self.labels = labels as u8;
         self.name_len = name_len as u16;
         self.question_end = (HEADER_OCTETS + name_len + 4) as u16;
-        self.lower(wire, name_len);
+        self.lower(message, name_len);
         self.hash_suffixes(key);
         Ok(())
     }
 
     /// Copies the name in blocks. Octets behind its end come along; nobody reads them unmasked.
     #[inline]
-    fn lower(&mut self, wire: &[u8], len: usize) {
+    fn lower(&mut self, message: &[u8], len: usize) {
+        let wire = message.get(HEADER_OCTETS..).unwrap_or_default();
         let mut at = 0;
         while at < len {
-            let mut block = [0; 16];
             let rest = wire.get(at..).unwrap_or_default();
-            match rest.first_chunk::<16>() {
-                Some(whole) => block = *whole,
-                None => block.iter_mut().zip(rest).for_each(|(slot, octet)| *slot = *octet),
-            }
+            let block = match (rest.first_chunk::<16>(), message.last_chunk::<16>()) {
+                (Some(whole), _) => u128::from_le_bytes(*whole),
+                // The message ends within the block: take its last octets and shift what is before out.
+                (None, Some(last)) => u128::from_le_bytes(*last) >> (8 * (16 - rest.len())),
+                (None, None) => 0, // a question alone makes a message longer than a block
+            };
+            let mut block = block.to_le_bytes();
             // Length octets are below any letter, so they pass unchanged.
             block.make_ascii_lowercase();
             if let Some(slot) = self.name.get_mut(at..at + 16) {
@@ -212,13 +215,18 @@ impl Query {
 
     #[inline]
     fn hash_suffixes(&mut self, key: &HashKey) {
-        let labels = usize::from(self.labels);
+        let mut left = usize::from(self.labels);
         let mut hash = key.root();
-        if let Some(slot) = self.hashes.get_mut(labels) {
+        if let Some(slot) = self.hashes.get_mut(left) {
             *slot = hash;
         }
-        let below = self.hashes.iter_mut().zip(&self.offsets).take(labels);
-        for (slot, &at) in below.rev() {
+        // An index, not an iterator from behind: that would walk down to the last label first.
+        while left > 0 {
+            left -= 1;
+            let (Some(&at), Some(slot)) = (self.offsets.get(left), self.hashes.get_mut(left))
+            else {
+                return;
+            };
             hash = key.child_at(hash, &self.name, usize::from(at));
             *slot = hash;
         }

@@ -42,6 +42,7 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("libc::",           "transport"),
     ("hickory_proto::",  "transport"),
     ("hickory_server::", "transport"),
+    ("quinn::",          "transport"),
     ("Instant::now",     "transport maintain http run tap cli"),
     ("SystemTime::now",  "transport maintain manage run cli"),
     ("std::fs",          "store maintain transport config run cli tap"),
