@@ -331,6 +331,8 @@ settings! {
         server_id: Option<String> = r#""""#,
         /// What `version.bind` answers; absent: refused.
         version: Option<String> = r#""""#,
+        /// Load balancers that tell the client by the PROXY protocol, version 2; nothing else is taken from them.
+        balancers: Vec<IpNet> = "[]",
     }
     /// Response rate limiting, for UDP without a valid cookie.
     "dns.rate_limit" rate_limit: RateLimit {
@@ -353,6 +355,19 @@ settings! {
         connections_per_address_max: u32 = "64",
         /// Seconds an idle connection is kept when few are open; less when many are.
         idle_timeout_s: u16 = "10",
+    }
+    /// The encrypted transports. In a demo they listen on loopback, with a certificate made at start.
+    "dns.tls" tls: Tls {
+        /// PEM file of the certificate and those that sign it, read again when it changes; absent: one is made at start.
+        certificate: Option<PathBuf> = r#""""#,
+        /// PEM file of its key.
+        key: Option<PathBuf> = r#""""#,
+        /// Addresses of DNS over TLS; its port is 853.
+        dot: Vec<SocketAddr> = "[]",
+        /// Addresses of DNS over QUIC; its port is 853.
+        doq: Vec<SocketAddr> = "[]",
+        /// Addresses of DNS over HTTPS, HTTP/2 and HTTP/3; its port is 443.
+        doh: Vec<SocketAddr> = "[]",
     }
     /// The API and, later, the portal.
     "http" http: Http {

@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::StatusCode;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -24,6 +26,9 @@ use super::{App, Peer, Settings, State, plain};
 
 /// Octets of a request's head, all fields together.
 const HEAD_OCTETS_MAX: usize = 64 * 1024;
+
+/// Octets of a response that is sent in one piece. What is longer is for HTTP/1.1 and HTTP/2.
+const WHOLE_OCTETS_MAX: usize = 16 << 20;
 
 /// Answers HTTP on `listener` until `shutdown` is there, then lets open requests end.
 ///
@@ -157,6 +162,26 @@ impl Server {
             if let Err(error) = ended {
                 debug!(%error, "a connection ended early");
             }
+        }
+    }
+
+    /// Answers one request from `peer` that came whole, as HTTP/3 brings it.
+    pub fn request(
+        &self,
+        request: hyper::Request<Bytes>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = hyper::Response<Bytes>> + Send + use<> {
+        let router = self.router.clone();
+        let mut request = request.map(Body::from);
+        request.extensions_mut().insert(Peer(peer));
+        async move {
+            let Ok(response) = router.oneshot(request).await;
+            let (mut head, body) = response.into_parts();
+            let body = to_bytes(body, WHOLE_OCTETS_MAX).await.unwrap_or_else(|_| {
+                head.status = StatusCode::INTERNAL_SERVER_ERROR;
+                Bytes::new()
+            });
+            hyper::Response::from_parts(head, body)
         }
     }
 

@@ -1,6 +1,7 @@
 //! Assembly: puts the rooms together, starts them from the ground up, ends them from the top down.
 
 mod demo;
+mod web;
 
 use std::error::Error;
 use std::io::IsTerminal;
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::net::TcpListener;
@@ -22,7 +23,7 @@ use crate::maintain::{self, Maintain};
 use crate::manage::change::settle;
 use crate::manage::{Manage, bootstrap};
 use crate::metrics::{self, Registry};
-use crate::serve::{self, Desk, Outcome, Prefixes, Shared, Transport};
+use crate::serve::{self, Desk, Prefixes, Shared};
 use crate::store::{self, State, Store};
 use crate::transport;
 use crate::wire::HashKey;
@@ -73,7 +74,10 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let shared =
         Shared::new(serve_settings(&config)?, zones, asks, Arc::clone(&registry), random()?);
     let desk = Arc::new(Desk::new(shared));
-    let listening = transport::start(&transport_settings(&config), Arc::clone(&desk), &runtime)?;
+    let filled = Arc::new(AtomicBool::new(!(demo && is_new)));
+    let state = http_state(&config, &manage, &maintain, &registry, &desk, Arc::clone(&filled));
+    let settings = transport_settings(&config, demo, &state)?;
+    let listening = transport::start(&settings, Arc::clone(&desk), &runtime)?;
     if let Some(&own) = listening.addresses().first() {
         maintain.set_own_listener(own);
     }
@@ -86,8 +90,6 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     store.set_hint(&format!("http://{http_address}"));
     let stop = Arc::new(Notify::new());
     let stopping = Arc::clone(&stop);
-    let filled = Arc::new(AtomicBool::new(!(demo && is_new)));
-    let state = http_state(&config, &manage, &maintain, &registry, &desk, Arc::clone(&filled));
     let http = tokio::spawn(http::serve(listener, state, async move { stopping.notified().await }));
     tracing::info!(
         dns = ?listening.addresses(),
@@ -288,15 +290,62 @@ fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
     })
 }
 
-fn transport_settings(config: &Config) -> transport::Settings {
-    transport::Settings {
+fn transport_settings(
+    config: &Config,
+    demo: bool,
+    state: &http::State,
+) -> Result<transport::Settings, Failure> {
+    Ok(transport::Settings {
         listen: config.dns.listen.clone(),
         udp_workers: config.dns.udp_workers as usize,
         connections_max: config.tcp.connections_max as usize,
         connections_per_address_max: config.tcp.connections_per_address_max as usize,
         idle_timeout_s: config.tcp.idle_timeout_s,
+        balancers: Prefixes::new(config.dns.balancers.iter().copied()),
+        secure: secure_settings(config, demo, state)?,
         ..transport::Settings::default()
+    })
+}
+
+/// Where the demo speaks DNS over TLS and QUIC, and over HTTPS.
+const DEMO_TLS: ([u8; 4], u16) = ([127, 0, 0, 1], 8853);
+const DEMO_HTTPS: ([u8; 4], u16) = ([127, 0, 0, 1], 8443);
+
+fn secure_settings(
+    config: &Config,
+    demo: bool,
+    state: &http::State,
+) -> Result<Option<transport::Secure>, Failure> {
+    let tls = &config.tls;
+    let (mut dot, mut doq, mut doh) = (tls.dot.clone(), tls.doq.clone(), tls.doh.clone());
+    if dot.is_empty() && doq.is_empty() && doh.is_empty() {
+        if !demo {
+            return Ok(None);
+        }
+        (dot, doq, doh) = (vec![DEMO_TLS.into()], vec![DEMO_TLS.into()], vec![DEMO_HTTPS.into()]);
     }
+    let certificate = match (&tls.certificate, &tls.key) {
+        (Some(chain), Some(key)) => {
+            transport::tls::Source::Files { chain: chain.clone(), key: key.clone() }
+        }
+        (Some(_), None) | (None, Some(_)) => {
+            return Err("[dns.tls] needs both certificate and key, or neither".into());
+        }
+        (None, None) => {
+            if !demo {
+                tracing::warn!(
+                    "[dns.tls] names no certificate: clients will not trust the one made now"
+                );
+            }
+            transport::tls::Source::SelfMade(vec![
+                "localhost".into(),
+                "127.0.0.1".into(),
+                "::1".into(),
+            ])
+        }
+    };
+    let web: Arc<dyn transport::secure::Web> = Arc::new(web::Routes::new(state.clone()));
+    Ok(Some(transport::Secure { certificate, dot, doq, doh, web: Some(web) }))
 }
 
 fn http_state(
@@ -312,7 +361,7 @@ fn http_state(
         manage: manage.clone(),
         readiness: readiness(maintain, filled),
         metrics: Arc::new(move || registry.text()),
-        resolve: Some(Arc::new(Resolver(Arc::clone(desk)))),
+        resolve: Some(Arc::new(web::Resolver(Arc::clone(desk)))),
         settings: http::Settings { hosts: config.http.hosts.clone(), ..http::Settings::default() },
     }
 }
@@ -331,21 +380,6 @@ fn readiness(
         );
         Readiness { ready: progress.ready && filled.load(Ordering::Acquire), text }
     })
-}
-
-/// DNS over HTTPS: the same desk as every other transport.
-struct Resolver(Arc<Desk>);
-
-impl http::Resolve for Resolver {
-    fn resolve(&self, query: &[u8], peer: Option<std::net::SocketAddr>) -> Option<http::Answered> {
-        let peer = peer.unwrap_or_else(|| std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut out = Vec::new();
-        match self.0.handle(Transport::Doh, peer, query, now.as_secs() as u32, &mut out) {
-            Outcome::Reply(_) => Some(http::Answered(out)),
-            Outcome::Silent | Outcome::Ask(_) => None,
-        }
-    }
 }
 
 fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Published>) {

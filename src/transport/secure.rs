@@ -9,20 +9,24 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::stream::{End, House, converse};
+use super::stream::{End, House, converse, stopped};
 use super::tcp::Places;
 use crate::serve::Transport;
 
 /// What TLS agrees to speak for DNS and for HTTP.
 pub const DOT: &[&[u8]] = &[b"dot"];
 pub const HTTPS: &[&[u8]] = &[b"h2", b"http/1.1"];
+
+/// How long a request in work may go on once the server stops.
+const LAST_REQUEST: Duration = Duration::from_secs(2);
 
 /// A future in a box.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -67,7 +71,15 @@ pub async fn https(
     match shake_hands(acceptor, stream, peer, &house).await {
         Ok((stream, client)) => {
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            web.connection(stream, client, h2).await;
+            let mut stop = house.stop.clone();
+            let stopping = async {
+                stopped(&mut stop).await;
+                sleep(LAST_REQUEST).await;
+            };
+            tokio::select! {
+                () = web.connection(stream, client, h2) => {}
+                () = stopping => {}
+            }
             End::Closed
         }
         Err(end) => end,
@@ -90,8 +102,6 @@ async fn shake_hands(
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::Duration;
-
     use rustls::pki_types::{CertificateDer, ServerName};
     use rustls::{ClientConfig, RootCertStore};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -4,6 +4,7 @@
 mod allocations;
 mod answer;
 mod boundaries;
+mod checklist;
 mod commands;
 mod crash;
 mod fuzz;
