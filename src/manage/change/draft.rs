@@ -78,7 +78,30 @@ pub fn drafts<R: Rows>(
             Err(faults) => problems.extend(faults),
         }
     }
+    problems.extend(doubles(&drafts));
     if problems.is_empty() { Ok(drafts) } else { Err(DraftError::Invalid(problems)) }
+}
+
+/// Drafts about what another draft of the same request is about: they would have an order, and a
+/// request has none.
+fn doubles(drafts: &[Draft]) -> Vec<Problem> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut problems = Vec::new();
+    for draft in drafts {
+        let (owner, rtype) = match &draft.what {
+            What::Edit { owner, rtype } => (owner.key(), rtype.0),
+            What::Create | What::Import | What::Delete => (Vec::new(), 0),
+        };
+        if !seen.insert((draft.zone.key(), owner, rtype)) {
+            let text = "the request speaks of this twice: say it once";
+            let problem = Problem::at(draft.at.clone(), "contradiction", text).of_zone(&draft.zone);
+            problems.push(match &draft.what {
+                What::Edit { owner, rtype } => problem.of_rrset(owner, rtype),
+                _ => problem,
+            });
+        }
+    }
+    problems
 }
 
 type Made = Result<Vec<Draft>, Vec<Problem>>;

@@ -562,3 +562,13 @@ fn bad_requests_are_told_with_every_fault_and_kind() {
     let unknown = world.try_add(&acme.member, &name("nobody.example."), vec![delete("a", "A")]);
     assert_eq!(unknown, Err(BasketError::Stop(NoAccess::NotFound.into())));
 }
+
+#[test]
+fn a_request_that_speaks_of_one_rrset_twice_is_refused() {
+    let world = World::new();
+    let (zone, member) = (&world.acme.zone, &world.acme.member);
+    let twice =
+        vec![change(zone, vec![add("a", "A", "192.0.2.7")]), change(zone, vec![delete("a", "A")])];
+    let refused = basket::add(&world.manage, member, twice).unwrap_err();
+    assert_eq!(refused.problems()[0].rule, "contradiction");
+}
