@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Duration, Instant, sleep, timeout};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -30,6 +31,7 @@ use super::{App, Settings, guard};
 use crate::manage::Manage;
 use crate::manage::access::{Context, IdempotencyKey};
 use crate::manage::event::sha256;
+use crate::manage::page::Page;
 use crate::manage::people::token;
 
 /// The media type of a zone file ([RFC 4027](https://www.rfc-editor.org/rfc/rfc4027)).
@@ -150,7 +152,10 @@ impl Takes for ZoneFile {
     const MEDIA_TYPES: &'static [&'static str] = &[ZONE_FILE, "text/plain"];
 
     fn take(octets: Bytes) -> Result<ZoneFile, Problem> {
-        Ok(ZoneFile(octets))
+        match octets.is_empty() {
+            true => Err(Problem::new(Kind::Malformed, "the route needs a zone file as its body")),
+            false => Ok(ZoneFile(octets)),
+        }
     }
 
     fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
@@ -249,6 +254,30 @@ impl Content for ZoneFile {
 
     fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
         <String as PartialSchema>::schema()
+    }
+}
+
+/// A page of a list.
+pub struct Listed<T>(pub Page<T>);
+
+impl<T: Serialize + ToSchema> Content for Listed<T> {
+    const MEDIA_TYPE: &'static str = "application/json";
+
+    fn into_octets(self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&self.0)
+    }
+
+    /// Written out where it is used: all instances of a generic type have one name.
+    fn schema(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+        let next = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some("Give it as `after` for the next page; null when this is the last."));
+        ObjectBuilder::new()
+            .property("items", ArrayBuilder::new().items(schema_of::<T>(named)))
+            .property("next", next)
+            .required("items")
+            .required("next")
+            .into()
     }
 }
 

@@ -34,12 +34,9 @@ pub fn text() -> &'static str {
 /// The document.
 pub fn document() -> Value {
     let mut paths: BTreeMap<&str, BTreeMap<String, Value>> = BTreeMap::new();
-    let mut schemas = BTreeMap::new();
+    let mut schemas: BTreeMap<String, Value> = named_schemas().collect();
     let mut tags: Vec<&str> = Vec::new();
     for route in table() {
-        for (name, schema) in &route.form.schemas {
-            schemas.insert(name.clone(), to_value(schema));
-        }
         let tag = tag_of(route);
         if !tags.contains(&tag) {
             tags.push(tag);
@@ -69,6 +66,12 @@ pub fn document() -> Value {
             }},
         },
     })
+}
+
+/// Every schema that a line of the table names, with its name; the same again for each line.
+pub fn named_schemas() -> impl Iterator<Item = (String, Value)> {
+    let schemas = table().iter().flat_map(|route| &route.form.schemas);
+    schemas.map(|(name, schema)| (name.clone(), to_value(schema)))
 }
 
 fn tag_of(route: &Route) -> &'static str {

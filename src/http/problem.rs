@@ -177,11 +177,11 @@ impl Problem {
         self
     }
 
-    /// The same with every pointer put through `place`.
+    /// The same with every pointer put through `place`; where that gives none there is none.
     #[must_use]
-    pub fn relocated(mut self, place: impl Fn(&str) -> String) -> Problem {
+    pub fn relocated(mut self, place: impl Fn(&str) -> Option<String>) -> Problem {
         for fault in &mut self.0.errors {
-            fault.pointer = fault.pointer.as_deref().map(&place);
+            fault.pointer = fault.pointer.as_deref().and_then(&place);
         }
         self
     }

@@ -52,7 +52,7 @@ const Y: bool = true;
 const N: bool = false;
 
 macro_rules! permissions {
-    ($($(#[$doc:meta])* $name:ident $text:literal
+    ($($(#[$doc:meta])* $name:ident $text:tt
         $reader:ident $member:ident $superuser:ident $reseller:ident $operator:ident;)*) => {
         /// One thing that may be allowed.
         #[derive(

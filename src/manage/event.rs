@@ -50,9 +50,10 @@ pub fn hex(digest: &[u8]) -> String {
 }
 
 macro_rules! kinds {
-    ($($name:ident $text:literal)*) => {
+    ($($name:ident $text:tt)*) => {
         /// What happened.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+        #[schema(as = EventKind)]
         pub enum Kind {
             $(#[serde(rename = $text)] $name,)*
         }

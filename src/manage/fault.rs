@@ -41,6 +41,7 @@ pub trait Refused: fmt::Display {
 
 /// One broken rule, and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = BrokenRule)]
 pub struct Problem {
     /// The place in the request: `edits[3].records[0]`; empty when it is about the whole.
     pub at: String,

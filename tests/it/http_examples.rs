@@ -32,7 +32,7 @@ fn run(file: &Path) {
     let server = Server::start_with(&["--demo"]);
     let mut names = tokens(&server.data);
     names.insert("server".into(), format!("http://{}", server.http));
-    let text = std::fs::read_to_string(file).unwrap();
+    let text = format!("\n{}", std::fs::read_to_string(file).unwrap());
     for example in text.split("\n###").skip(1) {
         let mut example = example.to_owned();
         for (name, value) in &names {
@@ -74,10 +74,12 @@ fn request(server: &Server, example: &str) -> Response {
 
 fn check(claim: &str, expected: &str, response: &Response, names: &mut BTreeMap<String, String>) {
     let json = response.json();
-    let member = |path: &str| path.split('.').fold(&json, |value, step| match step.parse::<usize>() {
-        Ok(index) => &value[index],
-        Err(_) => &value[step],
-    });
+    let member = |path: &str| {
+        path.split('.').fold(&json, |value, step| match step.parse::<usize>() {
+            Ok(index) => &value[index],
+            Err(_) => &value[step],
+        })
+    };
     match expected.split_once(" = ") {
         None => {
             assert_eq!(response.status.to_string(), expected, "{claim}\n{}", response.text());

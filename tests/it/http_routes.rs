@@ -46,6 +46,19 @@ fn collect_references(value: &serde_json::Value, found: &mut Vec<String>) {
     }
 }
 
+/// Goal: no schema stands for two types.
+/// Method: where two lines of the table describe a name, they describe the same.
+#[test]
+fn a_name_of_a_schema_means_one_type() {
+    let mut seen = std::collections::BTreeMap::new();
+    for (name, schema) in openapi::named_schemas() {
+        let first = seen.entry(name.clone()).or_insert_with(|| schema.clone());
+        assert!(*first == schema, "{name} is two types");
+        assert_ne!(name, "Problem", "the name of the problem document");
+    }
+    assert!(seen.len() > 20);
+}
+
 #[test]
 fn every_route_stands_once_with_a_name_of_its_own() {
     let mut seen = BTreeSet::new();

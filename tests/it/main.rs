@@ -10,6 +10,7 @@ mod crash;
 mod fuzz;
 mod http_api;
 mod http_client;
+mod http_examples;
 mod http_guard;
 mod http_routes;
 mod http_tenants;

@@ -3,10 +3,9 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::http::call::{Ask, NoPath, Reply};
+use crate::http::call::{Ask, Listed, NoPath, Reply};
 use crate::http::problem::Problem;
 use crate::manage::event::{self, EventQuery, EventView};
-use crate::manage::page::Page;
 
 use super::{org_named, page_limit};
 
@@ -28,11 +27,11 @@ pub struct Listing {
     limit: Option<u16>,
 }
 
-pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Page<EventView>>, Problem> {
+pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Listed<EventView>>, Problem> {
     let Listing { org, after, limit } = ask.query;
     let org = org_named(&ask.manage, &ask.context, org.as_deref())?;
     let query = EventQuery { org, after, limit: page_limit(limit)? };
-    Ok(Reply::new(event::list(&ask.manage, &ask.context, &query)?))
+    Ok(Reply::new(Listed(event::list(&ask.manage, &ask.context, &query)?)))
 }
 
 pub fn get(ask: Ask<EventPath>) -> Result<Reply<EventView>, Problem> {

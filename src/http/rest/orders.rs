@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::http::call::{Ask, Created, NoPath, NoQuery, Optional, Reply};
+use crate::http::call::{Ask, Created, Listed, NoPath, NoQuery, Optional, Reply};
 use crate::http::problem::Problem;
 use crate::manage::change::approval::{self, Approve, Decline, Return, Returned};
 use crate::manage::change::ask::{self, EditAsk};
@@ -14,7 +14,6 @@ use crate::manage::change::receipt::{self, OrderLine, OrderQuery, OrderView};
 use crate::manage::change::revert::{self, Revert};
 use crate::manage::change::state::State;
 use crate::manage::id::OrderId;
-use crate::manage::page::Page;
 use crate::wire::Name;
 
 use super::submitted::settled;
@@ -93,11 +92,11 @@ pub fn preview_basket(ask: Ask) -> Result<Reply<Preview>, Problem> {
     Ok(Reply::new(push::preview_basket(&ask.manage, &ask.context)?))
 }
 
-pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Page<OrderLine>>, Problem> {
+pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Listed<OrderLine>>, Problem> {
     let Listing { org, state, mine, after, limit } = ask.query;
     let org = org_named(&ask.manage, &ask.context, org.as_deref())?;
     let query = OrderQuery { org, state, mine, before: after, limit: page_limit(limit)? };
-    Ok(Reply::new(receipt::list(&ask.manage, &ask.context, &query)?))
+    Ok(Reply::new(Listed(receipt::list(&ask.manage, &ask.context, &query)?)))
 }
 
 pub fn get(ask: Ask<OrderPath>) -> Result<Reply<OrderView>, Problem> {
@@ -156,8 +155,9 @@ pub fn push(ask: Ask<NoPath, Pushing, ChangeOrder>) -> Result<Created<PushedView
         zones.into_iter().map(|ZoneEdits { zone, edits }| ask::Ask::DnsChange { zone, edits });
     let changes = edits.chain(items).collect();
     let set = ChangeSet { changes, note, reference, dry_run: ask.query.dry_run };
-    let pushed = push::push(&ask.manage, &ask.context, set)
-        .map_err(|error| Problem::from(error).relocated(|pointer| replaced(pointer, first, all)))?;
+    let pushed = push::push(&ask.manage, &ask.context, set).map_err(|error| {
+        Problem::from(error).relocated(|pointer| Some(replaced(pointer, first, all)))
+    })?;
     Ok(match pushed {
         Pushed::Order(order) => {
             let order = settled(*order)?;

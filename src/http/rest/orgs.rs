@@ -3,10 +3,9 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::http::call::{Ask, Created, NoPath, NoQuery, Reply};
+use crate::http::call::{Ask, Created, Listed, NoPath, NoQuery, Reply};
 use crate::http::problem::Problem;
 use crate::manage::id::OrgId;
-use crate::manage::page::Page;
 use crate::manage::people::organisation::{self, NewOrg, OrgPatch, OrgQuery, Organisation};
 
 use super::{OrgPath, location, page_limit};
@@ -25,10 +24,10 @@ pub struct Listing {
     limit: Option<u16>,
 }
 
-pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Page<Organisation>>, Problem> {
+pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Listed<Organisation>>, Problem> {
     let Listing { parent, after, limit } = ask.query;
     let query = OrgQuery { parent, after, limit: page_limit(limit)? };
-    Ok(Reply::new(organisation::list(&ask.manage, &ask.context, &query)?))
+    Ok(Reply::new(Listed(organisation::list(&ask.manage, &ask.context, &query)?)))
 }
 
 pub fn create(ask: Ask<NoPath, NoQuery, NewOrg>) -> Result<Created<Organisation>, Problem> {

@@ -3,10 +3,9 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::http::call::{Ask, Created, NoPath, NoQuery, Reply};
+use crate::http::call::{Ask, Created, Listed, NoPath, NoQuery, Reply};
 use crate::http::problem::Problem;
 use crate::manage::id::TokenId;
-use crate::manage::page::Page;
 use crate::manage::people::token::{self, FreshToken, NewToken, TokenView};
 
 use super::{org_or_own, page_limit};
@@ -31,10 +30,10 @@ pub struct Listing {
     limit: Option<u16>,
 }
 
-pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Page<TokenView>>, Problem> {
+pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Listed<TokenView>>, Problem> {
     let org = org_or_own(&ask.manage, &ask.context, ask.query.org.as_deref())?;
     let limit = page_limit(ask.query.limit)?;
-    Ok(Reply::new(token::list(&ask.manage, &ask.context, org, ask.query.after, limit)?))
+    Ok(Reply::new(Listed(token::list(&ask.manage, &ask.context, org, ask.query.after, limit)?)))
 }
 
 pub fn create(ask: Ask<NoPath, NoQuery, NewToken>) -> Result<Created<FreshToken>, Problem> {

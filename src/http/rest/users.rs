@@ -3,10 +3,9 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::http::call::{Ask, Created, NoQuery, Reply};
+use crate::http::call::{Ask, Created, Listed, NoQuery, Reply};
 use crate::http::problem::Problem;
 use crate::manage::id::UserId;
-use crate::manage::page::Page;
 use crate::manage::people::organisation;
 use crate::manage::people::user::{self, NewUser, UserPatch, UserView};
 
@@ -30,10 +29,10 @@ pub struct Listing {
     limit: Option<u16>,
 }
 
-pub fn list(ask: Ask<OrgPath, Listing>) -> Result<Reply<Page<UserView>>, Problem> {
+pub fn list(ask: Ask<OrgPath, Listing>) -> Result<Reply<Listed<UserView>>, Problem> {
     let org = organisation::get(&ask.manage, &ask.context, &ask.path.org)?;
     let limit = page_limit(ask.query.limit)?;
-    Ok(Reply::new(user::list(&ask.manage, &ask.context, org.id, ask.query.after, limit)?))
+    Ok(Reply::new(Listed(user::list(&ask.manage, &ask.context, org.id, ask.query.after, limit)?)))
 }
 
 pub fn create(ask: Ask<OrgPath, NoQuery, NewUser>) -> Result<Created<UserView>, Problem> {

@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::http::call::{Ask, NoPath, NoQuery, Reply, ZoneFile};
+use crate::http::call::{Ask, Listed, NoPath, NoQuery, Reply, ZoneFile};
 use crate::http::problem::{Fault, Kind, Problem};
 use crate::manage::Manage;
 use crate::manage::access::Context;
@@ -14,7 +14,6 @@ use crate::manage::holding::version::{self, VersionView};
 use crate::manage::holding::zone::{self, ZoneQuery, ZoneView};
 use crate::manage::holding::{check, file};
 use crate::manage::id::OrgId;
-use crate::manage::page::Page;
 use crate::wire::{Name, Type};
 
 use super::submitted::{SubmittedView, Way, submit};
@@ -60,11 +59,11 @@ pub struct NewZone {
     hostmaster: Option<Name>,
 }
 
-pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Page<ZoneView>>, Problem> {
+pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Listed<ZoneView>>, Problem> {
     let Listing { org, after, limit } = ask.query;
     let org = org_named(&ask.manage, &ask.context, org.as_deref())?;
     let query = ZoneQuery { org, after, limit: page_limit(limit)? };
-    Ok(Reply::new(zone::list(&ask.manage, &ask.context, &query)?))
+    Ok(Reply::new(Listed(zone::list(&ask.manage, &ask.context, &query)?)))
 }
 
 /// The version of a zone. A zone that was deleted and made again counts its versions anew, but
@@ -130,7 +129,9 @@ pub fn import(ask: Ask<ZonePath, Importing, ZoneFile>) -> Result<Reply<Submitted
             ask::Ask::ZoneCreate { zone, org, zone_file, name_servers: vec![], hostmaster: None }
         }
     };
+    // The body is the file itself, no JSON that could be pointed into.
     submit(&manage, &context, vec![change], None, Way::pushed(query.push))
+        .map_err(|problem| problem.relocated(|_| None))
 }
 
 /// The zone if the caller may know of it. One that others hold looks free until it is asked for.
@@ -188,10 +189,10 @@ pub struct VersionListing {
     limit: Option<u16>,
 }
 
-pub fn versions(ask: Ask<ZonePath, VersionListing>) -> Result<Reply<Page<VersionView>>, Problem> {
+pub fn versions(ask: Ask<ZonePath, VersionListing>) -> Result<Reply<Listed<VersionView>>, Problem> {
     let limit = page_limit(ask.query.limit)?;
     let page = version::list(&ask.manage, &ask.context, &ask.path.zone, ask.query.after, limit)?;
-    Ok(Reply::new(page))
+    Ok(Reply::new(Listed(page)))
 }
 
 #[derive(Deserialize, IntoParams)]

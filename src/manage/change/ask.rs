@@ -244,6 +244,9 @@ fn ops(ask: &EditAsk, records: Vec<Rdata>) -> Vec<Op> {
 
 /// The owner a text means inside a zone.
 pub fn owner(zone: &Name, text: &str) -> Result<Name, String> {
+    if !text.is_ascii() {
+        return Err(format!("{text} has letters outside ASCII: write it as in DNS, xn--…"));
+    }
     let outside =
         |name: &Name| format!("{name} is not in the zone {zone}: use a name at or below it");
     let relative =

@@ -99,7 +99,7 @@ fn parse(zone: &Name, org: &Organisation, file: &str, at: &str) -> Result<Body, 
             let errors = faults.iter().filter(|fault| fault.severity == text::Severity::Error);
             let problem = |fault: &text::Fault| {
                 let place = format!("{at}:{}:{}", fault.line, fault.column);
-                Problem::at(place, "zone_file", fault).of_zone(zone)
+                Problem::at(place, "zone_file", &fault.what).of_zone(zone)
             };
             Err(errors.map(problem).collect())
         }
