@@ -319,7 +319,8 @@ fn secure_settings(
     let tls = &config.tls;
     let (mut dot, mut doq, mut doh) = (tls.dot.clone(), tls.doq.clone(), tls.doh.clone());
     if dot.is_empty() && doq.is_empty() && doh.is_empty() {
-        if !demo {
+        // A second demo elsewhere on this machine must not want the same ports.
+        if !demo || config.dns.listen != Config::default().dns.listen {
             return Ok(None);
         }
         (dot, doq, doh) = (vec![DEMO_TLS.into()], vec![DEMO_TLS.into()], vec![DEMO_HTTPS.into()]);
