@@ -290,7 +290,10 @@ mod tests {
 
         assert!(text.contains("nameplane_dns_responses_total{rcode=\"NOERROR\"} 2\n"), "{text}");
         assert!(text.contains("nameplane_dns_worker_restarts_total 1\n"), "{text}");
-        assert!(text.contains("# TYPE nameplane_zones gauge\nnameplane_zones 7\n"), "{text}");
+        assert!(
+            text.contains("# TYPE nameplane_zones_loaded gauge\nnameplane_zones_loaded 7\n"),
+            "{text}"
+        );
     }
 
     #[test]

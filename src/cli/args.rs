@@ -346,6 +346,9 @@ pub(super) enum Store {
     },
     /// Read all of a data directory and say whether it is whole
     Verify {
+        /// Put aside what stands behind the last sound record of a damaged log; it is lost
+        #[arg(long)]
+        cut: bool,
         #[arg(long, value_name = "DIR", default_value = "./nameplane-data")]
         data_dir: PathBuf,
     },

@@ -23,7 +23,17 @@ pub(super) fn run(command: Store) -> Result<ExitCode, Failure> {
                 crate::store::import(&data_dir, &file).map_err(|error| run::chain(&error))?;
             print::line(&format!("{}: {} rows", data_dir.display(), summary.rows));
         }
-        Store::Verify { data_dir } => {
+        Store::Verify { cut, data_dir } => {
+            if cut
+                && let Some((last, aside)) =
+                    crate::store::cut(&data_dir).map_err(|error| run::chain(&error))?
+            {
+                print::line(&format!(
+                    "the log ends with record {} now; what stood behind it is in {}",
+                    last.0,
+                    aside.display()
+                ));
+            }
             let report = crate::store::verify(&data_dir).map_err(|error| run::chain(&error))?;
             print::line(&report.to_string());
             if !report.is_sound() {
