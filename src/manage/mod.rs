@@ -45,3 +45,6 @@ impl Manage {
         self.store.transact(f).map_err(fault::refused)
     }
 }
+
+#[cfg(test)]
+mod tests;
