@@ -37,6 +37,9 @@ impl<T: Into<Stop>> From<T> for DraftError {
 /// What an author already asked of an RRset.
 pub type Earlier = Option<(Base, Net)>;
 
+/// Finds what the author already asked of an RRset of a zone.
+pub type Lookup<'a, R> = dyn FnMut(&R, &Name, &Name, Type) -> Result<Earlier, Stop> + 'a;
+
 /// Makes drafts of all asks. `earlier` says what the author already asked of an RRset.
 ///
 /// # Errors
@@ -46,7 +49,7 @@ pub fn drafts<R: Rows>(
     rows: &R,
     context: &Context,
     asks: &Asks,
-    earlier: &mut dyn FnMut(&R, &Name, &Name, Type) -> Result<Earlier, Stop>,
+    earlier: &mut Lookup<'_, R>,
 ) -> Result<Vec<Draft>, DraftError> {
     holding::may_change(rows, context)?;
     let (mut drafts, mut problems) = (Vec::new(), Vec::new());
@@ -90,7 +93,7 @@ fn fold_all<R: Rows>(
     rows: &R,
     held: &Held,
     edits: Vec<Edits>,
-    earlier: &mut dyn FnMut(&R, &Name, &Name, Type) -> Result<Earlier, Stop>,
+    earlier: &mut Lookup<'_, R>,
 ) -> Result<Made, Stop> {
     let (mut drafts, mut problems) = (Vec::new(), Vec::new());
     for edit in edits {
@@ -123,7 +126,7 @@ pub fn live(rows: &impl Rows, zone: &Zone, owner: &Name, rtype: Type) -> Result<
 
 type Folded = (Name, Type, Base, Net, String);
 
-fn fold(edit: Edits, before: Earlier, now: Base) -> Result<Folded, Problem> {
+fn fold(edit: Edits, before: Earlier, now: Base) -> Result<Folded, Box<Problem>> {
     let Edits { owner, rtype, ops, base: given, at } = edit;
     let (kept, mut net) = match before {
         Some((base, net)) => (base, net),
@@ -138,7 +141,7 @@ fn fold(edit: Edits, before: Earlier, now: Base) -> Result<Folded, Problem> {
         let op = in_words_of(rtype, op, &base, &net);
         net = net.fold(op, &base, TTL_S_DEFAULT).map_err(|why| {
             let text = format!("{owner} {rtype} {why}");
-            Problem::at(at.clone(), "ttl", text).of_rrset(&owner, rtype)
+            Box::new(Problem::at(at.clone(), "ttl", text).of_rrset(&owner, rtype))
         })?;
     }
     Ok((owner, rtype, base, net, at))

@@ -16,7 +16,9 @@ use crate::wire::{Name, Type};
 
 /// Apex key, owner key, type → event and order that changed it last. The empty owner and type 0
 /// stand for the zone as a whole: it was created, or its records were exchanged.
-const TRACES: Table<(Vec<u8>, Vec<u8>, u16), (u64, OrderId)> = Table::new("traces", *b"tr");
+const TRACES: Table<Place, (u64, OrderId)> = Table::new("traces", *b"tr");
+
+type Place = (Vec<u8>, Vec<u8>, u16);
 
 /// Notes which event and order changed the RRsets of a zone.
 pub(super) fn trace(

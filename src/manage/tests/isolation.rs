@@ -64,7 +64,7 @@ fn lists_hold_what_is_ones_own_and_a_reseller_reaches_its_customers() {
         let page = holding::list(manage, context, &query).unwrap();
         page.items.into_iter().map(|zone| zone.name).collect()
     };
-    assert_eq!(zones(&acme.member), [acme.zone.clone()]);
+    assert_eq!(zones(&acme.member), std::slice::from_ref(&acme.zone));
     assert_eq!(zones(&world.operator).len(), 2);
     assert_eq!(zones(&world.reseller), [] as [Name; 0]);
     assert!(holding::get(manage, &world.reseller, &acme.zone).is_ok());
