@@ -207,8 +207,8 @@ fn create(zone: &Name, org: Option<OrgId>) -> Ask {
     }
 }
 
-fn change(zone: &Name, changes: Vec<EditAsk>) -> Ask {
-    Ask::DnsChange { zone: zone.clone(), changes }
+fn change(zone: &Name, edits: Vec<EditAsk>) -> Ask {
+    Ask::DnsChange { zone: zone.clone(), edits }
 }
 
 fn edit(name: &str, rtype: &str, op: OpWord, ttl: Option<u32>, records: &[&str]) -> EditAsk {
@@ -223,19 +223,19 @@ fn edit(name: &str, rtype: &str, op: OpWord, ttl: Option<u32>, records: &[&str])
 }
 
 fn add(name: &str, rtype: &str, record: &str) -> EditAsk {
-    edit(name, rtype, OpWord::AddRecord, None, &[record])
+    edit(name, rtype, OpWord::Add, None, &[record])
 }
 
 fn remove(name: &str, rtype: &str, record: &str) -> EditAsk {
-    edit(name, rtype, OpWord::RemoveRecord, None, &[record])
+    edit(name, rtype, OpWord::Remove, None, &[record])
 }
 
 fn put(name: &str, rtype: &str, ttl: u32, records: &[&str]) -> EditAsk {
-    edit(name, rtype, OpWord::ReplaceRrset, Some(ttl), records)
+    edit(name, rtype, OpWord::Replace, Some(ttl), records)
 }
 
 fn delete(name: &str, rtype: &str) -> EditAsk {
-    edit(name, rtype, OpWord::DeleteRrset, None, &[])
+    edit(name, rtype, OpWord::Delete, None, &[])
 }
 
 fn with_key(context: &Context, key: &str, asked: u8) -> Context {
