@@ -274,11 +274,14 @@ pub fn list(
 pub fn get(manage: &Manage, context: &Context, seq: u64) -> Result<EventView, Stop> {
     context.may(Permission::EventView)?;
     manage.store.read(|rows| {
-        let mine = rows.contains(&EVENTS_OF, &(context.org, seq))?;
-        if !mine && context.may(Permission::ServerOperate).is_err() {
-            return Err(NoAccess::NotFound.into());
+        let event = rows.get(&EVENTS, &seq)?.ok_or(NoAccess::NotFound)?;
+        let seen = context.may(Permission::ServerOperate).is_ok()
+            || rows.contains(&EVENTS_OF, &(context.org, seq))?
+            || access::reaches(rows, context, event.org)?;
+        match seen {
+            true => view(rows, seq)?.ok_or(NoAccess::NotFound.into()),
+            false => Err(NoAccess::NotFound.into()),
         }
-        view(rows, seq)?.ok_or(NoAccess::NotFound.into())
     })
 }
 

@@ -122,7 +122,7 @@ pub fn import(ask: Ask<ZonePath, Importing, ZoneFile>) -> Result<Reply<Submitted
     condition.check(there.as_ref().map(tag).as_deref())?;
     let zone = path.zone;
     let change = match there {
-        Some(_) => ask::Ask::ZoneImport { zone, zone_file },
+        Some(_) => ask::Ask::ZoneImport { zone, zone_file, org: None },
         None => {
             let org = org_named(&manage, &context, query.org.as_deref())?;
             let zone_file = Some(zone_file);

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::basket;
 use super::draft;
 use super::item::{self, Body, Draft, Item};
-use super::order::{self, Approval, ORDERS, Order, OrderError};
+use super::kept::{self, Approval, ORDERS, Order, step};
+use super::order::{self, OrderError};
 use super::receipt::{self, OrderView, Outcome};
 use super::state::State;
 use crate::maintain::rows as zones;
@@ -61,10 +62,10 @@ pub fn approve(
         if approve.digest.as_ref().is_some_and(|seen| *seen != hex(&order.digest)) {
             return Err(OrderError::DigestDiffers);
         }
-        order::step(&mut order, State::Approved)?;
+        step(&mut order, State::Approved)?;
         let (by, digest, comment) = (context.actor.user(), order.digest, approve.comment.clone());
         order.approvals.push(Approval { by, at: Timestamp::now(), digest, comment });
-        order::close(door.tx(), &order, &items)?;
+        kept::close(door.tx(), &order, &items)?;
         if let Some(problems) = order::apply(door, context, &mut order, &items)? {
             fail(door.tx(), context, &mut order, &items, problems)?;
         }
@@ -78,9 +79,9 @@ fn waiting(
     context: &Context,
     id: OrderId,
 ) -> Result<(Order, Vec<Item>), OrderError> {
-    let order = order::fetch(rows, context, id)?;
+    let order = kept::fetch(rows, context, id)?;
     context.may(Permission::OrderApprove)?;
-    let items = order::items_of(rows, id)?;
+    let items = kept::items_of(rows, id)?;
     for org in draft::orgs_of(items.iter().map(|item| &item.org)) {
         if !access::reaches(rows, context, org)? {
             return Err(NoAccess::Forbidden(Permission::OrderApprove).into());
@@ -128,7 +129,7 @@ fn fail(
     items: &[Item],
     problems: Vec<Problem>,
 ) -> Result<(), OrderError> {
-    order::step(order, State::Failed)?;
+    step(order, State::Failed)?;
     blob::put(tx, order.id.octets(), Which::Outcome, &Outcome::failed(problems))?;
     tx.put(&ORDERS, &order.id, order)?;
     receipt::record(tx, context, Happened::OrderRefused, order, items, None)?;
@@ -174,14 +175,14 @@ pub fn cancel(
     comment_fits(decline.comment.as_deref())?;
     manage.transact(|tx| {
         idempotency::once(tx, context, |tx| {
-            let order = order::fetch(tx, context, id)?;
+            let order = kept::fetch(tx, context, id)?;
             if order.placed_by.is_none() || order.placed_by != context.actor.user() {
                 context.may(Permission::OrderCancel)?;
                 if !access::reaches(tx, context, order.org)? {
                     return Err(NoAccess::Forbidden(Permission::OrderCancel).into());
                 }
             }
-            let items = order::items_of(tx, id)?;
+            let items = kept::items_of(tx, id)?;
             end(tx, context, order, &items, (State::Cancelled, Happened::OrderCancelled), decline)
         })
     })?;
@@ -196,9 +197,9 @@ fn end(
     (state, kind): (State, Happened),
     decline: Decline,
 ) -> Result<OrderId, OrderError> {
-    order::step(&mut order, state)?;
+    step(&mut order, state)?;
     order.ended = Some((context.actor.user(), decline.comment));
-    order::close(tx, &order, items)?;
+    kept::close(tx, &order, items)?;
     tx.put(&ORDERS, &order.id, &order)?;
     receipt::record(tx, context, kind, &order, items, None)?;
     Ok(order.id)
@@ -243,7 +244,7 @@ pub fn return_to_basket(
     context.may(Permission::OrderPlace)?;
     manage.transact(|tx| {
         idempotency::once(tx, context, |tx| {
-            let mut order = order::fetch(tx, context, id)?;
+            let mut order = kept::fetch(tx, context, id)?;
             let user = context.actor.user().ok_or(NoAccess::Forbidden(Permission::OrderPlace))?;
             if order.placed_by != Some(user) {
                 return Err(NoAccess::Forbidden(Permission::OrderPlace).into());
@@ -257,7 +258,7 @@ pub fn return_to_basket(
             }
             holding::may_change(tx, context)?;
             let mut returned = Returned { items: Vec::new(), left: 0 };
-            let items = order::items_of(tx, id)?;
+            let items = kept::items_of(tx, id)?;
             for item in &items {
                 match copy(tx, context, item, how)? {
                     Some(copy) if basket::take_back(tx, context, user, &copy)? => {

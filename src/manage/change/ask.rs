@@ -43,11 +43,14 @@ pub enum Ask {
         #[schema(value_type = Option<String>)]
         hostmaster: Option<Name>,
     },
-    /// The zone's records become those of a zone file.
+    /// The zone's records become those of a zone file; a zone that is not there is created.
     ZoneImport {
         #[schema(value_type = String, example = "example.com")]
         zone: Name,
         zone_file: String,
+        /// Who will hold a new zone; the asker's own organisation if left out.
+        #[serde(default)]
+        org: Option<OrgId>,
     },
     /// The zone and everything in it goes.
     ZoneDelete {
@@ -64,6 +67,15 @@ impl Ask {
             | Ask::ZoneCreate { zone, .. }
             | Ask::ZoneImport { zone, .. }
             | Ask::ZoneDelete { zone } => zone,
+        }
+    }
+
+    /// The zone file it brings.
+    pub fn zone_file(&self) -> Option<&str> {
+        match self {
+            Ask::ZoneCreate { zone_file, .. } => zone_file.as_deref(),
+            Ask::ZoneImport { zone_file, .. } => Some(zone_file),
+            Ask::DnsChange { .. } | Ask::ZoneDelete { .. } => None,
         }
     }
 }
@@ -136,7 +148,7 @@ pub struct Edits {
 }
 
 /// Types that no edit touches: they follow from other records, or stand in no zone.
-fn is_managed(rtype: Type) -> bool {
+pub fn is_managed(rtype: Type) -> bool {
     let derived = [Type::RRSIG, Type::NSEC, Type::NSEC3, Type::NSEC3PARAM, Type::ZONEMD];
     rtype.is_meta() || derived.contains(&rtype)
 }

@@ -64,6 +64,9 @@ pub fn drafts<R: Rows>(
                 }
             }
             Ask::ZoneCreate { .. } => create(rows, context, ask, file, &at)?,
+            Ask::ZoneImport { zone, .. } if zones::zone(rows, zone)?.is_none() => {
+                create(rows, context, ask, file, &at)?
+            }
             Ask::ZoneImport { zone, .. } => {
                 let held = holding::fetch(rows, context, Permission::ZoneManage, zone)?;
                 body_of(file).map(|body| vec![whole(held, What::Import, body, &at)])
@@ -207,9 +210,14 @@ fn create(
     file: &File,
     at: &str,
 ) -> Result<Made, Stop> {
-    let Ask::ZoneCreate { zone, org, zone_file, name_servers, hostmaster } = ask else {
-        return Ok(Ok(Vec::new()));
+    let (zone, org, name_servers, hostmaster) = match ask {
+        Ask::ZoneCreate { zone, org, name_servers, hostmaster, .. } => {
+            (zone, *org, name_servers.as_slice(), hostmaster.as_ref())
+        }
+        Ask::ZoneImport { zone, org, .. } => (zone, *org, &[] as &[Name], None),
+        Ask::DnsChange { .. } | Ask::ZoneDelete { .. } => return Ok(Ok(Vec::new())),
     };
+    let has_file = ask.zone_file().is_some();
     context.may(Permission::ZoneManage)?;
     let org = org.unwrap_or(context.org);
     if !access::reaches(rows, context, org)? {
@@ -224,11 +232,11 @@ fn create(
     if let Err(over) = zones_left(rows, &org)? {
         problems.push(Problem::at(format!("{at}zone"), "limit", over).of_zone(zone));
     }
-    let body = match zone_file {
-        Some(_) => body_of(file),
-        None => Ok(file::minimal(zone, name_servers, hostmaster.as_ref())),
+    let body = match has_file {
+        true => body_of(file),
+        false => Ok(file::minimal(zone, name_servers, hostmaster)),
     };
-    if zone_file.is_none() && name_servers.is_empty() {
+    if !has_file && name_servers.is_empty() {
         let text = format!("zone {zone} has no name server: list them, or give a zone file");
         let problem = Problem::at(format!("{at}name_servers"), "apex_ns", text);
         problems.push(problem.of_zone(zone));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::order::{self, ORDERS};
+use super::kept::{self, ORDERS};
 use super::shown::{self, Person};
 use crate::maintain::AppliedZone;
 use crate::manage::Manage;
@@ -82,7 +82,7 @@ pub fn explain(
         let trace = own.into_iter().chain(whole).max_by_key(|(seq, _)| *seq);
         let order = trace.map(|(_, id)| rows.get(&ORDERS, &id)).transpose()?.flatten();
         let visible = match &order {
-            Some(order) => order::fetch(rows, context, order.id).is_ok(),
+            Some(order) => kept::fetch(rows, context, order.id).is_ok(),
             None => false,
         };
         let by = order.as_ref().filter(|_| visible).and_then(|order| order.placed_by);

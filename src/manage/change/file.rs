@@ -5,12 +5,11 @@
 use super::ask::Ask;
 use super::item::Body;
 use crate::manage::Manage;
-use crate::manage::access::{self, Context, NoAccess, Permission};
+use crate::manage::access::{self, Context, Permission};
 use crate::manage::fault::{Problem, Stop};
 use crate::manage::holding::zone as holding;
 use crate::manage::limits::{self, TTL_S_DEFAULT, ZONE_TEXT_OCTETS_MAX};
-use crate::manage::people::organisation::{ORGS, Organisation};
-use crate::store::Rows;
+use crate::manage::people::organisation::Organisation;
 use crate::wire::{Name, RrSet, Type};
 use crate::zone::packed::Packer;
 use crate::zone::text;
@@ -32,23 +31,12 @@ impl Asks {
         let many = asks.len() != 1;
         let mut read = Vec::with_capacity(asks.len());
         for (n, ask) in asks.into_iter().enumerate() {
-            let file = match &ask {
-                Ask::ZoneCreate { zone, org, zone_file: Some(file), .. } => {
-                    let org = org.unwrap_or(context.org);
-                    let org = manage
-                        .store
-                        .read(|rows| access::org(rows, context, Permission::ZoneManage, org));
-                    within(org)?.map(|org| parse(zone, &org, file, &place(many, n)))
-                }
-                Ask::ZoneImport { zone, zone_file } => {
-                    let org = manage.store.read(|rows| {
-                        let held = holding::fetch(rows, context, Permission::ZoneManage, zone)?;
-                        Ok(rows.get(&ORGS, &held.org)?.ok_or(NoAccess::NotFound)?)
-                    });
-                    within(org)?.map(|org| parse(zone, &org, zone_file, &place(many, n)))
-                }
-                _ => None,
+            let org = match ask.zone_file() {
+                Some(_) => limits_of(manage, context, &ask)?,
+                None => None,
             };
+            let file = ask.zone_file().zip(org);
+            let file = file.map(|(file, org)| parse(ask.zone(), &org, file, &place(many, n)));
             read.push((ask, file));
         }
         Ok(Asks(read))
@@ -69,9 +57,24 @@ fn place(many: bool, n: usize) -> String {
     if many { format!("items[{n}].") } else { String::new() }
 }
 
-/// Rights are told where the drafts are made; without them no file is read.
-fn within(org: Result<Organisation, Stop>) -> Result<Option<Organisation>, Stop> {
-    match org {
+/// Who holds the zone of an ask, or will. None without the right: that is told where the drafts are
+/// made, and no file is read.
+fn limits_of(manage: &Manage, context: &Context, ask: &Ask) -> Result<Option<Organisation>, Stop> {
+    let wanted = match ask {
+        Ask::ZoneCreate { org, .. } | Ask::ZoneImport { org, .. } => *org,
+        Ask::DnsChange { .. } | Ask::ZoneDelete { .. } => None,
+    };
+    let found = manage.store.read(|rows| {
+        let held = holding::held(rows, ask.zone())?;
+        let org = match (ask, held) {
+            (Ask::ZoneImport { zone, .. }, Some(_)) => {
+                holding::fetch(rows, context, Permission::ZoneManage, zone)?.org
+            }
+            _ => wanted.unwrap_or(context.org),
+        };
+        access::org(rows, context, Permission::ZoneManage, org)
+    });
+    match found {
         Ok(org) => Ok(Some(org)),
         Err(Stop::Access(_)) => Ok(None),
         Err(stop) => Err(stop),

@@ -12,8 +12,10 @@ use super::basket::{self, BasketChange, BasketError};
 use super::draft;
 use super::file::Asks;
 use super::item::Item;
-use super::order::{self, OrderError, Origin, Terms};
+use super::kept::{self, Origin, Terms};
+use super::order::{self, OrderError};
 use super::receipt::{OrderView, Outcome, ZoneLine};
+use super::refusal::note_fits;
 use crate::maintain::Door;
 use crate::manage::Manage;
 use crate::manage::access::{Context, Permission};
@@ -83,7 +85,7 @@ fn at_once(
     set: ChangeSet,
     origin: Origin,
 ) -> Result<Pushed, OrderError> {
-    order::note_fits(set.note.as_deref())?;
+    note_fits(set.note.as_deref())?;
     let reference = set.reference.as_deref();
     if let Some(why) =
         reference.and_then(|text| limits::line("reference", text, NAME_CHARS_MAX).err())
@@ -167,8 +169,8 @@ pub fn preview_order(
     id: crate::manage::id::OrderId,
 ) -> Result<Preview, OrderError> {
     preview(manage, |door| {
-        order::fetch(door.tx(), context, id)?;
-        Ok(order::items_of(door.tx(), id)?)
+        kept::fetch(door.tx(), context, id)?;
+        Ok(kept::items_of(door.tx(), id)?)
     })
 }
 
@@ -197,6 +199,9 @@ pub fn submit(
         for ask in &asks {
             let org = match ask {
                 Ask::ZoneCreate { org, .. } => org.unwrap_or(context.org),
+                Ask::ZoneImport { zone, org, .. } if holding::held(rows, zone)?.is_none() => {
+                    org.unwrap_or(context.org)
+                }
                 other => holding::fetch(rows, context, Permission::ZoneView, other.zone())?.org,
             };
             let mode = rows.get(&ORGS, &org)?.map(|org| org.change_mode);

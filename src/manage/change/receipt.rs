@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::ConflictView;
 use super::item::Item;
-use super::order::{self, ORDERS, ORDERS_OF, ORDERS_WAITING, Order, Origin};
+use super::kept::{self, ORDER_NUMBERS, ORDERS, ORDERS_OF, ORDERS_WAITING, Order, Origin};
 use super::shown::{self, ItemView, Person};
 use super::state::{Reached, State};
 use crate::maintain::{Applied, AppliedZone};
@@ -184,7 +184,7 @@ pub struct OrderView {
 /// [`NoAccess::NotFound`] when there is none in reach.
 pub fn get(manage: &Manage, context: &Context, id: OrderId) -> Result<OrderView, Stop> {
     manage.store.read(|rows| {
-        let order = order::fetch(rows, context, id)?;
+        let order = kept::fetch(rows, context, id)?;
         view(rows, context, order)
     })
 }
@@ -201,7 +201,7 @@ pub fn find(manage: &Manage, text: &str) -> Result<OrderId, Stop> {
     let number = text.strip_prefix("O-").and_then(|rest| rest.split_once('-'));
     let number = number.and_then(|(year, n)| Some((year.parse().ok()?, n.parse().ok()?)));
     let number = number.ok_or(NoAccess::NotFound)?;
-    let id = manage.store.read(|rows| rows.get(&order::ORDER_NUMBERS, &number))?;
+    let id = manage.store.read(|rows| rows.get(&ORDER_NUMBERS, &number))?;
     Ok(id.ok_or(NoAccess::NotFound)?)
 }
 
@@ -211,7 +211,7 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
     let mut items = Vec::new();
     let mine = order.placed_by.is_some() && order.placed_by == context.actor.user();
     let mut hidden = Vec::new();
-    for item in order::items_of(rows, order.id)? {
+    for item in kept::items_of(rows, order.id)? {
         if !mine && !access::reaches(rows, context, item.org)? {
             hidden.push(item.zone);
             continue;

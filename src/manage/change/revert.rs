@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ask;
 use super::item::{Body, Draft, Item, What};
-use super::order::{self, ORDERS, OrderError, Origin, Terms};
+use super::kept::{self, ORDERS, ORDERS_UNSERVED, Origin, Terms};
+use super::order::{self, OrderError};
 use super::pending::{Base, Net};
 use super::receipt::OrderView;
 use super::state::State;
@@ -131,11 +132,11 @@ pub fn revert(
     revert: Revert,
 ) -> Result<OrderView, OrderError> {
     context.may(Permission::OrderPlace)?;
-    order::note_fits(revert.note.as_deref())?;
+    super::refusal::note_fits(revert.note.as_deref())?;
     order::finish(manage, context, |door| {
         let tx = door.tx();
         holding::may_change(tx, context)?;
-        let order = order::fetch(tx, context, id)?;
+        let order = kept::fetch(tx, context, id)?;
         if !order.state().is_applied() {
             return Err(OrderError::NotIn { state: order.state(), needed: "applied" });
         }
@@ -204,6 +205,6 @@ pub(super) fn mark_reverted(tx: &mut Tx<'_>, id: OrderId, by: OrderId) -> Result
     let gone = order.history.go(State::Reverted, Timestamp::now());
     gone.map_err(|state| OrderError::NotIn { state, needed: "applied" })?;
     order.reverted_by = Some(by);
-    tx.delete(&order::ORDERS_UNSERVED, &id)?;
+    tx.delete(&ORDERS_UNSERVED, &id)?;
     Ok(tx.put(&ORDERS, &id, &order)?)
 }

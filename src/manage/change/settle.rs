@@ -4,8 +4,9 @@
 //! away then at the next start ([`resume`]). Whether they are seen changes nothing that is served.
 
 use super::draft;
-use super::order::{ORDERS, ORDERS_UNSERVED, Order, OrderError};
+use super::kept::{ORDERS, ORDERS_UNSERVED, Order};
 use super::receipt::{self, Outcome};
+use super::refusal::OrderError;
 use super::state::State;
 use crate::maintain::rows as zones;
 use crate::maintain::{AppliedZone, ChangedRrSet};

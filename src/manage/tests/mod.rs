@@ -5,6 +5,7 @@ mod isolation;
 mod orders;
 mod people;
 mod random;
+mod updates;
 
 use super::Manage;
 use super::access::{Context, IdempotencyKey};

@@ -572,3 +572,46 @@ fn a_request_that_speaks_of_one_rrset_twice_is_refused() {
     let refused = basket::add(&world.manage, member, twice).unwrap_err();
     assert_eq!(refused.problems()[0].rule, "contradiction");
 }
+
+#[test]
+fn an_import_creates_the_zone_or_replaces_its_records_unless_it_changed_meanwhile() {
+    let world = World::new();
+    let (manage, me) = (&world.manage, &world.acme.superuser);
+    let zone = name("imported.example.");
+    let file = |record: &str| Ask::ZoneImport {
+        zone: zone.clone(),
+        org: None,
+        zone_file: format!(
+            "$TTL 300\n@ SOA ns hostmaster 5 1 1 1 1\n@ NS ns\nns A 192.0.2.53\nwww A {record}\n"
+        ),
+    };
+    basket::add(manage, me, vec![file("192.0.2.1")]).unwrap();
+    assert_eq!(world.place(me).state, State::Applied);
+    basket::add(manage, me, vec![file("192.0.2.2")]).unwrap();
+    assert_eq!(world.place(me).state, State::Applied);
+    assert_eq!(world.served(&zone, "www", Type::A), ["192.0.2.2"]);
+
+    basket::add(manage, me, vec![file("192.0.2.3")]).unwrap();
+    let theirs = change(&zone, vec![add("www", "A", "192.0.2.9")]);
+    world.push(&world.operator, vec![theirs]).unwrap();
+    let order = world.place(me);
+    assert_eq!(order.state, State::Conflict);
+    assert!(order.conflicts[0].text.contains("serial"), "{:?}", order.conflicts);
+    assert_eq!(world.served(&zone, "www", Type::A), ["192.0.2.2", "192.0.2.9"]);
+}
+
+#[test]
+fn a_broken_zone_file_is_told_with_every_line_and_column_and_the_old_zone_stays() {
+    let world = World::new();
+    let me = &world.acme.superuser;
+    let serial = world.serial(&world.acme.zone);
+    let broken = Ask::ZoneImport {
+        zone: world.acme.zone.clone(),
+        org: None,
+        zone_file: "@ 300 SOA ns h 1 1 1 1 1\nwww 300 A nonsense\nx 300 MX\n".to_owned(),
+    };
+    let refused = basket::add(&world.manage, me, vec![broken]).unwrap_err();
+    let places: Vec<_> = refused.problems().iter().map(|problem| problem.at.clone()).collect();
+    assert!(places.len() >= 2 && places[0].starts_with("zone_file:2:"), "{places:?}");
+    assert_eq!(world.serial(&world.acme.zone), serial);
+}
