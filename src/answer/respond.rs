@@ -152,18 +152,21 @@ impl<'s> Turn<'_, 's, '_> {
     }
 
     /// Follows a chain of CNAMEs. What lies outside the zones here is left to the resolver.
-    #[cold]
+    #[inline(never)]
     fn chase(&mut self, query: &Query, at: usize) -> Result<(), Full> {
         self.reply.set_authoritative();
         let mut seen = [0; CHAIN_MAX + 1];
         seen[0] = query.hash(0);
         let mut at = at;
+        let mut asked = Chased::new();
         for slot in 1..=CHAIN_MAX {
             let message = self.reply.octets();
             if at > CHASE_OCTETS_MAX {
                 break;
             }
-            let Some(asked) = Chased::read(message, at, &self.snapshot.key) else { break };
+            if asked.read(message, at, &self.snapshot.key).is_none() {
+                break;
+            }
             if seen.contains(&asked.hash(0)) {
                 break; // a loop: all of it stands in the answer
             }
