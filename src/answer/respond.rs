@@ -375,3 +375,54 @@ fn put_zone_version(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) {
         reply.zone_version(query.labels() - zone.skip, serial);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::PROBES;
+    use super::super::{Rendered, Writer, render};
+    use super::*;
+    use crate::wire::{HashKey, Name};
+    use crate::zone::packed::Packer;
+    use crate::zone::tree::Tree;
+
+    /// Goal: no zone makes a question cost more than its labels times the length of a chain.
+    /// Method: a chain of wildcards, each of whose names has as many labels as fit, none of them there.
+    #[test]
+    fn the_worst_zone_costs_no_more_looks_than_labels_times_links() {
+        let apex = Name::parse("z.").unwrap();
+        let deep = |link: usize| Name::parse(&format!("{}l{link}.z.", "x.".repeat(120))).unwrap();
+        let mut nodes =
+            vec![(apex.clone(), Type::NS, apex.clone()), (deep(99), Type::NS, apex.clone())];
+        nodes.extend((0..30).map(|link| {
+            let star = Name::parse(&format!("*.l{link}.z.")).unwrap();
+            (star, Type::CNAME, deep(link + 1))
+        }));
+        nodes.sort_by_cached_key(|(owner, ..)| owner.key());
+        let mut packer = Packer::default();
+        for (owner, rtype, target) in &nodes {
+            packer.node(owner.as_wire());
+            packer.rrset(*rtype, 60, [target.as_wire()], []);
+        }
+        let view = Tree::new(apex, &packer.finish());
+        let mut writer = Writer::new(HashKey::new(*b"a secret of 24 octets..."));
+        let mut rendered = Rendered::new(&writer.key());
+        render::zone(&mut rendered, &render::Zone { id: 1, view: &view, children: None }).unwrap();
+        writer.publish(&[rendered]);
+        let snapshot = writer.published().load();
+
+        let name = deep(0);
+        let mut buffer =
+            [&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], name.as_wire(), &[0, 1, 0, 1]].concat();
+        let mut query = Query::default();
+        query.parse(&buffer, snapshot.key()).unwrap();
+        buffer.resize(65_535, 0);
+        let mut reply = Reply::new(&query, &mut buffer, 65_535, None);
+        PROBES.set(0);
+        respond(&snapshot, &query, &mut reply);
+
+        let looks = PROBES.get();
+        let most = (CHAIN_MAX + 1) * (name.label_count() + 4);
+        assert_eq!(usize::from(reply.count(Section::Answer)), CHAIN_MAX + 1);
+        assert!((most / 2..=most).contains(&looks), "{looks} looks, {most} allowed");
+    }
+}
