@@ -73,26 +73,31 @@ pub(super) struct Chased {
 }
 
 impl Chased {
-    /// The name at `at` of `message`, its pointers followed.
-    pub fn read(message: &[u8], at: usize, key: &HashKey) -> Option<Chased> {
-        let mut chased = Chased {
+    /// No name yet.
+    pub fn new() -> Chased {
+        Chased {
             name: [0; NAME_MAX],
             offsets: [0; LABELS_MAX + 1],
             hashes: [0; LABELS_MAX + 1],
             places: [0; LABELS_MAX + 1],
             len: 0,
             labels: 0,
-        };
-        chased.expand(message, at)?;
+        }
+    }
+
+    /// Takes over the name at `at` of `message`, its pointers followed.
+    pub fn read(&mut self, message: &[u8], at: usize, key: &HashKey) -> Option<()> {
+        (self.len, self.labels) = (0, 0);
+        self.expand(message, at)?;
         let mut hash = key.root();
-        *chased.hashes.get_mut(chased.labels)? = hash;
-        for label in (0..chased.labels).rev() {
-            let rest = chased.name.get(usize::from(*chased.offsets.get(label)?)..)?;
+        *self.hashes.get_mut(self.labels)? = hash;
+        for label in (0..self.labels).rev() {
+            let rest = self.name.get(usize::from(*self.offsets.get(label)?)..)?;
             let (&len, rest) = rest.split_first()?;
             hash = key.child(hash, rest.get(..usize::from(len))?);
-            *chased.hashes.get_mut(label)? = hash;
+            *self.hashes.get_mut(label)? = hash;
         }
-        Some(chased)
+        Some(())
     }
 
     fn expand(&mut self, message: &[u8], at: usize) -> Option<()> {
@@ -163,7 +168,8 @@ mod tests {
         message.extend_from_slice(b"\x01a\xc0\x10"); // 20
         let key = HashKey::new([7; 24]);
 
-        let chased = Chased::read(&message, 20, &key).unwrap();
+        let mut chased = Chased::new();
+        chased.read(&message, 20, &key).unwrap();
 
         assert_eq!(chased.suffix(0), b"\x01a\x02ex\x00");
         assert_eq!((chased.labels(), chased.hash(0)), (2, key.name(b"\x01a\x02ex\x00")));
@@ -173,6 +179,6 @@ mod tests {
     #[test]
     fn a_pointer_to_itself_is_no_name() {
         let message = [&[0; 12][..], &[0xc0, 12]].concat();
-        assert!(Chased::read(&message, 12, &HashKey::new([7; 24])).is_none());
+        assert!(Chased::new().read(&message, 12, &HashKey::new([7; 24])).is_none());
     }
 }

@@ -42,13 +42,15 @@ pub(super) struct Entry<'s> {
     pub records: u16,
     /// Records whose owners are still the pointer `C00C`.
     pub image: &'s [u8],
+    /// All of it, to be [read](Entry::read) again.
+    pub octets: &'s [u8],
 }
 
 impl<'s> Entry<'s> {
-    fn read(octets: &'s [u8]) -> Option<Entry<'s>> {
+    pub fn read(octets: &'s [u8]) -> Option<Entry<'s>> {
         let (&[k0, k1, r0, r1], rest) = octets.split_first_chunk::<ENTRY_HEAD>()?;
         let (key, image) = rest.split_at_checked(usize::from(u16::from_be_bytes([k0, k1])))?;
-        Some(Entry { key, records: u16::from_be_bytes([r0, r1]), image })
+        Some(Entry { key, records: u16::from_be_bytes([r0, r1]), image, octets })
     }
 }
 
@@ -99,17 +101,17 @@ fn key_of(entry: &[u8]) -> &[u8] {
     Entry::read(entry).map(|entry| entry.key).unwrap_or_default()
 }
 
-/// The first eight octets of a key, to compare most keys in one step.
-fn prefix(key: &[u8]) -> u64 {
-    let mut octets = [0; 8];
+/// The first octets of a key, to compare most keys without a look at their leaves.
+fn prefix(key: &[u8]) -> u128 {
+    let mut octets = [0; 16];
     octets.iter_mut().zip(key).for_each(|(slot, octet)| *slot = *octet);
-    u64::from_be_bytes(octets)
+    u128::from_be_bytes(octets)
 }
 
 #[derive(Debug, Clone)]
 struct Leaf {
     /// The prefix of the first key.
-    prefix: u64,
+    prefix: u128,
     octets: Arc<[u8]>,
 }
 
@@ -154,7 +156,7 @@ impl Leaf {
         self.entry(0).map(|entry| entry.key).unwrap_or_default()
     }
 
-    fn starts_at_or_before(&self, key: &[u8], key_prefix: u64) -> bool {
+    fn starts_at_or_before(&self, key: &[u8], key_prefix: u128) -> bool {
         self.prefix < key_prefix || self.prefix == key_prefix && self.first_key() <= key
     }
 

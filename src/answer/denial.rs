@@ -32,7 +32,7 @@ pub(super) enum Absence {
 /// A proof to be put: an entry of a chain, and where its zone's apex stands in the message.
 #[derive(Clone, Copy)]
 struct Proof<'s> {
-    entry: Entry<'s>,
+    entry: &'s [u8],
     is_nsec3: bool,
     apex_at: u16,
 }
@@ -46,7 +46,7 @@ pub(super) struct Proofs<'s> {
 
 impl<'s> Proofs<'s> {
     fn push(&mut self, proof: Proof<'s>) {
-        let same = |other: &&Proof<'s>| std::ptr::eq(other.entry.image, proof.entry.image);
+        let same = |other: &&Proof<'s>| std::ptr::eq(other.entry, proof.entry);
         let known = self.list.iter().take(self.count).flatten();
         if known.clone().any(|other| same(&other)) {
             return;
@@ -142,14 +142,15 @@ impl<'s> Turn<'_, 's, '_> {
     #[inline(never)]
     fn put_each(&mut self, proofs: &Proofs<'s>) -> Result<(), Full> {
         for proof in proofs.list.iter().take(proofs.count).flatten() {
+            let Some(entry) = Entry::read(proof.entry) else { continue };
             let mut buffer = [0; OWNER_MAX];
             let len = match proof.is_nsec3 {
-                true => put_hashed_owner(proof.entry.key, proof.apex_at, &mut buffer),
-                false => put_owner(proof.entry.key, proof.apex_at, &mut buffer),
+                true => put_hashed_owner(entry.key, proof.apex_at, &mut buffer),
+                false => put_owner(entry.key, proof.apex_at, &mut buffer),
             };
             let whole = buffer.get(..len).unwrap_or_default();
             let mut first_at = None;
-            for record in records(proof.entry.image) {
+            for record in records(entry.image) {
                 let rest = record.get(2..).unwrap_or_default();
                 // Beyond the reach of pointers each record has its owner spelt out.
                 let near = first_at.filter(|&at| at < 0x4000 && len > 2);
@@ -277,7 +278,7 @@ struct Gatherer<'g, 's, A> {
 impl<'s, A: Asked> Gatherer<'_, 's, A> {
     fn push(&mut self, entry: Option<Entry<'s>>, is_nsec3: bool) {
         if let Some(entry) = entry {
-            self.proofs.push(Proof { entry, is_nsec3, apex_at: self.apex_at });
+            self.proofs.push(Proof { entry: entry.octets, is_nsec3, apex_at: self.apex_at });
         }
     }
 

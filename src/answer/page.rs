@@ -48,12 +48,13 @@ pub(super) fn len(page: &[u8]) -> usize {
 #[inline(always)]
 pub(super) fn find<'s>(page: &'s [u8], tag: u8, name: &[u8], parent: bool) -> Option<Node<'s>> {
     let n = len(page);
-    let tags = page.get(HEAD..HEAD + n)?;
-    for (number, _) in tags.iter().enumerate().filter(|&(_, &here)| here == tag) {
+    let mut from = 0;
+    while let Some(number) = next_tag(page, n, tag, from) {
         let node = node_at(page, n, number)?;
         if node.name() == name && node.is(flag::PARENT) == parent {
             return Some(node);
         }
+        from = number + 1;
     }
     None
 }
@@ -62,8 +63,33 @@ pub(super) fn find<'s>(page: &'s [u8], tag: u8, name: &[u8], parent: bool) -> Op
 #[inline(always)]
 pub(super) fn likely(page: &[u8], tag: u8) -> Option<&[u8]> {
     let n = len(page);
-    let number = page.get(HEAD..HEAD + n)?.iter().position(|&here| here == tag)?;
-    page.get(offset_at(page, n, number)?..)
+    page.get(offset_at(page, n, next_tag(page, n, tag, 0)?)?..)
+}
+
+/// The number of the first node from `from` on with this tag. Eight tags are looked at in one step; behind
+/// the last tag stand the offsets, which are octets to look at like others.
+#[inline(always)]
+fn next_tag(page: &[u8], n: usize, tag: u8, from: usize) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let wanted = u64::from(tag) * ONES;
+    let mut at = from;
+    while at < n {
+        let Some(eight) = page.get(HEAD + at..).and_then(|tags| tags.first_chunk::<8>()) else {
+            // So few octets are left that this is a page of one or two names.
+            let tags = page.get(HEAD + at..HEAD + n)?;
+            return tags.iter().position(|&here| here == tag).map(|number| at + number);
+        };
+        let differ = u64::from_le_bytes(*eight) ^ wanted;
+        // The lowest top bit that stays stands where the first octet is zero.
+        let equal = differ.wrapping_sub(ONES) & !differ & TOPS;
+        if equal != 0 {
+            let number = at + (equal.trailing_zeros() / 8) as usize;
+            return (number < n).then_some(number);
+        }
+        at += 8;
+    }
+    None
 }
 
 /// The nodes of a page with their tags.

@@ -80,12 +80,15 @@ impl<'s> Turn<'_, 's, '_> {
     #[inline(never)]
     fn put_siblings(&mut self, apex: &[u8], cut: &[u8], start: usize, ns: Set<'s>) {
         let mut at = start;
+        let mut target = Chased::new();
         for _ in 0..ns.count.min(SIBLINGS_MAX as u16) {
             let Some(next) = self.next_record(at) else { return };
             let name_at = at + RECORD_HEAD;
             at = next;
             let message = self.reply.octets();
-            let Some(target) = Chased::read(message, name_at, &self.snapshot.key) else { continue };
+            if target.read(message, name_at, &self.snapshot.key).is_none() {
+                continue;
+            }
             let above = |name: &[u8]| (0..=target.labels()).any(|skip| target.suffix(skip) == name);
             if name_at < 0x4000 && above(apex) && !above(cut) {
                 let pointer = match message.get(name_at..name_at + 2) {

@@ -152,18 +152,21 @@ impl<'s> Turn<'_, 's, '_> {
     }
 
     /// Follows a chain of CNAMEs. What lies outside the zones here is left to the resolver.
-    #[cold]
+    #[inline(never)]
     fn chase(&mut self, query: &Query, at: usize) -> Result<(), Full> {
         self.reply.set_authoritative();
         let mut seen = [0; CHAIN_MAX + 1];
         seen[0] = query.hash(0);
         let mut at = at;
+        let mut asked = Chased::new();
         for slot in 1..=CHAIN_MAX {
             let message = self.reply.octets();
             if at > CHASE_OCTETS_MAX {
                 break;
             }
-            let Some(asked) = Chased::read(message, at, &self.snapshot.key) else { break };
+            if asked.read(message, at, &self.snapshot.key).is_none() {
+                break;
+            }
             if seen.contains(&asked.hash(0)) {
                 break; // a loop: all of it stands in the answer
             }
@@ -370,5 +373,56 @@ fn put_zone_version(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) {
         && let Some(serial) = zone.serial
     {
         reply.zone_version(query.labels() - zone.skip, serial);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::PROBES;
+    use super::super::{Rendered, Writer, render};
+    use super::*;
+    use crate::wire::{HashKey, Name};
+    use crate::zone::packed::Packer;
+    use crate::zone::tree::Tree;
+
+    /// Goal: no zone makes a question cost more than its labels times the length of a chain.
+    /// Method: a chain of wildcards, each of whose names has as many labels as fit, none of them there.
+    #[test]
+    fn the_worst_zone_costs_no_more_looks_than_labels_times_links() {
+        let apex = Name::parse("z.").unwrap();
+        let deep = |link: usize| Name::parse(&format!("{}l{link}.z.", "x.".repeat(120))).unwrap();
+        let mut nodes =
+            vec![(apex.clone(), Type::NS, apex.clone()), (deep(99), Type::NS, apex.clone())];
+        nodes.extend((0..30).map(|link| {
+            let star = Name::parse(&format!("*.l{link}.z.")).unwrap();
+            (star, Type::CNAME, deep(link + 1))
+        }));
+        nodes.sort_by_cached_key(|(owner, ..)| owner.key());
+        let mut packer = Packer::default();
+        for (owner, rtype, target) in &nodes {
+            packer.node(owner.as_wire());
+            packer.rrset(*rtype, 60, [target.as_wire()], []);
+        }
+        let view = Tree::new(apex, &packer.finish());
+        let mut writer = Writer::new(HashKey::new(*b"a secret of 24 octets..."));
+        let mut rendered = Rendered::new(&writer.key());
+        render::zone(&mut rendered, &render::Zone { id: 1, view: &view, children: None }).unwrap();
+        writer.publish(&[rendered]);
+        let snapshot = writer.published().load();
+
+        let name = deep(0);
+        let mut buffer =
+            [&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], name.as_wire(), &[0, 1, 0, 1]].concat();
+        let mut query = Query::default();
+        query.parse(&buffer, snapshot.key()).unwrap();
+        buffer.resize(65_535, 0);
+        let mut reply = Reply::new(&query, &mut buffer, 65_535, None);
+        PROBES.set(0);
+        respond(&snapshot, &query, &mut reply);
+
+        let looks = PROBES.get();
+        let most = (CHAIN_MAX + 1) * (name.label_count() + 4);
+        assert_eq!(usize::from(reply.count(Section::Answer)), CHAIN_MAX + 1);
+        assert!((most / 2..=most).contains(&looks), "{looks} looks, {most} allowed");
     }
 }
