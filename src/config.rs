@@ -393,9 +393,9 @@ settings! {
         /// Prefixes that may transfer any zone. Transfers are not built yet: whatever stands here, they are refused.
         allow: Vec<IpNet> = "[]",
     }
-    /// Dynamic update (RFC 2136).
+    /// Dynamic update (RFC 2136). Signatures (TSIG) are not built yet: who is not listed is refused.
     "update" update: Update {
-        /// Prefixes whose unsigned updates are taken, as of an operator, at once. Updates are not built yet: whatever stands here, they are refused.
+        /// Prefixes whose unsigned updates are taken, as of an operator, at once.
         allow_unsigned: Vec<IpNet> = "[]",
     }
     /// What is written to standard error.

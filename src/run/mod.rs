@@ -1,5 +1,6 @@
 //! Assembly: puts the rooms together, starts them from the ground up, ends them from the top down.
 
+mod asks;
 mod demo;
 mod web;
 
@@ -70,7 +71,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
 
     let registry = Arc::new(Registry::default());
     watch(&registry, &store, &maintain, &zones);
-    let asks = Arc::new(serve::Refuse);
+    let asks = Arc::new(asks::Desk(manage.clone()));
     let shared =
         Shared::new(serve_settings(&config)?, zones, asks, Arc::clone(&registry), random()?);
     let desk = Arc::new(Desk::new(shared));

@@ -255,3 +255,39 @@ fn an_export_of_the_store_becomes_a_store_again() {
 
     assert_eq!(address_of(&copy, "new.shop.example.").as_deref(), Some("192.0.2.99"));
 }
+
+/// `nsupdate` with these lines; its standard error.
+fn nsupdate(server: &Server, lines: &str) -> String {
+    use std::io::Write;
+    let mut child = Command::new("nsupdate")
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let script = format!("server {} {}\n{lines}send\n", server.dns.ip(), server.dns.port());
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap()
+}
+
+#[test]
+fn nsupdate_changes_a_zone_from_a_listed_address_and_from_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("server.toml");
+    std::fs::write(&config, "[update]\nallow_unsigned = \"127.0.0.1\"\n").unwrap();
+    let open = Server::start_with(&["--config", config.to_str().unwrap()]);
+    let closed = Server::start();
+    let file = zone_file(home.path(), "one.example", "192.0.2.1");
+    for server in [&open, &closed] {
+        said(to(server, &["zone", "import"]).arg(&file));
+    }
+    let lines = "zone one.example\nprereq yxrrset www.one.example A\nupdate add new.one.example 60 A 192.0.2.7\n";
+
+    assert_eq!(nsupdate(&open, lines), "");
+    assert!(nsupdate(&closed, lines).contains("REFUSED"));
+
+    assert_eq!(address_of(&open, "new.one.example.").as_deref(), Some("192.0.2.7"));
+    assert_eq!(address_of(&closed, "new.one.example."), None);
+    let missing =
+        "zone one.example\nprereq nxdomain www.one.example\nupdate delete www.one.example\n";
+    assert!(nsupdate(&open, missing).contains("YXDOMAIN"));
+}
