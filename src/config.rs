@@ -369,6 +369,13 @@ settings! {
         /// Addresses of DNS over HTTPS, HTTP/2 and HTTP/3; its port is 443.
         doh: Vec<SocketAddr> = "[]",
     }
+    /// Copies of all messages that pass by UDP, TCP and TLS, for a dnstap collector. Costs CPU on every query.
+    "dnstap" dnstap: Dnstap {
+        /// A collector's unix socket; connected again whenever it goes away.
+        socket: Option<PathBuf> = r#""""#,
+        /// A file, begun anew at each start; ignored beside a socket.
+        file: Option<PathBuf> = r#""""#,
+    }
     /// The API and, later, the portal.
     "http" http: Http {
         /// The address of the API.

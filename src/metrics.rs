@@ -187,6 +187,17 @@ pub static WRITING: Watched = Watched {
     kind: "gauge",
 };
 
+pub static TAP_WRITTEN: Watched = Watched {
+    name: "nameplane_dnstap_written_total",
+    help: "Messages handed to the dnstap collector.",
+    kind: "counter",
+};
+pub static TAP_DROPPED: Watched = Watched {
+    name: "nameplane_dnstap_dropped_total",
+    help: "Messages lost on the way to the dnstap collector.",
+    kind: "counter",
+};
+
 /// The counters of one thread. Alone on its cache lines.
 #[repr(align(128))]
 pub struct Counters {

@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ use prost::Message as _;
 
 /// Messages waiting for the writer; more are dropped. About 10 MB of the longest usual answers.
 pub const QUEUE_MESSAGES_MAX: usize = 8192;
+
+/// The server's address where a connection does not tell it.
+pub const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Between two attempts to reach a collector.
 const RECONNECT: Duration = Duration::from_secs(1);
@@ -75,8 +78,9 @@ pub struct Tap {
     counts: Arc<Counts>,
 }
 
+/// What became of the messages offered.
 #[derive(Default)]
-struct Counts {
+pub struct Counts {
     written: AtomicU64,
     dropped: AtomicU64,
 }
@@ -132,14 +136,21 @@ impl Tap {
         }
     }
 
+    /// What became of the messages. Unlike the tap itself it does not keep the writer going.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+}
+
+impl Counts {
     /// Messages handed to the collector or the file.
     pub fn written(&self) -> u64 {
-        self.counts.written.load(Ordering::Relaxed)
+        self.written.load(Ordering::Relaxed)
     }
 
     /// Messages lost to a full queue or a collector that is away.
     pub fn dropped(&self) -> u64 {
-        self.counts.dropped.load(Ordering::Relaxed)
+        self.dropped.load(Ordering::Relaxed)
     }
 }
 
@@ -393,6 +404,6 @@ mod tests {
         for _ in 0..QUEUE_MESSAGES_MAX + 100 {
             offer(&tap, b"x");
         }
-        assert!(tap.dropped() >= 100);
+        assert!(tap.counts().dropped() >= 100);
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -26,6 +27,7 @@ use crate::manage::{Manage, bootstrap};
 use crate::metrics::{self, Registry};
 use crate::serve::{self, Desk, Prefixes, Shared};
 use crate::store::{self, State, Store};
+use crate::tap::{Sink, Tap};
 use crate::transport;
 use crate::wire::HashKey;
 
@@ -77,8 +79,10 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let desk = Arc::new(Desk::new(shared));
     let filled = Arc::new(AtomicBool::new(!(demo && is_new)));
     let state = http_state(&config, &manage, &maintain, &registry, &desk, Arc::clone(&filled));
-    let settings = transport_settings(&config, demo, &state)?;
+    let (tap, tapping) = start_tap(&config, &registry)?.unzip();
+    let settings = transport::Settings { tap, ..transport_settings(&config, demo, &state)? };
     let listening = transport::start(&settings, Arc::clone(&desk), &runtime)?;
+    drop(settings); // and with it the last tap that is not a listener's
     if let Some(&own) = listening.addresses().first() {
         maintain.set_own_listener(own);
     }
@@ -132,6 +136,11 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     stop.notify_one();
     let _ = http.await; // it logs what it has to say
     listening.shutdown().await;
+    if let Some(tapping) = tapping {
+        // Every message that was offered is written before the end, unless the collector hangs.
+        let written = tokio::task::spawn_blocking(move || tapping.join());
+        let _ = tokio::time::timeout(TAP_END, written).await;
+    }
     tokio::task::spawn_blocking(move || upkeep.stop()).await?;
     drop((manage, maintain));
     drop(store);
@@ -306,6 +315,28 @@ fn transport_settings(
         secure: secure_settings(config, demo, state)?,
         ..transport::Settings::default()
     })
+}
+
+/// How long a dnstap collector may take for what is left when the server stops.
+const TAP_END: Duration = Duration::from_secs(5);
+
+/// The dnstap writer, if there is somewhere to write to. It ends when nothing listens any more.
+fn start_tap(
+    config: &Config,
+    registry: &Registry,
+) -> Result<Option<(Tap, JoinHandle<()>)>, Failure> {
+    let sink = match (&config.dnstap.socket, &config.dnstap.file) {
+        (Some(socket), _) => Sink::Socket(socket.clone()),
+        (None, Some(file)) => Sink::File(file.clone()),
+        (None, None) => return Ok(None),
+    };
+    let identity = config.dns.server_id.as_deref().unwrap_or_default();
+    let version = concat!("nameplane ", env!("CARGO_PKG_VERSION"));
+    let (tap, writer) = Tap::start(sink, identity, version)?;
+    let (written, dropped) = (tap.counts(), tap.counts());
+    registry.watch(&metrics::TAP_WRITTEN, move || written.written());
+    registry.watch(&metrics::TAP_DROPPED, move || dropped.dropped());
+    Ok(Some((tap, writer)))
 }
 
 /// Where the demo speaks DNS over TLS and QUIC, and over HTTPS.

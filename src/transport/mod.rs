@@ -9,6 +9,7 @@ pub mod proxy;
 pub mod quic;
 pub mod secure;
 pub mod stream;
+mod tapped;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
@@ -31,6 +32,7 @@ use self::stream::{House, Patience};
 use self::tcp::Places;
 use crate::metrics::{DROPPED, OPEN_CONNECTIONS};
 use crate::serve::{Context, Desk, Prefixes, Transport};
+use crate::tap::{self, Tap};
 
 /// What an operator decides about sockets.
 #[derive(Clone)]
@@ -51,6 +53,8 @@ pub struct Settings {
     pub balancers: Prefixes,
     /// The encrypted transports.
     pub secure: Option<Secure>,
+    /// Who gets copies of what passes by UDP, TCP and TLS.
+    pub tap: Option<Tap>,
 }
 
 /// What an operator decides about encrypted transports.
@@ -78,6 +82,7 @@ impl Default for Settings {
             idle_timeout_s: 10,
             balancers: Prefixes::default(),
             secure: None,
+            tap: None,
         }
     }
 }
@@ -154,6 +159,7 @@ pub fn start(
         desk: Arc::clone(&desk),
         patience: Patience::default(),
         balancers: settings.balancers.clone(),
+        tap: settings.tap.clone(),
         stop: stopping,
     });
     let watched = Arc::clone(&places);
@@ -170,7 +176,15 @@ pub fn start(
         for (number, socket) in udp.into_iter().enumerate() {
             let core = settings.pin.then_some(number);
             let worker = udp::Worker::new(socket).behind(settings.balancers.clone());
-            threads.push(spawn_worker(number, core, worker, &desk, &stop, errands.clone()));
+            threads.push(spawn_worker(
+                number,
+                core,
+                worker,
+                &desk,
+                &stop,
+                errands.clone(),
+                settings.tap.clone(),
+            ));
         }
         let failed = |source| StartError { address: Some(address), protocol: "TCP", source };
         let listener = TcpListener::from_std(tcp.into()).map_err(failed)?;
@@ -193,6 +207,7 @@ fn spawn_worker(
     desk: &Arc<Desk>,
     stop: &Arc<AtomicBool>,
     errands: Errands,
+    tap: Option<Tap>,
 ) -> JoinHandle<()> {
     let context = Context::new(desk.shared(), Transport::Udp);
     let stop = Arc::clone(stop);
@@ -201,10 +216,19 @@ fn spawn_worker(
             udp::pin(core);
         }
         let socket = worker.socket();
+        let server = socket.local_addr().ok().and_then(|address| address.as_socket());
         worker.run(
             &stop,
             context.counters(),
-            |slots| udp::answer(&context, slots, now_s()),
+            |slots| match &tap {
+                None => udp::answer(&context, slots, now_s()),
+                Some(tap) => {
+                    let server = server.unwrap_or(tap::NOWHERE);
+                    tapped::queries(tap, server, slots);
+                    udp::answer(&context, slots, now_s());
+                    tapped::responses(tap, server, slots);
+                }
+            },
             |errand| {
                 if errands.try_send((Arc::clone(&socket), errand)).is_err() {
                     context.counters().add(&DROPPED, 3);

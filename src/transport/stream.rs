@@ -18,8 +18,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{now_s, proxy};
+use super::{now_s, proxy, tapped};
 use crate::serve::{Desk, Messages, Outcome, Prefixes, Transport};
+use crate::tap::{NOWHERE, Tap, Way};
 
 /// Replies are written once they fill this much, or once there is no whole message left to answer.
 const OUTPUT_OCTETS: usize = 64 * 1024;
@@ -67,6 +68,8 @@ pub struct House {
     pub patience: Patience,
     /// Who tells by the PROXY protocol for whom it speaks.
     pub balancers: Prefixes,
+    /// Who gets copies of what passes.
+    pub tap: Option<Tap>,
     /// True once the server stops.
     pub stop: watch::Receiver<bool>,
 }
@@ -218,8 +221,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             let length_at = self.output.len();
             self.output.extend_from_slice(&[0; LENGTH_OCTETS]);
             let desk = &self.house.desk;
+            if let Some(tap) = &self.house.tap {
+                tapped::message(tap, Way::Query, self.transport, self.peer, NOWHERE, message);
+            }
             match desk.handle(self.transport, self.peer, message, now_s(), &mut self.output) {
-                Outcome::Reply(len) => put_length(&mut self.output, length_at, len),
+                Outcome::Reply(len) => {
+                    put_length(&mut self.output, length_at, len);
+                    if let Some(tap) = &self.house.tap {
+                        let reply = self.output.get(length_at + LENGTH_OCTETS..);
+                        let reply = reply.unwrap_or_default();
+                        tapped::message(
+                            tap,
+                            Way::Response,
+                            self.transport,
+                            self.peer,
+                            NOWHERE,
+                            reply,
+                        );
+                    }
+                }
                 // A peer of a stream that sends anything but queries is not one to talk to.
                 Outcome::Silent => return Err(End::Broken),
                 Outcome::Ask(_) => {
@@ -347,8 +367,13 @@ mod tests {
     fn peer(asks: impl Asks, pipe: usize, patience: Patience, idle: Duration) -> Peer {
         let (stream, theirs) = duplex(pipe);
         let (stop, stopping) = watch::channel(false);
-        let house =
-            House { desk: desk(asks), patience, balancers: Prefixes::default(), stop: stopping };
+        let house = House {
+            desk: desk(asks),
+            patience,
+            balancers: Prefixes::default(),
+            tap: None,
+            stop: stopping,
+        };
         let end = tokio::spawn(async move {
             let peer = "127.0.0.1:4444".parse().unwrap();
             converse(theirs, Transport::Tcp, peer, &house, || idle).await

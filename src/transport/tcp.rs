@@ -243,6 +243,7 @@ mod tests {
             desk: desk(Refuse),
             patience: Patience::default(),
             balancers: Prefixes::default(),
+            tap: None,
             stop: stopping,
         };
         let places = Places::new(max, per_address, Duration::from_secs(60));

@@ -291,3 +291,18 @@ fn nsupdate_changes_a_zone_from_a_listed_address_and_from_no_other() {
         "zone one.example\nprereq nxdomain www.one.example\nupdate delete www.one.example\n";
     assert!(nsupdate(&open, missing).contains("YXDOMAIN"));
 }
+
+#[test]
+fn dnstap_read_reads_what_a_server_has_tapped() {
+    let home = tempfile::tempdir().unwrap();
+    let (config, tap) = (home.path().join("server.toml"), home.path().join("tap"));
+    std::fs::write(&config, format!("[dnstap]\nfile = {:?}\n", tap.to_str().unwrap())).unwrap();
+    let mut server = Server::start_with(&["--config", config.to_str().unwrap()]);
+    server.ask("tapped.example.", RecordType::A);
+    assert!(server.stop().success());
+
+    let read = said(Command::new("dnstap-read").arg(&tap));
+
+    assert!(read.contains("AQ") && read.contains("AR"), "{read}");
+    assert!(read.contains("tapped.example/IN/A"), "{read}");
+}
