@@ -453,6 +453,6 @@ fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
 
 fn say_ready(maintain: &Maintain) {
     let progress = maintain.progress();
-    tracing::info!(zones = progress.loaded, "ready: {} zones are answered", progress.loaded);
+    tracing::info!(loaded = progress.loaded, failed = progress.failed, "ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
