@@ -392,7 +392,7 @@ settings! {
     }
     /// What the server may do on its own.
     "net" net: Net {
-        /// Prefixes the server may talk to by itself: probes, NOTIFY, transfers, parent checks.
+        /// Prefixes the server may talk to by itself: probes, NOTIFY, transfers, parent checks. None of these is built yet: it talks to its own listener and nobody else.
         dial: Vec<IpNet> = r#"["127.0.0.0/8", "::1/128"]"#,
     }
     /// Zone transfers out.

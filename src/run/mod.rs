@@ -50,7 +50,7 @@ pub struct Options {
 ///
 /// What kept it from starting: a setting, an address, the data directory.
 pub fn serve(options: Options) -> Result<ExitCode, Failure> {
-    start_log(&options.config);
+    start_log(&options.config)?;
     // Two providers may be linked one day; then rustls would refuse to choose.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -258,9 +258,10 @@ fn hash_key() -> Result<HashKey, Failure> {
     Ok(HashKey::new(octets))
 }
 
-fn start_log(config: &Config) {
+fn start_log(config: &Config) -> Result<(), Failure> {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&config.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(&config.log.level)
+        .map_err(|error| format!("[log] level {:?} is no filter: {error}", config.log.level))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -270,6 +271,7 @@ fn start_log(config: &Config) {
         true => log.json().try_init(),
         false => log.with_target(false).try_init(),
     };
+    Ok(())
 }
 
 fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
