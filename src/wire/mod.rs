@@ -11,6 +11,7 @@ pub mod query;
 pub mod rdata;
 pub mod record;
 pub mod reply;
+pub mod tsig;
 pub mod types;
 
 pub use hash::HashKey;
@@ -19,4 +20,5 @@ pub use name::{Name, NameError};
 pub use query::Query;
 pub use record::{Record, RrSet};
 pub use reply::{Reply, Section};
+pub use tsig::TsigKey;
 pub use types::{Class, Opcode, Rcode, Serial, Type};

@@ -320,7 +320,7 @@ impl RecordAt {
 
 /// Where the name at `at` ends: behind its root label or its first pointer.
 #[inline]
-fn skip_name(message: &[u8], at: usize) -> Result<usize, Fault> {
+pub(super) fn skip_name(message: &[u8], at: usize) -> Result<usize, Fault> {
     let mut here = at;
     loop {
         let len = *message.get(here).ok_or(FORMERR)?;

@@ -74,6 +74,11 @@ impl Rcode {
     pub const NOTAUTH: Rcode = Rcode(9);
     pub const NOTZONE: Rcode = Rcode(10);
     pub const BADVERS: Rcode = Rcode(16);
+    /// An error of TSIG ([RFC 8945](https://www.rfc-editor.org/rfc/rfc8945) §3): never in a header. In one, 16 is BADVERS.
+    pub const BADSIG: Rcode = Rcode(16);
+    pub const BADKEY: Rcode = Rcode(17);
+    pub const BADTIME: Rcode = Rcode(18);
+    pub const BADTRUNC: Rcode = Rcode(22);
     pub const BADCOOKIE: Rcode = Rcode(23);
 }
 

@@ -1,0 +1,713 @@
+//! TSIG: messages signed with a secret that both sides know ([RFC 8945]).
+//!
+//! A conversation is a chain: each MAC covers the one before it. Whoever answers gets a [`Signer`]
+//! out of the request it [checked](check); whoever asks gets a [`Verifier`] out of the request it
+//! [signed](request). Both walk along the chain, one message at a time, however many there are.
+//!
+//! Promises: MACs are compared in constant time; a secret is never shown; everything read is taken
+//! as hostile.
+//!
+//! Does not: know which keys there are, nor what each may do. hmac-md5 and GSS-TSIG are not spoken.
+//!
+//! [RFC 8945]: https://www.rfc-editor.org/rfc/rfc8945
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize};
+use sha1::Sha1;
+use sha2::{Sha224, Sha256, Sha384, Sha512};
+
+use super::header::{HEADER_OCTETS, Header};
+use super::query::RecordAt;
+use super::{Class, Name, Rcode, Type, rdata};
+
+/// How far two clocks may differ, in seconds ([RFC 8945](https://www.rfc-editor.org/rfc/rfc8945) §10).
+pub const FUDGE_S: u16 = 300;
+
+/// Messages in a row that a stream may leave unsigned ([RFC 8945](https://www.rfc-editor.org/rfc/rfc8945) §5.3.1).
+pub const UNSIGNED_MAX: usize = 99;
+
+/// Octets of the shortest secret: below, guessing it is no longer absurd.
+pub const SECRET_OCTETS_MIN: usize = 10;
+
+/// Octets of the longest secret.
+pub const SECRET_OCTETS_MAX: usize = 512;
+
+/// Octets of the shortest MAC anybody may ask for ([RFC 8945](https://www.rfc-editor.org/rfc/rfc8945) §5.2.2.1).
+const MAC_OCTETS_MIN: usize = 10;
+
+/// Octets of a TSIG record beside its two names, its MAC and its other data.
+const FIXED_OCTETS: usize = 10 + 16;
+
+/// Octets of the time that BADTIME sends along.
+const TIME_OCTETS: usize = 6;
+
+/// How a MAC is made ([RFC 8945](https://www.rfc-editor.org/rfc/rfc8945) §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Algorithm {
+    HmacSha1,
+    HmacSha224,
+    HmacSha256,
+    HmacSha384,
+    HmacSha512,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Algorithm; 5] = [
+        Algorithm::HmacSha1,
+        Algorithm::HmacSha224,
+        Algorithm::HmacSha256,
+        Algorithm::HmacSha384,
+        Algorithm::HmacSha512,
+    ];
+
+    /// As people write it: `hmac-sha256`.
+    pub fn text(self) -> &'static str {
+        match self {
+            Algorithm::HmacSha1 => "hmac-sha1",
+            Algorithm::HmacSha224 => "hmac-sha224",
+            Algorithm::HmacSha256 => "hmac-sha256",
+            Algorithm::HmacSha384 => "hmac-sha384",
+            Algorithm::HmacSha512 => "hmac-sha512",
+        }
+    }
+
+    /// The algorithm that is written so, with or without a final dot.
+    pub fn parse(text: &str) -> Option<Algorithm> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        Algorithm::ALL.into_iter().find(|algorithm| algorithm.text().eq_ignore_ascii_case(text))
+    }
+
+    /// Its name on the wire.
+    fn wire(self) -> &'static [u8] {
+        match self {
+            Algorithm::HmacSha1 => b"\x09hmac-sha1\0",
+            Algorithm::HmacSha224 => b"\x0bhmac-sha224\0",
+            Algorithm::HmacSha256 => b"\x0bhmac-sha256\0",
+            Algorithm::HmacSha384 => b"\x0bhmac-sha384\0",
+            Algorithm::HmacSha512 => b"\x0bhmac-sha512\0",
+        }
+    }
+
+    /// Octets of a whole MAC.
+    pub fn mac_octets(self) -> usize {
+        match self {
+            Algorithm::HmacSha1 => 20,
+            Algorithm::HmacSha224 => 28,
+            Algorithm::HmacSha256 => 32,
+            Algorithm::HmacSha384 => 48,
+            Algorithm::HmacSha512 => 64,
+        }
+    }
+
+    /// Octets of the shortest MAC of this algorithm that is one.
+    pub fn mac_octets_min(self) -> usize {
+        MAC_OCTETS_MIN.max(self.mac_octets() / 2)
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// A name and a secret that two sides share.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TsigKey {
+    pub name: Name,
+    pub algorithm: Algorithm,
+    secret: Box<[u8]>,
+    /// Octets of the shortest MAC that is taken. Below it stands BADTRUNC.
+    mac_octets: usize,
+}
+
+impl fmt::Debug for TsigKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TsigKey({} {}, secret not shown)", self.name, self.algorithm)
+    }
+}
+
+/// Why something is no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyError {
+    /// Fewer than [`SECRET_OCTETS_MIN`], more than [`SECRET_OCTETS_MAX`].
+    SecretOctets(usize),
+    /// Not base64.
+    SecretText,
+    /// Shorter than [`Algorithm::mac_octets_min`], longer than [`Algorithm::mac_octets`].
+    MacOctets(usize),
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyError::SecretOctets(octets) => write!(
+                f,
+                "the secret has {octets} octets: {SECRET_OCTETS_MIN} to {SECRET_OCTETS_MAX} are taken"
+            ),
+            KeyError::SecretText => f.write_str("the secret is not base64"),
+            KeyError::MacOctets(octets) => write!(
+                f,
+                "a MAC of {octets} octets is shorter than half its hash, or longer than all of it (RFC 8945 §5.2.2.1)"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+impl TsigKey {
+    /// A key whose MACs are whole.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::SecretOctets`].
+    pub fn new(name: Name, algorithm: Algorithm, secret: &[u8]) -> Result<TsigKey, KeyError> {
+        if !(SECRET_OCTETS_MIN..=SECRET_OCTETS_MAX).contains(&secret.len()) {
+            return Err(KeyError::SecretOctets(secret.len()));
+        }
+        let (name, mac_octets) = (name.to_lowercase(), algorithm.mac_octets());
+        Ok(TsigKey { name, algorithm, secret: secret.into(), mac_octets })
+    }
+
+    /// As [`new`](TsigKey::new), the secret in base64, as every server's configuration writes it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`].
+    pub fn from_base64(name: Name, algorithm: Algorithm, text: &str) -> Result<TsigKey, KeyError> {
+        let secret = BASE64.decode(text.trim()).map_err(|_| KeyError::SecretText)?;
+        TsigKey::new(name, algorithm, &secret)
+    }
+
+    /// The same key, but MACs are taken from `octets` on, and sent as long as they came.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::MacOctets`].
+    pub fn truncated_to(self, octets: usize) -> Result<TsigKey, KeyError> {
+        if !(self.algorithm.mac_octets_min()..=self.algorithm.mac_octets()).contains(&octets) {
+            return Err(KeyError::MacOctets(octets));
+        }
+        Ok(TsigKey { mac_octets: octets, ..self })
+    }
+
+    /// The secret, for whoever seals it or tells it to the one who made it.
+    pub fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
+    /// The secret in base64.
+    pub fn secret_base64(&self) -> String {
+        BASE64.encode(&self.secret)
+    }
+
+    fn hash(&self) -> Running {
+        // HMAC takes secrets of any length, so the error cannot come; an empty MAC matches nothing.
+        macro_rules! running {
+            ($variant:ident, $hash:ty) => {
+                Running::$variant(
+                    <Hmac<$hash> as Mac>::new_from_slice(&self.secret)
+                        .expect("HMAC takes a secret of any length"),
+                )
+            };
+        }
+        match self.algorithm {
+            Algorithm::HmacSha1 => running!(Sha1, Sha1),
+            Algorithm::HmacSha224 => running!(Sha224, Sha224),
+            Algorithm::HmacSha256 => running!(Sha256, Sha256),
+            Algorithm::HmacSha384 => running!(Sha384, Sha384),
+            Algorithm::HmacSha512 => running!(Sha512, Sha512),
+        }
+    }
+}
+
+/// A MAC in the making.
+#[derive(Clone)]
+enum Running {
+    Sha1(Hmac<Sha1>),
+    Sha224(Hmac<Sha224>),
+    Sha256(Hmac<Sha256>),
+    Sha384(Hmac<Sha384>),
+    Sha512(Hmac<Sha512>),
+}
+
+impl Running {
+    fn add(&mut self, octets: &[u8]) {
+        match self {
+            Running::Sha1(mac) => mac.update(octets),
+            Running::Sha224(mac) => mac.update(octets),
+            Running::Sha256(mac) => mac.update(octets),
+            Running::Sha384(mac) => mac.update(octets),
+            Running::Sha512(mac) => mac.update(octets),
+        }
+    }
+
+    /// Adds a MAC that came before, its length in front.
+    fn add_mac(&mut self, mac: &[u8]) {
+        self.add(&(mac.len() as u16).to_be_bytes());
+        self.add(mac);
+    }
+
+    /// Adds a message as it was before it got its TSIG record.
+    fn add_message(&mut self, message: &[u8], original_id: u16, additionals: u16) {
+        let Some((header, rest)) = message.split_first_chunk::<HEADER_OCTETS>() else { return };
+        let mut header = *header;
+        header[..2].copy_from_slice(&original_id.to_be_bytes());
+        header[10..].copy_from_slice(&additionals.to_be_bytes());
+        self.add(&header);
+        self.add(rest);
+    }
+
+    fn finish(self) -> Vec<u8> {
+        match self {
+            Running::Sha1(mac) => mac.finalize().into_bytes().to_vec(),
+            Running::Sha224(mac) => mac.finalize().into_bytes().to_vec(),
+            Running::Sha256(mac) => mac.finalize().into_bytes().to_vec(),
+            Running::Sha384(mac) => mac.finalize().into_bytes().to_vec(),
+            Running::Sha512(mac) => mac.finalize().into_bytes().to_vec(),
+        }
+    }
+
+    /// Whether the MAC starts with `mac`, found out in a time that tells nothing.
+    fn matches(self, mac: &[u8]) -> bool {
+        let matches = match self {
+            Running::Sha1(own) => own.verify_truncated_left(mac),
+            Running::Sha224(own) => own.verify_truncated_left(mac),
+            Running::Sha256(own) => own.verify_truncated_left(mac),
+            Running::Sha384(own) => own.verify_truncated_left(mac),
+            Running::Sha512(own) => own.verify_truncated_left(mac),
+        };
+        matches.is_ok()
+    }
+}
+
+/// What a TSIG record says beside its MAC.
+#[derive(Debug, Clone, Copy)]
+struct Stamp {
+    /// Seconds since 1970, 48 bits.
+    time_s: u64,
+    fudge_s: u16,
+    error: u16,
+}
+
+impl Stamp {
+    fn at(time_s: u64) -> Stamp {
+        Stamp { time_s, fudge_s: FUDGE_S, error: 0 }
+    }
+
+    fn timers(self) -> [u8; TIME_OCTETS + 2] {
+        let [_, _, t0, t1, t2, t3, t4, t5] = self.time_s.to_be_bytes();
+        let [f0, f1] = self.fudge_s.to_be_bytes();
+        [t0, t1, t2, t3, t4, t5, f0, f1]
+    }
+
+    fn is_off(self, now_s: u64) -> bool {
+        self.time_s.abs_diff(now_s) > u64::from(self.fudge_s)
+    }
+}
+
+/// Adds what [RFC 8945](https://www.rfc-editor.org/rfc/rfc8945) §4.3.3 calls the TSIG variables.
+fn add_variables(to: &mut Running, name: &[u8], algorithm: &[u8], stamp: Stamp, other: &[u8]) {
+    to.add(&name.to_ascii_lowercase());
+    to.add(&[0, 255, 0, 0, 0, 0]);
+    to.add(&algorithm.to_ascii_lowercase());
+    to.add(&stamp.timers());
+    to.add(&stamp.error.to_be_bytes());
+    to.add_mac(other);
+}
+
+/// A TSIG record as it came.
+#[derive(Debug, Clone)]
+struct Tsig {
+    name: Name,
+    algorithm: Name,
+    stamp: Stamp,
+    mac: Vec<u8>,
+    original_id: u16,
+    other: Vec<u8>,
+}
+
+/// Not a TSIG record where one should be, or one that breaks the rules. FORMERR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
+impl Tsig {
+    fn read(message: &[u8], at: usize) -> Result<Tsig, Malformed> {
+        let record = RecordAt::read(message, at).map_err(|_| Malformed)?;
+        let in_form = record.rtype == Type::TSIG
+            && record.class == Class::ANY.0
+            && record.ttl == 0
+            && record.end == message.len();
+        let owner_end = record.rdata_at.checked_sub(10).filter(|_| in_form).ok_or(Malformed)?;
+        let name = rdata::expand(Type::NS, message, at..owner_end).map_err(|_| Malformed)?;
+        let rdata = message.get(record.rdata_at..record.end).ok_or(Malformed)?;
+        let algorithm_len = super::name::wire_len(rdata).map_err(|_| Malformed)?;
+        let (algorithm, rest) = rdata.split_at_checked(algorithm_len).ok_or(Malformed)?;
+        let (&timers, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
+        let (mac, rest) = counted(rest)?;
+        let (&[i0, i1, e0, e1], rest) = rest.split_first_chunk::<4>().ok_or(Malformed)?;
+        let (other, rest) = counted(rest)?;
+        if !rest.is_empty() {
+            return Err(Malformed);
+        }
+        let [t0, t1, t2, t3, t4, t5, f0, f1] = timers;
+        Ok(Tsig {
+            name: Name::from_wire(&name).map_err(|_| Malformed)?.to_lowercase(),
+            algorithm: Name::from_wire(algorithm).map_err(|_| Malformed)?,
+            stamp: Stamp {
+                time_s: u64::from_be_bytes([0, 0, t0, t1, t2, t3, t4, t5]),
+                fudge_s: u16::from_be_bytes([f0, f1]),
+                error: u16::from_be_bytes([e0, e1]),
+            },
+            mac: mac.to_vec(),
+            original_id: u16::from_be_bytes([i0, i1]),
+            other: other.to_vec(),
+        })
+    }
+
+    /// The algorithm, if it is one of those spoken here.
+    fn known_algorithm(&self) -> Option<Algorithm> {
+        let wire = self.algorithm.as_wire();
+        Algorithm::ALL.into_iter().find(|algorithm| algorithm.wire().eq_ignore_ascii_case(wire))
+    }
+}
+
+/// Octets with their number in front.
+fn counted(octets: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let (len, rest) = octets.split_first_chunk::<2>().ok_or(Malformed)?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*len))).ok_or(Malformed)
+}
+
+/// Writes a TSIG record.
+fn record(
+    name: &[u8],
+    algorithm: &[u8],
+    stamp: Stamp,
+    mac: &[u8],
+    original_id: u16,
+    other: &[u8],
+) -> Vec<u8> {
+    let rdata_octets = algorithm.len() + 16 + mac.len() + other.len();
+    let mut out = Vec::with_capacity(name.len() + 10 + rdata_octets);
+    out.extend_from_slice(name);
+    out.extend_from_slice(&[0, 250, 0, 255, 0, 0, 0, 0]);
+    out.extend_from_slice(&(rdata_octets as u16).to_be_bytes());
+    out.extend_from_slice(algorithm);
+    out.extend_from_slice(&stamp.timers());
+    out.extend_from_slice(&(mac.len() as u16).to_be_bytes());
+    out.extend_from_slice(mac);
+    out.extend_from_slice(&original_id.to_be_bytes());
+    out.extend_from_slice(&stamp.error.to_be_bytes());
+    out.extend_from_slice(&(other.len() as u16).to_be_bytes());
+    out.extend_from_slice(other);
+    out
+}
+
+/// Puts a record behind a message and counts it.
+fn append(message: &mut Vec<u8>, record: &[u8]) {
+    if let Some(count) = message.get_mut(10..12) {
+        let [high, low] = [count[0], count[1]];
+        count.copy_from_slice(&(u16::from_be_bytes([high, low]).wrapping_add(1)).to_be_bytes());
+        message.extend_from_slice(record);
+    }
+}
+
+/// Why a request is not taken as signed.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Answer FORMERR, without TSIG.
+    Malformed,
+    /// BADKEY or BADSIG: answer NOTAUTH and put this record last. Nobody signs it: there is no
+    /// secret both sides know.
+    Unsigned { error: Rcode, record: Vec<u8> },
+    /// BADTIME or BADTRUNC: answer NOTAUTH, signed.
+    Signed { error: Rcode, signer: Signer },
+}
+
+impl Refusal {
+    /// What is wrong, as an RCODE: FORMERR, BADKEY, BADSIG, BADTIME, BADTRUNC.
+    pub fn error(&self) -> Rcode {
+        match self {
+            Refusal::Malformed => Rcode::FORMERR,
+            Refusal::Unsigned { error, .. } | Refusal::Signed { error, .. } => *error,
+        }
+    }
+}
+
+/// Checks the request whose TSIG record stands at `at` ([RFC 8945](https://www.rfc-editor.org/rfc/rfc8945) §5.2: key, MAC, time, length).
+///
+/// `find` gives the keys of this name, in lower case: several while a secret is being changed.
+/// `now_s` is in seconds since 1970, all 64 bits.
+///
+/// # Errors
+///
+/// [`Refusal`]: what to answer with.
+pub fn check(
+    message: &[u8],
+    at: usize,
+    find: impl FnOnce(&Name) -> Vec<Arc<TsigKey>>,
+    now_s: u64,
+) -> Result<Signer, Refusal> {
+    let tsig = Tsig::read(message, at).map_err(|_| Refusal::Malformed)?;
+    let unsigned = |error: Rcode| {
+        let stamp = Stamp { error: error.0, ..tsig.stamp };
+        let (name, algorithm) = (tsig.name.as_wire(), tsig.algorithm.as_wire());
+        let record = record(name, algorithm, stamp, &[], tsig.original_id, &[]);
+        Refusal::Unsigned { error, record }
+    };
+    let algorithm = tsig.known_algorithm().ok_or_else(|| unsigned(Rcode::BADKEY))?;
+    let mut keys = find(&tsig.name);
+    keys.retain(|key| key.algorithm == algorithm);
+    if keys.is_empty() {
+        return Err(unsigned(Rcode::BADKEY));
+    }
+    let mac_octets = tsig.mac.len();
+    if !(algorithm.mac_octets_min()..=algorithm.mac_octets()).contains(&mac_octets) {
+        return Err(Refusal::Malformed);
+    }
+    let signed = |key: &Arc<TsigKey>| {
+        let mut hash = key.hash();
+        hash.add_message(message.get(..at).unwrap_or_default(), tsig.original_id, before(message));
+        let (name, algorithm) = (key.name.as_wire(), key.algorithm.wire());
+        add_variables(&mut hash, name, algorithm, tsig.stamp, &tsig.other);
+        hash.matches(&tsig.mac)
+    };
+    let key = keys.into_iter().find(signed).ok_or_else(|| unsigned(Rcode::BADSIG))?;
+    let mac_octets = if mac_octets < key.mac_octets { key.mac_octets } else { mac_octets };
+    let is_short = tsig.mac.len() < key.mac_octets;
+    let signer = Signer {
+        key,
+        prior: tsig.mac,
+        first: true,
+        mac_octets,
+        original_id: tsig.original_id,
+        stamp: None,
+    };
+    if tsig.stamp.is_off(now_s) {
+        let stamp = Stamp { error: Rcode::BADTIME.0, ..tsig.stamp };
+        let signer = Signer { stamp: Some(stamp), ..signer };
+        return Err(Refusal::Signed { error: Rcode::BADTIME, signer });
+    }
+    if is_short {
+        let stamp = Stamp { error: Rcode::BADTRUNC.0, ..Stamp::at(now_s) };
+        let signer = Signer { stamp: Some(stamp), ..signer };
+        return Err(Refusal::Signed { error: Rcode::BADTRUNC, signer });
+    }
+    Ok(signer)
+}
+
+/// How many additional records stand before the last one.
+fn before(message: &[u8]) -> u16 {
+    Header::read(message).map_or(0, |header| header.additionals.saturating_sub(1))
+}
+
+/// Signs the answers to one request, in the order they are sent.
+#[derive(Debug)]
+pub struct Signer {
+    key: Arc<TsigKey>,
+    /// The MAC of the request, then of the message before.
+    prior: Vec<u8>,
+    first: bool,
+    mac_octets: usize,
+    original_id: u16,
+    /// What an error says in place of the time of signing.
+    stamp: Option<Stamp>,
+}
+
+impl Signer {
+    /// The key that signed the request.
+    pub fn key(&self) -> &Arc<TsigKey> {
+        &self.key
+    }
+
+    /// Octets of the records it makes.
+    pub fn octets(&self) -> usize {
+        let other = if self.stamp.is_some() { TIME_OCTETS } else { 0 };
+        let names = self.key.name.as_wire().len() + self.key.algorithm.wire().len();
+        names + FIXED_OCTETS + self.mac_octets + other
+    }
+
+    /// The record that goes behind `message`, which does not count it yet.
+    pub fn record(&mut self, message: &[u8], now_s: u64) -> Vec<u8> {
+        let stamp = self.stamp.unwrap_or(Stamp::at(now_s));
+        let [_, _, now @ ..] = now_s.to_be_bytes();
+        let is_bad_time = stamp.error == Rcode::BADTIME.0;
+        let other: &[u8] = if is_bad_time { &now } else { &[] };
+        let id = Header::read(message).map_or(self.original_id, |header| header.id);
+        let mut hash = self.key.hash();
+        hash.add_mac(&self.prior);
+        hash.add(message);
+        let (name, algorithm) = (self.key.name.as_wire(), self.key.algorithm.wire());
+        match self.first {
+            true => add_variables(&mut hash, name, algorithm, stamp, other),
+            false => hash.add(&stamp.timers()),
+        }
+        let mut mac = hash.finish();
+        mac.truncate(self.mac_octets);
+        self.first = false;
+        let record = record(name, algorithm, stamp, &mac, id, other);
+        self.prior = mac;
+        record
+    }
+
+    /// Signs `message` where it stands.
+    pub fn sign(&mut self, message: &mut Vec<u8>, now_s: u64) {
+        let record = self.record(message, now_s);
+        append(message, &record);
+    }
+}
+
+/// Signs a request, and returns what checks the answers to it.
+pub fn request(key: &Arc<TsigKey>, message: &mut Vec<u8>, now_s: u64) -> Verifier {
+    let stamp = Stamp::at(now_s);
+    let (name, algorithm) = (key.name.as_wire(), key.algorithm.wire());
+    let mut hash = key.hash();
+    hash.add(message);
+    add_variables(&mut hash, name, algorithm, stamp, &[]);
+    let mut mac = hash.finish();
+    mac.truncate(key.mac_octets);
+    let id = Header::read(message).map_or(0, |header| header.id);
+    let record = record(name, algorithm, stamp, &mac, id, &[]);
+    append(message, &record);
+    let mut hash = key.hash();
+    hash.add_mac(&mac);
+    Verifier { key: Arc::clone(key), hash, first: true, unsigned: 0 }
+}
+
+/// Why an answer is not what the other side signed. Give the conversation up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distrust {
+    /// Not a message, or a TSIG record that breaks the rules.
+    Malformed,
+    /// The first or the last answer, or more than [`UNSIGNED_MAX`] in a row, carry no TSIG.
+    Unsigned,
+    /// Another key or algorithm than the request's.
+    OtherKey,
+    /// The MAC is not that of these octets.
+    BadMac,
+    /// Signed too long ago, or in the future.
+    BadTime,
+    /// The other side would not take the request: BADKEY, BADSIG, BADTIME, BADTRUNC.
+    Refused(Rcode),
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Distrust::Malformed => f.write_str("a message or its TSIG record is malformed"),
+            Distrust::Unsigned => f.write_str("a message is not signed"),
+            Distrust::OtherKey => f.write_str("a message is signed with another key"),
+            Distrust::BadMac => f.write_str("a signature is not that of its message"),
+            Distrust::BadTime => f.write_str("a message was signed at another time than now"),
+            Distrust::Refused(rcode) => match *rcode {
+                Rcode::BADKEY => f.write_str("the key is not known there (BADKEY)"),
+                Rcode::BADSIG => f.write_str("the secret is another one there (BADSIG)"),
+                Rcode::BADTIME => f.write_str("the clock is another one there (BADTIME)"),
+                Rcode::BADTRUNC => f.write_str("the MAC is too short for them (BADTRUNC)"),
+                Rcode(other) => write!(f, "the signature was refused with error {other}"),
+            },
+        }
+    }
+}
+
+impl std::error::Error for Distrust {}
+
+/// Checks the answers to one request, in the order they come.
+pub struct Verifier {
+    key: Arc<TsigKey>,
+    /// What is covered by the next MAC so far.
+    hash: Running,
+    first: bool,
+    unsigned: usize,
+}
+
+impl Verifier {
+    /// Checks one answer. In a stream some may go unsigned; they are as good as the next that is
+    /// signed, so nothing of a stream counts before [`finish`](Verifier::finish).
+    ///
+    /// # Errors
+    ///
+    /// [`Distrust`].
+    pub fn verify(&mut self, message: &[u8], now_s: u64) -> Result<(), Distrust> {
+        let Some(at) = find(message).map_err(|_| Distrust::Malformed)? else {
+            self.unsigned += 1;
+            if self.first || self.unsigned > UNSIGNED_MAX {
+                return Err(Distrust::Unsigned);
+            }
+            self.hash.add(message);
+            return Ok(());
+        };
+        let tsig = Tsig::read(message, at).map_err(|_| Distrust::Malformed)?;
+        if tsig.name != self.key.name || tsig.known_algorithm() != Some(self.key.algorithm) {
+            return Err(Distrust::OtherKey);
+        }
+        if tsig.mac.is_empty() && tsig.stamp.error != 0 {
+            return Err(Distrust::Refused(Rcode(tsig.stamp.error)));
+        }
+        if !(self.key.mac_octets..=self.key.algorithm.mac_octets()).contains(&tsig.mac.len()) {
+            return Err(Distrust::BadMac);
+        }
+        let mut hash = self.key.hash();
+        hash.add_mac(&tsig.mac);
+        let mut hash = std::mem::replace(&mut self.hash, hash);
+        hash.add_message(message.get(..at).unwrap_or_default(), tsig.original_id, before(message));
+        let (name, algorithm) = (self.key.name.as_wire(), self.key.algorithm.wire());
+        match self.first {
+            true => add_variables(&mut hash, name, algorithm, tsig.stamp, &tsig.other),
+            false => hash.add(&tsig.stamp.timers()),
+        }
+        if !hash.matches(&tsig.mac) {
+            return Err(Distrust::BadMac);
+        }
+        if tsig.stamp.error != 0 {
+            return Err(Distrust::Refused(Rcode(tsig.stamp.error)));
+        }
+        if tsig.stamp.is_off(now_s) {
+            return Err(Distrust::BadTime);
+        }
+        (self.first, self.unsigned) = (false, 0);
+        Ok(())
+    }
+
+    /// Ends the conversation: its last message must have been signed.
+    ///
+    /// # Errors
+    ///
+    /// [`Distrust::Unsigned`].
+    pub fn finish(self) -> Result<(), Distrust> {
+        if self.first || self.unsigned > 0 { Err(Distrust::Unsigned) } else { Ok(()) }
+    }
+}
+
+/// Where the TSIG record of `message` stands, if its last record is one.
+///
+/// # Errors
+///
+/// [`Malformed`]: not a message, or TSIG anywhere else.
+pub fn find(message: &[u8]) -> Result<Option<usize>, Malformed> {
+    let header = Header::read(message).ok_or(Malformed)?;
+    let mut at = HEADER_OCTETS;
+    for _ in 0..header.questions {
+        // A question is a record cut short: its name, then four octets.
+        let name_end = super::query::skip_name(message, at).map_err(|_| Malformed)?;
+        at = name_end + 4;
+    }
+    let records = [header.answers, header.authorities, header.additionals];
+    let total: usize = records.iter().map(|&count| usize::from(count)).sum();
+    for number in 0..total {
+        let record = RecordAt::read(message, at).map_err(|_| Malformed)?;
+        if record.rtype == Type::TSIG {
+            let is_last = number + 1 == total && header.additionals > 0;
+            return if is_last { Ok(Some(at)) } else { Err(Malformed) };
+        }
+        at = record.end;
+    }
+    if at == message.len() { Ok(None) } else { Err(Malformed) }
+}
