@@ -13,7 +13,7 @@ use super::commit::{Touch, Touched};
 use super::rows::{self, Zone};
 use crate::answer::{self, Rendered, Writer, render};
 use crate::store::{RawRows, Rows, Tail, Tx};
-use crate::wire::{HashKey, Name};
+use crate::wire::{HashKey, Name, Type};
 use crate::zone::delta::SetChange;
 use crate::zone::packed::Node;
 use crate::zone::{ReadFault, View};
@@ -127,7 +127,7 @@ impl Rendering<'_, '_> {
                 if let Some(was) = was {
                     self.gone(was, &sets)?;
                 } else if let Some(stub) = &before {
-                    self.nothing_left(stub, &[apex_change(stub)])?;
+                    Self::take_out(&mut self.into, stub, &[anything_at(stub.apex.clone())], None)?;
                 }
                 if let Some(is) = is {
                     self.whole(is)?;
@@ -178,18 +178,44 @@ impl Rendering<'_, '_> {
                 || !born.contains(&key.0)
                     && tx.contains(&rows::ZONES_BY_NAME, &key).unwrap_or(false)
         };
-        rows::with_view(tx, zone, |view| {
-            render::gone(into, &render::Zone { id: zone.id, view, children: Some(&was_child) })
+        let hidden = rows::with_view(tx, zone, |view| {
+            render::gone(into, &render::Zone { id: zone.id, view, children: Some(&was_child) })?;
+            hidden_by(sets, view)
         })?;
-        if sets.is_empty() { Ok(()) } else { self.nothing_left(zone, sets) }
+        if sets.is_empty() {
+            return Ok(());
+        }
+        let sets = [sets, &hidden].concat();
+        Self::take_out(into, zone, &sets, Some(&was_child))
     }
 
     /// Takes out what stands at the owners of `sets`, as if the zone had nothing.
-    fn nothing_left(&mut self, zone: &Zone, sets: &[SetChange]) -> Result<(), ReadFault> {
-        let empty = Empty(&zone.apex);
-        let zone = render::Zone { id: zone.id, view: &empty, children: None };
-        render::touched(&mut self.into, &zone, sets)
+    fn take_out(
+        into: &mut Rendered,
+        zone: &Zone,
+        sets: &[SetChange],
+        children: Option<&dyn Fn(&Name) -> bool>,
+    ) -> Result<(), ReadFault> {
+        let view = &Empty(&zone.apex);
+        render::touched(into, &render::Zone { id: zone.id, view, children }, sets)
     }
+}
+
+/// The owners in `view` that a delegation or DNAME among `sets` may have hidden: the table still has them.
+fn hidden_by(sets: &[SetChange], view: &dyn View) -> Result<Vec<SetChange>, ReadFault> {
+    let mut hidden = Vec::new();
+    for set in sets.iter().filter(|set| matches!(set.rtype, Type::NS | Type::DNAME)) {
+        let key = set.owner.key();
+        view.walk(&key, &mut |node| {
+            let owner = node.name();
+            if !owner.key().starts_with(&key) {
+                return ControlFlow::Break(());
+            }
+            hidden.push(anything_at(owner));
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(hidden)
 }
 
 /// Calls `with` with whether a name is the apex of another zone; none if there are none below `zone`.
@@ -206,8 +232,9 @@ pub(super) fn with_children<R: RawRows + ?Sized, T>(
     Ok(with(Some(&is_apex)))
 }
 
-fn apex_change(zone: &Zone) -> SetChange {
-    SetChange { owner: zone.apex.clone(), rtype: crate::wire::Type::SOA, before: None, after: None }
+/// A change that makes its owner be looked at.
+fn anything_at(owner: Name) -> SetChange {
+    SetChange { owner, rtype: Type::SOA, before: None, after: None }
 }
 
 /// A zone without any record.
