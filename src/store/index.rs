@@ -14,7 +14,10 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::Lsn;
@@ -32,6 +35,9 @@ const PART_BYTES: usize = 5 << 10;
 
 /// sled's page cache, in octets as they are on disk.
 const CACHE_BYTES: u64 = 128 << 20;
+
+/// How long sled may take to let go of its files.
+const LET_GO_MS: u32 = 10_000;
 
 const CANARY: &[u8] = b"\0canary";
 const APPLIED: &[u8] = b"\0applied";
@@ -54,11 +60,28 @@ pub(super) trait Index: Send + Sync {
 /// The index on disk.
 pub(super) struct Sled {
     tree: sled::Db,
-    file: File,
+    file: DbFile,
     /// The keys of long values and how many parts each has.
     long: Mutex<HashMap<Octets, u16>>,
     /// Backwards iteration and writing keep out of each other's way.
     turn: RwLock<()>,
+}
+
+/// Sled's file. Stands behind the tree, so that it is dropped after it.
+struct DbFile(File);
+
+impl Drop for DbFile {
+    /// Waits until sled has let go of its files: its threads do so a little after the last handle
+    /// went, and whoever opens the directory next must find it free and still.
+    fn drop(&mut self) {
+        for _ in 0..LET_GO_MS {
+            match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => thread::sleep(Duration::from_millis(1)),
+                _ => return,
+            }
+        }
+        tracing::warn!("sled still holds its files {LET_GO_MS} ms after it was told to end");
+    }
 }
 
 /// Why an index directory is not used.
@@ -151,7 +174,7 @@ impl Sled {
             Ok(Err(error)) => return Err(Unfit::Broken(error.to_string())),
             Err(panic) => return Err(Unfit::Broken(what_panicked(&*panic))),
         };
-        let file = File::open(dir.join("db")).map_err(Unfit::Busy)?;
+        let file = DbFile(File::open(dir.join("db")).map_err(Unfit::Busy)?);
         Ok(Sled { tree, file, long: Mutex::default(), turn: RwLock::default() })
     }
 
@@ -316,7 +339,7 @@ impl Index for Sled {
     fn flush(&self) -> Result<(), RowError> {
         guarded(|| {
             self.tree.flush().map_err(failed)?;
-            self.file.sync_data().map_err(failed)
+            self.file.0.sync_data().map_err(failed)
         })
     }
 }
