@@ -13,6 +13,7 @@ pub mod tap;
 pub mod answer;
 pub mod serve;
 pub mod wire;
+pub mod xfr;
 pub mod zone;
 // Doing: sockets, timers, durable state.
 pub mod maintain;

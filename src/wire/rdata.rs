@@ -28,5 +28,5 @@ pub(crate) use read::seconds;
 pub use read::{parse, parse_into, push_string};
 pub use show::{Shown, display};
 pub use walk::{
-    NameAt, Names, RDATA_OCTETS_MAX, canonical, canonical_cmp, expand, names, validate,
+    NameAt, Names, RDATA_OCTETS_MAX, canonical, canonical_cmp, expand, expand_name, names, validate,
 };

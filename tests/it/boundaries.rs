@@ -19,16 +19,17 @@ const ROOMS: &[(&str, &str)] = &[
     ("wire",      ""),
     ("zone",      "wire"),
     ("answer",    "wire zone"),
+    ("xfr",       "wire zone"),
     ("serve",     "wire zone answer metrics"),
     // Doing: sockets, timers, durable state.
     ("transport", "wire serve metrics tap"),
-    ("maintain",  "wire zone answer serve transport store metrics"),
+    ("maintain",  "wire zone answer xfr serve transport store metrics"),
     // People.
     ("manage",    "wire zone answer serve store maintain metrics"),
     ("http",      "wire serve manage metrics"),
     // Assembly: sees everything.
-    ("run",       "metrics tap store config wire zone answer serve transport maintain manage http"),
-    ("cli",       "metrics tap store config wire zone answer serve transport maintain manage http run"),
+    ("run",       "metrics tap store config wire zone answer xfr serve transport maintain manage http"),
+    ("cli",       "metrics tap store config wire zone answer xfr serve transport maintain manage http run"),
 ];
 
 /// An outside path, and the only rooms that may name it.

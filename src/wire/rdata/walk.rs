@@ -159,6 +159,12 @@ pub fn expand(rtype: Type, message: &[u8], range: Range<usize>) -> Result<Box<[u
     Ok(out.into())
 }
 
+/// Appends the possibly compressed name at `start` of a received message; returns how many octets it
+/// takes there, none when it does not end within the message.
+pub fn expand_name(message: &[u8], start: usize, out: &mut Vec<u8>) -> Option<usize> {
+    push_expanded(message, start, out).ok()
+}
+
 /// Appends the possibly compressed name at `start`; returns how many octets it takes there.
 ///
 /// A pointer must lead backwards, each further than the one before: so there is no loop.
