@@ -138,7 +138,8 @@ impl Incoming {
                 return Err(Misbehaviour::Trailing.into());
             }
             owner.clear();
-            let head_at = at + expand_name(message, at, &mut owner).ok_or(Misbehaviour::Malformed)?;
+            let head_at =
+                at + expand_name(message, at, &mut owner).ok_or(Misbehaviour::Malformed)?;
             let head = message.get(head_at..).and_then(|rest| rest.first_chunk::<10>());
             let &[t0, t1, c0, c1, l0, l1, l2, l3, n0, n1] = head.ok_or(Misbehaviour::Malformed)?;
             let rdata_at = head_at + 10;

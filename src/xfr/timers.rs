@@ -226,7 +226,8 @@ mod tests {
     fn after_a_start_those_that_are_due_do_not_ask_all_at_once() {
         let restored = |ago_s: u64, jitter| {
             let confirmed = NOW - ago_s * SECOND_US;
-            Times::restored(Some(confirmed), Some(TIMERS), NOW, 10 * SECOND_US, jitter).next_us - NOW
+            Times::restored(Some(confirmed), Some(TIMERS), NOW, 10 * SECOND_US, jitter).next_us
+                - NOW
         };
         assert_eq!(restored(100, 0), 200 * SECOND_US);
         assert_eq!(restored(1000, 0), 0);

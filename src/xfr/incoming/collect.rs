@@ -4,9 +4,9 @@
 //! runs are sorted, not records: most primaries keep an owner together, many send them in order.
 
 use super::fault::{Misbehaviour, TransferFault};
+use crate::wire::Type;
 use crate::wire::name::push_key;
 use crate::wire::rdata::canonical_cmp;
-use crate::wire::Type;
 use crate::zone::packed::Packer;
 
 /// Packed nodes count the records of an RRset in 16 bits.

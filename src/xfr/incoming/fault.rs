@@ -47,7 +47,9 @@ impl fmt::Display for TransferFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TransferFault::Misbehaved(what) => what.fmt(f),
-            TransferFault::Refused(rcode) => write!(f, "refused the transfer with RCODE {}", rcode.0),
+            TransferFault::Refused(rcode) => {
+                write!(f, "refused the transfer with RCODE {}", rcode.0)
+            }
             TransferFault::TooLarge(limits) => write!(
                 f,
                 "sent more than {} octets or {} records, which is the limit",

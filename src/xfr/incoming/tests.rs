@@ -166,7 +166,13 @@ fn rdata_that_is_none_of_its_type_ends_the_transfer() {
 fn records_of_others_are_passed_over_and_counted() {
     let soa = soa(7);
     let mut incoming = Incoming::new(apex(), Asked::Axfr, ID, LIMITS);
-    let all = message(&[&soa, "z. 60 NS ns.other.", "ns.other. 60 A 192.0.2.1", "az. 60 A 1.2.3.4", &soa]);
+    let all = message(&[
+        &soa,
+        "z. 60 NS ns.other.",
+        "ns.other. 60 A 192.0.2.1",
+        "az. 60 A 1.2.3.4",
+        &soa,
+    ]);
     assert_eq!(incoming.message(&all), Ok(Progress::Done));
     assert_eq!((incoming.strangers(), incoming.records()), (2, 5));
     assert_eq!(whole(incoming.finish()).len(), 2);
@@ -230,7 +236,8 @@ fn steps_that_do_not_fit_together_are_refused() {
 
 #[test]
 fn a_step_may_change_nothing_but_signatures() {
-    let sig = |tag: u16| format!("a.z. 60 RRSIG A 13 2 60 20270101000000 20260101000000 {tag} z. AAAA");
+    let sig =
+        |tag: u16| format!("a.z. 60 RRSIG A 13 2 60 20270101000000 20260101000000 {tag} z. AAAA");
     let (old, new) = (sig(1), sig(2));
     let heard = ixfr(5, &[&[&soa(6), &soa(5), &old, &soa(6), &new, &soa(6)]]);
     let Ok(Some(Transfer::Steps(steps))) = heard else { panic!("{heard:?}") };
@@ -260,7 +267,8 @@ fn step_message(old: &Tree, new: &Tree, from: u32, to: u32) -> Vec<u8> {
     for (side, serial) in [(&step.dels, from), (&step.adds, to)] {
         records.push(record(&soa(serial)));
         let lines = shown(side);
-        records.extend(lines.iter().filter(|line| !line.contains(" SOA ")).map(|line| record(line)));
+        records
+            .extend(lines.iter().filter(|line| !line.contains(" SOA ")).map(|line| record(line)));
     }
     records.push(record(&soa(to)));
     message_of(0x8400, &records)
@@ -268,9 +276,8 @@ fn step_message(old: &Tree, new: &Tree, from: u32, to: u32) -> Vec<u8> {
 
 fn zone_of(serial: u32, hosts: &[(u8, u8)]) -> Tree {
     let mut records = vec![record(&soa(serial)), record("z. 60 NS ns.z.")];
-    let host = |(owner, address): &(u8, u8)| {
-        record(&format!("h{}.z. 60 A 192.0.2.{address}", owner % 8))
-    };
+    let host =
+        |(owner, address): &(u8, u8)| record(&format!("h{}.z. 60 A 192.0.2.{address}", owner % 8));
     records.extend(hosts.iter().map(host));
     records.push(record(&soa(serial)));
     match hear(Asked::Axfr, &[message_of(0x8400, &records)]) {
