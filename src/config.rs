@@ -392,8 +392,10 @@ settings! {
     }
     /// What the server may do on its own.
     "net" net: Net {
-        /// Prefixes the server may talk to by itself: probes, NOTIFY, transfers, parent checks. None of these is built yet: it talks to its own listener and nobody else.
+        /// Prefixes the server may talk to by itself: NOTIFY, probes, transfers in, parent checks, resolvers. A wide prefix does not open the special-purpose and private ranges in it: name those themselves. A demo stays on loopback.
         dial: Vec<IpNet> = r#"["127.0.0.0/8", "::1/128"]"#,
+        /// Resolvers asked for the addresses of name servers that stand in no zone kept here, in this order; they must be among `dial`.
+        resolvers: Vec<SocketAddr> = "[]",
     }
     /// Zone transfers out.
     "transfer" transfer: Transfer {

@@ -32,6 +32,7 @@ pub use rows::Zone;
 
 use crate::answer::Writer;
 use crate::store::Store;
+use crate::transport::client::Dialer;
 
 /// The keeper of all zones. Cheap to clone.
 #[derive(Clone)]
@@ -52,6 +53,10 @@ struct Inner {
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub journal: journal::Limits,
+    /// The one gate for whatever the server says of its own accord.
+    pub dialer: Dialer,
+    /// Whom to ask for the addresses of name servers that stand in no zone kept here.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 impl Maintain {
@@ -103,6 +108,11 @@ impl Maintain {
     /// Where zones and everything else are kept.
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// The one gate to other servers.
+    pub fn dialer(&self) -> &Dialer {
+        &self.inner.settings.dialer
     }
 
     fn publisher(&self) -> Option<&publish::Publisher> {

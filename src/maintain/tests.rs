@@ -275,7 +275,8 @@ fn replaying_the_journal_on_the_first_version_gives_the_zone_as_it_is() {
 #[test]
 fn a_journal_beyond_its_limit_loses_its_oldest_steps_and_says_so() {
     let limits = journal::Limits { octets_max: 600, age_max_s: u64::MAX };
-    let maintain = Maintain::offline(Store::in_memory(), Settings { journal: limits });
+    let maintain =
+        Maintain::offline(Store::in_memory(), Settings { journal: limits, ..Settings::default() });
     commit(&maintain, &[create("a.", 1)]).unwrap();
     for round in 0..50 {
         commit(&maintain, &[set("a.", "w", round, Base::Unchecked)]).unwrap();
@@ -299,7 +300,7 @@ fn steps_beyond_their_age_leave_by_themselves() {
     for round in 0..20 {
         commit(&young, &[set("a.", "w", round, Base::Unchecked)]).unwrap();
     }
-    let maintain = Maintain::offline(store, Settings { journal: limits });
+    let maintain = Maintain::offline(store, Settings { journal: limits, ..Settings::default() });
     for _ in 0..10 {
         maintain.forget_some(&mut keeper::Ages::default()).unwrap();
     }

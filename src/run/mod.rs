@@ -28,7 +28,7 @@ use crate::metrics::{self, Registry};
 use crate::serve::{self, Desk, Prefixes, Shared};
 use crate::store::{self, State, Store};
 use crate::tap::{Sink, Tap};
-use crate::transport;
+use crate::transport::{self, client::Dialer};
 use crate::wire::HashKey;
 
 type Failure = Box<dyn Error>;
@@ -67,7 +67,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let store = open_store(&config)?;
     let writer = Writer::new(hash_key()?);
     let zones = writer.published();
-    let maintain = Maintain::open(store.clone(), writer, maintain::Settings::default());
+    let maintain = Maintain::open(store.clone(), writer, maintain_settings(&config, demo));
     let manage = Manage::new(maintain.clone());
     let is_new = first_start(&manage, &config.store.dir)?;
 
@@ -300,6 +300,15 @@ fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
         idle_timeout_s: config.tcp.idle_timeout_s,
         ..serve::Settings::default()
     })
+}
+
+fn maintain_settings(config: &Config, demo: bool) -> maintain::Settings {
+    let dialer = Dialer::new(Prefixes::new(config.net.dial.iter().copied()));
+    maintain::Settings {
+        dialer: if demo { dialer.on_loopback() } else { dialer },
+        resolvers: config.net.resolvers.clone(),
+        ..maintain::Settings::default()
+    }
 }
 
 fn transport_settings(

@@ -21,6 +21,11 @@ impl Prefixes {
         self.0.iter().any(|prefix| prefix.contains(&address))
     }
 
+    /// Whether a prefix that lies within `range` holds `address`, which is no mapped one.
+    pub fn contains_within(&self, address: IpAddr, range: &IpNet) -> bool {
+        self.0.iter().any(|prefix| range.contains(prefix) && prefix.contains(&address))
+    }
+
     /// Whether the list holds nobody.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

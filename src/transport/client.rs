@@ -12,7 +12,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
+use super::gate::Gate;
 use crate::serve::Prefixes;
 use crate::wire::Header;
 use crate::wire::header::HEADER_OCTETS;
@@ -57,15 +60,23 @@ impl std::error::Error for AskError {
     }
 }
 
-/// Talks to the servers the operator allows.
-#[derive(Debug, Clone)]
+/// Talks to the servers the operator allows; the default to nobody.
+#[derive(Debug, Clone, Default)]
 pub struct Dialer {
-    allow: Prefixes,
+    gate: Gate,
 }
 
 impl Dialer {
+    /// Talks to what `allow` holds, and to special-purpose addresses only if a prefix names them
+    /// ([`gate`](super::gate)).
     pub fn new(allow: Prefixes) -> Dialer {
-        Dialer { allow }
+        Dialer { gate: Gate::new(allow) }
+    }
+
+    /// The same, and never beyond this machine: for a demo.
+    #[must_use]
+    pub fn on_loopback(self) -> Dialer {
+        Dialer { gate: self.gate.on_loopback() }
     }
 
     /// Whether this server may talk to `server`: the gate.
@@ -74,7 +85,7 @@ impl Dialer {
     ///
     /// [`AskError::NotPermitted`].
     pub fn permit(&self, server: SocketAddr) -> Result<(), AskError> {
-        match self.allow.contains(server.ip()) {
+        match self.gate.permits(server.ip()) {
             true => Ok(()),
             false => Err(AskError::NotPermitted(server)),
         }
@@ -118,6 +129,34 @@ impl Dialer {
         if truncated { self.ask_tcp(server, query, patience) } else { Ok(response) }
     }
 
+    /// As [`ask`](Dialer::ask), for many questions under way on one thread of tokio.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`]; after `patience` at the latest for each transport.
+    pub async fn ask_async(
+        &self,
+        server: SocketAddr,
+        query: &mut [u8],
+        patience: Duration,
+    ) -> Result<Vec<u8>, AskError> {
+        self.permit(server)?;
+        set_id(query);
+        let unreachable = |source| AskError::Unreachable { server, source };
+        let silent = |_| AskError::Silent(server);
+        let response = timeout(patience, by_udp(server, query));
+        let response = response.await.map_err(silent)?.map_err(unreachable)?;
+        if !Header::read(&response).is_some_and(|header| header.flags.is_truncated()) {
+            return Ok(response);
+        }
+        let response = timeout(patience, by_tcp(server, query));
+        let response = response.await.map_err(silent)?.map_err(unreachable)?;
+        match answers(query, &response) {
+            true => Ok(response),
+            false => Err(AskError::Misbehaved(server)),
+        }
+    }
+
     /// Asks `server` by TCP. The query keeps the ID it has.
     ///
     /// # Errors
@@ -148,13 +187,41 @@ fn set_id(query: &mut [u8]) {
     }
 }
 
-/// The first response that answers `query`; others are passed over until the time is up.
-fn ask_udp(server: SocketAddr, query: &[u8], patience: Duration) -> io::Result<Option<Vec<u8>>> {
-    let any = match server {
+/// A port of our own for each question: with the ID, what somebody else would have to guess.
+fn any_port(server: SocketAddr) -> SocketAddr {
+    match server {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let socket = UdpSocket::bind(any)?;
+    }
+}
+
+/// The first response that answers `query`; others are passed over.
+async fn by_udp(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
+    let socket = tokio::net::UdpSocket::bind(any_port(server)).await?;
+    socket.connect(server).await?;
+    socket.send(query).await?;
+    let mut response = vec![0; DATAGRAM_OCTETS];
+    loop {
+        let len = socket.recv(&mut response).await?;
+        if answers(query, response.get(..len).unwrap_or_default()) {
+            response.truncate(len);
+            return Ok(response);
+        }
+    }
+}
+
+async fn by_tcp(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = tokio::net::TcpStream::connect(server).await?;
+    let len = u16::try_from(query.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    stream.write_all(&[&len.to_be_bytes(), query].concat()).await?;
+    let mut response = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut response).await?;
+    Ok(response)
+}
+
+/// The first response that answers `query`; others are passed over until the time is up.
+fn ask_udp(server: SocketAddr, query: &[u8], patience: Duration) -> io::Result<Option<Vec<u8>>> {
+    let socket = UdpSocket::bind(any_port(server))?;
     socket.connect(server)?;
     socket.send(query)?;
     let deadline = Instant::now() + patience;

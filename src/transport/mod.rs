@@ -4,6 +4,7 @@
 //! same checklist.
 
 pub mod client;
+mod gate;
 mod listen;
 pub mod proxy;
 pub mod quic;

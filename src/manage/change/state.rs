@@ -1,5 +1,7 @@
 //! The states of an order, and the only steps between them.
 //!
+//! From `served` an order goes on to `confirmed`, or from either to `reverted`.
+//!
 //! ```text
 //! submitted ─┬→ approved ──────────────────↓
 //!            ├→ conflict                   applying ─┬→ applied ─→ served ─→ reverted
@@ -55,6 +57,8 @@ pub enum State {
     Cancelled,
     /// Applied, and undone by a later order.
     Reverted,
+    /// Served everywhere: every name server of its zones was asked and gave the new answers.
+    Confirmed,
 }
 
 /// The steps there are.
@@ -65,7 +69,8 @@ const STEPS: &[(State, &[State])] = &[
     (State::Approved,         &[State::Applying]),
     (State::Applying,         &[State::Applied, State::Conflict, State::Failed]),
     (State::Applied,          &[State::Served, State::Reverted]),
-    (State::Served,           &[State::Reverted]),
+    (State::Served,           &[State::Confirmed, State::Reverted]),
+    (State::Confirmed,        &[State::Reverted]),
     (State::Conflict,         &[]),
     (State::Failed,           &[]),
     (State::Rejected,         &[]),
@@ -94,7 +99,7 @@ impl State {
 
     /// Whether its changes are part of what is served.
     pub fn is_applied(self) -> bool {
-        matches!(self, State::Applied | State::Served)
+        matches!(self, State::Applied | State::Served | State::Confirmed)
     }
 
     /// The word for it, as in JSON.
@@ -111,6 +116,7 @@ impl State {
             State::Rejected => "rejected",
             State::Cancelled => "cancelled",
             State::Reverted => "reverted",
+            State::Confirmed => "confirmed",
         }
     }
 }
@@ -196,7 +202,7 @@ mod tests {
         {
             assert!(State::all().all(|to| !end.leads_to(to)), "{end}");
         }
-        for late in [State::Applying, State::Applied, State::Served] {
+        for late in [State::Applying, State::Applied, State::Served, State::Confirmed] {
             assert!(!late.leads_to(State::Cancelled), "{late}");
         }
     }
