@@ -7,11 +7,13 @@ pub mod manual;
 // Tools: know nothing of zones, customers or each other.
 pub mod config;
 pub mod metrics;
+pub mod seal;
 pub mod store;
 pub mod tap;
 // Thinking: functions over octets and zones. No socket, no clock, no disk, no async.
 pub mod answer;
 pub mod serve;
+pub mod sign;
 pub mod wire;
 pub mod xfr;
 pub mod zone;

@@ -182,7 +182,7 @@ impl Door<'_, '_> {
     }
 
     /// The zone, unless its commits are stopped.
-    fn changeable(&mut self, apex: &Name) -> Result<Zone> {
+    pub(super) fn changeable(&mut self, apex: &Name) -> Result<Zone> {
         let zone = rows::zone(self.tx, apex)?.ok_or(Reason::UnknownZone)?;
         match zone.state {
             ZoneState::Held => Err(Reason::Held.into()),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::sign::Plan;
 use crate::wire::{Name, RrSet, Serial, Type};
 use crate::zone::{Conflict, ReadFault, RrSetEdit};
 
@@ -20,6 +21,9 @@ pub enum ZoneChange {
     Move { apex: Name, org: String },
     /// The zone is answered or refused, or its commits are stopped.
     SetState { apex: Name, state: ZoneState },
+    /// The zone is signed like this from now on, with keys put before or in the same commit
+    /// (see [`Door::put_signing_key`](super::Door::put_signing_key)); none, no longer.
+    SetSigning { apex: Name, plan: Option<Box<Plan>> },
 }
 
 impl ZoneChange {
@@ -31,7 +35,8 @@ impl ZoneChange {
             | ZoneChange::Replace { apex, .. }
             | ZoneChange::Edit { apex, .. }
             | ZoneChange::Move { apex, .. }
-            | ZoneChange::SetState { apex, .. } => apex,
+            | ZoneChange::SetState { apex, .. }
+            | ZoneChange::SetSigning { apex, .. } => apex,
         }
     }
 }
@@ -131,6 +136,8 @@ pub enum Reason {
     Conflict(Box<Conflict>),
     /// A zone rule would be broken. `text` says how, and the way out.
     Broken { rule: &'static str, owner: Name, text: String },
+    /// The zone cannot be signed; `text` says why. Nothing of the change is kept.
+    Signing { text: String },
     /// A limit; `text` names it.
     Limit { text: String },
     /// The zone cannot be read. An operator's to repair.
@@ -147,7 +154,9 @@ impl fmt::Display for Reason {
                 "zone is pre-signed and kept as it is: replace it as a whole, or import it with its signatures stripped",
             ),
             Reason::Conflict(conflict) => conflict.fmt(f),
-            Reason::Broken { text, .. } | Reason::Limit { text } => f.write_str(text),
+            Reason::Broken { text, .. }
+            | Reason::Signing { text }
+            | Reason::Limit { text } => f.write_str(text),
             Reason::Unreadable(fault) => fault.fmt(f),
         }
     }

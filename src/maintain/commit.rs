@@ -12,6 +12,7 @@ use super::change::{Applied, AppliedZone, Refusal, RefusedZone, ZoneChange};
 use super::journal::Limits;
 use super::rows::{self, Zone};
 use super::{Maintain, now_us};
+use crate::seal::Sealer;
 use crate::store::{TransactError, Tx, WriteError};
 use crate::wire::Name;
 use crate::zone::delta::SetChange;
@@ -23,6 +24,7 @@ pub struct Door<'a, 't> {
     pub(super) now_us: u64,
     pub(super) cause: String,
     pub(super) journal_limits: Limits,
+    pub(super) sealer: Option<Sealer>,
     touches: Vec<Touch>,
     applied: Vec<AppliedZone>,
 }
@@ -148,6 +150,7 @@ impl Maintain {
             now_us: now_us(),
             cause: String::new(),
             journal_limits: self.settings().journal,
+            sealer: self.settings().sealer.clone(),
             touches: Vec::new(),
             applied: Vec::new(),
         }
@@ -224,6 +227,9 @@ impl<'t> Door<'_, 't> {
             Task::One(ZoneChange::Edit { apex, edits }) => self.edit(apex, edits),
             Task::One(ZoneChange::Move { apex, org }) => self.move_to(apex, org),
             Task::One(ZoneChange::SetState { apex, state }) => self.set_state(apex, *state),
+            Task::One(ZoneChange::SetSigning { apex, plan }) => {
+                self.set_signing(apex, plan.as_deref())
+            }
         }
     }
 

@@ -12,6 +12,7 @@ pub mod probe;
 mod publish;
 pub mod rows;
 mod rules;
+pub mod signing;
 pub mod stage;
 #[cfg(test)]
 mod tests;
@@ -29,8 +30,10 @@ pub use keeper::Running;
 pub use load::Progress;
 pub use probe::ProbeError;
 pub use rows::Zone;
+pub use signing::Signing;
 
 use crate::answer::Writer;
+use crate::seal::Sealer;
 use crate::store::Store;
 use crate::transport::client::Dialer;
 
@@ -57,6 +60,8 @@ pub struct Settings {
     pub dialer: Dialer,
     /// Whom to ask for the addresses of name servers that stand in no zone kept here.
     pub resolvers: Vec<SocketAddr>,
+    /// What keeps signing keys secret; none, and no zone can be signed.
+    pub sealer: Option<Sealer>,
 }
 
 impl Maintain {

@@ -25,6 +25,7 @@ use crate::maintain::{self, Maintain};
 use crate::manage::change::settle;
 use crate::manage::{Manage, bootstrap};
 use crate::metrics::{self, Registry};
+use crate::seal::Sealer;
 use crate::serve::{self, Desk, Prefixes, Shared};
 use crate::store::{self, State, Store};
 use crate::tap::{Sink, Tap};
@@ -67,7 +68,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let store = open_store(&config)?;
     let writer = Writer::new(hash_key()?);
     let zones = writer.published();
-    let maintain = Maintain::open(store.clone(), writer, maintain_settings(&config, demo));
+    let maintain = Maintain::open(store.clone(), writer, maintain_settings(&config, demo)?);
     let manage = Manage::new(maintain.clone());
     let is_new = first_start(&manage, &config.store.dir)?;
 
@@ -192,11 +193,17 @@ pub fn open_directory(dir: &Path) -> Result<Manage, Failure> {
     let mut config = Config::default();
     config.store.dir = dir.to_owned();
     let store = open_store(&config)?;
-    let maintain = Maintain::offline(store, maintain::Settings::default());
+    let maintain = Maintain::offline(store, keeping(dir)?);
     let manage = Manage::new(maintain);
     first_start(&manage, dir)?;
     manage.maintain.load()?;
     Ok(manage)
+}
+
+/// How zones are kept: their secrets under the instance key of the directory.
+fn keeping(dir: &Path) -> Result<maintain::Settings, Failure> {
+    let sealer = Sealer::at(dir).map_err(|error| format!("instance key: {error}"))?;
+    Ok(maintain::Settings { sealer: Some(sealer), ..maintain::Settings::default() })
 }
 
 /// Says something to the person who started the server.
@@ -302,13 +309,13 @@ fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
     })
 }
 
-fn maintain_settings(config: &Config, demo: bool) -> maintain::Settings {
+fn maintain_settings(config: &Config, demo: bool) -> Result<maintain::Settings, Failure> {
     let dialer = Dialer::new(Prefixes::new(config.net.dial.iter().copied()));
-    maintain::Settings {
+    Ok(maintain::Settings {
         dialer: if demo { dialer.on_loopback() } else { dialer },
         resolvers: config.net.resolvers.clone(),
-        ..maintain::Settings::default()
-    }
+        ..keeping(&config.store.dir)?
+    })
 }
 
 fn transport_settings(

@@ -15,21 +15,23 @@ const ROOMS: &[(&str, &str)] = &[
     ("tap",       ""),
     ("store",     ""),
     ("config",    ""),
+    ("seal",      ""),
     // Thinking: functions over octets and zones. No socket, no clock, no disk, no async.
     ("wire",      ""),
     ("zone",      "wire"),
+    ("sign",      "wire zone"),
     ("answer",    "wire zone"),
     ("xfr",       "wire zone"),
     ("serve",     "wire zone answer metrics"),
     // Doing: sockets, timers, durable state.
     ("transport", "wire serve metrics tap"),
-    ("maintain",  "wire zone answer xfr serve transport store metrics"),
+    ("maintain",  "wire zone sign answer xfr serve transport store seal metrics"),
     // People.
-    ("manage",    "wire zone answer serve store maintain metrics"),
+    ("manage",    "wire zone sign answer serve store seal maintain metrics"),
     ("http",      "wire serve manage metrics"),
     // Assembly: sees everything.
-    ("run",       "metrics tap store config wire zone answer xfr serve transport maintain manage http"),
-    ("cli",       "metrics tap store config wire zone answer xfr serve transport maintain manage http run"),
+    ("run",       "metrics tap store config seal wire zone sign answer xfr serve transport maintain manage http"),
+    ("cli",       "metrics tap store config seal wire zone sign answer xfr serve transport maintain manage http run"),
 ];
 
 /// An outside path, and the only rooms that may name it.
@@ -39,14 +41,15 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("axum::",           "http"),
     ("tokio::",          "transport maintain http run"),
     ("async fn",         "transport maintain http run"),
-    ("ring::",           "wire serve store manage transport run"),
+    ("ring::",           "seal wire sign serve store manage transport run"),
+    ("rsa::",            "sign"),
     ("libc::",           "transport"),
     ("hickory_proto::",  "transport"),
     ("hickory_server::", "transport"),
     ("quinn::",          "transport"),
     ("Instant::now",     "transport maintain http run tap cli"),
     ("SystemTime::now",  "transport maintain manage run cli"),
-    ("std::fs",          "store maintain transport config run cli tap"),
+    ("std::fs",          "seal store maintain transport config run cli tap"),
 ];
 
 /// A room that stands in `src/` but not in the table would be bound by nothing.

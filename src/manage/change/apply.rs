@@ -258,6 +258,7 @@ fn against(refusal: &DoorRefusal, yours: &Yours<'_>) -> Against {
                 Reason::Broken { rule, .. } => rule,
                 Reason::Held => "held",
                 Reason::PreSigned => "presigned",
+                Reason::Signing { .. } => "signing",
                 Reason::Limit { .. } => "limit",
                 Reason::Unreadable(_) => "unreadable",
             };

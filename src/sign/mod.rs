@@ -1,0 +1,13 @@
+//! Signing: from a zone, its keys, a policy and the time to the records that prove it.
+//!
+//! What a signer adds to a zone (keys and their announcements, signatures, denial) follows from the
+//! records people put there, the [`Plan`] and the clock, and from nothing else. A signer says what
+//! a zone must have at a name, and makes only what is missing, outdated or about to expire.
+//!
+//! Does not: know where zones or keys are kept, what time it is, or when a plan changes.
+
+pub mod key;
+pub mod plan;
+
+pub use key::{Algorithm, KeyError, SigningKey};
+pub use plan::{Denial, KeyUse, Plan, PlanError, Policy};
