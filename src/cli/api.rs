@@ -80,7 +80,7 @@ impl Api {
     }
 
     fn json(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        let (kind, octets) = match body {
+        let (kind, octets) = match body.filter(|body| !body.is_null()) {
             Some(body) => ("application/json", body.to_string().into_bytes()),
             None => ("", Vec::new()),
         };

@@ -328,6 +328,27 @@ pub(super) enum Order {
         #[command(flatten)]
         target: Target,
     },
+    /// Stop an order that waits, for approval or for its time
+    Hold {
+        id: String,
+        /// Told to the author
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Let an order on hold go on from where it was stopped
+    Release {
+        id: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Take an order back before it is applied
+    Cancel {
+        id: String,
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, encoded};
-use super::args::{Order, Org, Token, User};
+use super::args::{Order, Org, Target, Token, User};
 use super::{Failure, print};
 use crate::manage::time::Timestamp;
 
@@ -139,18 +139,25 @@ pub(super) fn order(command: Order) -> Result<ExitCode, Failure> {
             let order = Api::open(&listing.target)?.get(&format!("/v1/orders/{}", encoded(&id)))?;
             print::line(&format!("{order:#}"));
         }
-        Order::Approve { id, target } => {
-            let path = format!("/v1/orders/{}/approve", encoded(&id));
-            let order = Api::open(&target)?.post(&path, &json!({}))?;
-            print::line(text(&order, "state"));
-        }
+        Order::Approve { id, target } => step(&target, &id, "approve", &json!({}))?,
         Order::Reject { id, reason, target } => {
-            let path = format!("/v1/orders/{}/reject", encoded(&id));
-            let order = Api::open(&target)?.post(&path, &json!({ "reason": reason }))?;
-            print::line(text(&order, "state"));
+            step(&target, &id, "reject", &json!({ "comment": reason }))?;
         }
+        Order::Hold { id, reason, target } => {
+            step(&target, &id, "hold", &json!({ "comment": reason }))?;
+        }
+        Order::Release { id, target } => step(&target, &id, "release", &Value::Null)?,
+        Order::Cancel { id, target } => step(&target, &id, "cancel", &json!({}))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes an order one step on, and says where it stands.
+fn step(target: &Target, id: &str, verb: &str, body: &Value) -> Result<(), Failure> {
+    let path = format!("/v1/orders/{}/{verb}", encoded(id));
+    let order = Api::open(target)?.post(&path, body)?;
+    print::line(text(&order, "state"));
+    Ok(())
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {

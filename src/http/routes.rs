@@ -170,6 +170,8 @@ fn lines() -> Vec<Route> {
         route(post("/v1/orders/{order}/approve"),         ("orders.approve", "Approves an order and applies it; waits until it is served."), May(OrderApprove), Event(OrderApproved), orders::approve),
         route(post("/v1/orders/{order}/reject"),          ("orders.reject", "Rejects an order that waits; the author is owed a reason."), May(OrderApprove), Event(OrderRejected), orders::reject),
         route(post("/v1/orders/{order}/cancel"),          ("orders.cancel", "Takes an order back before it is applied."), Token, Event(OrderCancelled), orders::cancel),
+        route(post("/v1/orders/{order}/hold"),            ("orders.hold", "Stops an order that waits, until it is released; the author is owed a reason."), May(OrderHold), Event(OrderHeld), orders::hold),
+        route(post("/v1/orders/{order}/release"),         ("orders.release", "Lets an order go on from where it was stopped."), May(OrderHold), Event(OrderReleased), orders::release),
         route(post("/v1/orders/{order}/revert"),          ("orders.revert", "Places an order that undoes an applied one."), May(OrderPlace), Event(OrderPlaced), orders::revert),
         route(post("/v1/orders/{order}/return"),          ("orders.return", "Puts the items of your order that was not applied back into your basket, once."), May(OrderPlace), Event(OrderReturned), orders::return_to_basket),
         route(post("/v1/orders/{order}/preview"),         ("orders.preview", "Says what applying an order now would do. Nothing is kept."), Token, Read, orders::preview),

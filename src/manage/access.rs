@@ -89,6 +89,8 @@ permissions! {
     OrderApprove "order.approve" N N Y Y Y;
     /// Push change sets that were approved elsewhere.
     OrderPush "order.push" N N N Y Y;
+    /// Stop orders that wait, and let them go on.
+    OrderHold "order.hold" N N N Y Y;
     /// See the organisation.
     OrgView "org.view" Y Y Y Y Y;
     /// Change the details of the organisation.

@@ -86,6 +86,9 @@ kinds! {
     OrderReturned "order.returned"
     ZonesImported "zones.imported"
     ZoneChanged "zone.changed"
+    OrderScheduled "order.scheduled"
+    OrderHeld "order.held"
+    OrderReleased "order.released"
 }
 
 /// A thing that events speak of.

@@ -21,6 +21,10 @@ pub const TAG_CHARS_MAX: usize = 40;
 pub const TAGS_MAX: usize = 20;
 /// Characters in an idempotency key.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Seconds ahead that an order may be scheduled: a year.
+pub const NOT_BEFORE_S_MAX: u64 = 366 * 86_400;
+/// States in the history of one order.
+pub const ORDER_STEPS_MAX: usize = 100;
 /// Octets of one record's RDATA as text: all of 65 535 octets as `\DDD`, and a little.
 pub const RDATA_TEXT_OCTETS_MAX: usize = 300_000;
 /// Octets of a zone file in a request.

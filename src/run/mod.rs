@@ -2,6 +2,7 @@
 
 mod asks;
 mod demo;
+mod orders;
 mod web;
 
 use std::error::Error;
@@ -104,6 +105,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
         listening.addresses()
     );
 
+    let mut timer = None;
     let mut ended = std::pin::pin!(told_to_stop()?);
     let ready = async {
         let loading = maintain.clone();
@@ -123,6 +125,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
             ready?;
             let resuming = manage.clone();
             tokio::task::spawn_blocking(move || resume(&resuming));
+            timer = Some(tokio::spawn(orders::keep(manage.clone())));
             filled.store(true, Ordering::Release);
             say_ready(&maintain);
             if demo {
@@ -133,6 +136,10 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     }
 
     tracing::info!("stopping");
+    if let Some(timer) = timer {
+        timer.abort();
+        let _ = timer.await; // aborted, and so an error
+    }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.notify_one();
     let _ = http.await; // it logs what it has to say

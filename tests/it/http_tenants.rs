@@ -154,7 +154,7 @@ fn body(name: &str, tenant: &Tenant) -> Option<Value> {
         "basket.add_all" => json!({"items": [change]}),
         "basket.place" => json!({"items": [tenant.item]}),
         "orders.push" => json!({"items": [change]}),
-        "orders.reject" => json!({"comment": "no"}),
+        "orders.reject" | "orders.hold" => json!({"comment": "no"}),
         _ => return None,
     })
 }
@@ -244,7 +244,7 @@ fn i30_what_is_anothers_is_not_there() {
         let foreign = town.call(route, &town.club, &town.shop.secret);
         let expected = match route.name {
             // Permissions no customer has come before everything.
-            "orgs.create" | "orders.push" => 403,
+            "orgs.create" | "orders.push" | "orders.hold" | "orders.release" => 403,
             // The name is taken; DNS says so to everybody.
             "zones.import" => 422,
             _ => 404,

@@ -12,8 +12,10 @@ use crate::manage::change::order::{self, Place};
 use crate::manage::change::push::{self, ChangeSet, Preview, Pushed};
 use crate::manage::change::receipt::{self, OrderLine, OrderQuery, OrderView};
 use crate::manage::change::revert::{self, Revert};
+use crate::manage::change::schedule;
 use crate::manage::change::state::State;
 use crate::manage::id::OrderId;
+use crate::manage::time::Timestamp;
 use crate::wire::Name;
 
 use super::submitted::settled;
@@ -59,6 +61,10 @@ pub struct ChangeOrder {
     /// What the portal calls it.
     #[serde(default)]
     pub reference: Option<String>,
+    /// Not applied before this moment; at once if left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "2026-01-31T23:00:00Z")]
+    pub not_before: Option<Timestamp>,
 }
 
 /// Changes of records of one zone.
@@ -131,6 +137,16 @@ pub fn cancel(
     Ok(Reply::new(approval::cancel(&ask.manage, &ask.context, id, ask.body.0)?))
 }
 
+pub fn hold(ask: Ask<OrderPath, NoQuery, Decline>) -> Result<Reply<OrderView>, Problem> {
+    let id = receipt::find(&ask.manage, &ask.path.order)?;
+    Ok(Reply::new(schedule::hold(&ask.manage, &ask.context, id, ask.body)?))
+}
+
+pub fn release(ask: Ask<OrderPath>) -> Result<Reply<OrderView>, Problem> {
+    let id = receipt::find(&ask.manage, &ask.path.order)?;
+    Ok(Reply::new(schedule::release(&ask.manage, &ask.context, id)?))
+}
+
 pub fn return_to_basket(
     ask: Ask<OrderPath, NoQuery, Optional<Return>>,
 ) -> Result<Reply<Returned>, Problem> {
@@ -149,12 +165,12 @@ pub fn revert(
 
 /// Pushes a change set: `zones` first, then `items`, as one list of things asked for.
 pub fn push(ask: Ask<NoPath, Pushing, ChangeOrder>) -> Result<Created<PushedView>, Problem> {
-    let ChangeOrder { zones, items, note, reference } = ask.body;
+    let ChangeOrder { zones, items, note, reference, not_before } = ask.body;
     let (first, all) = (zones.len(), zones.len() + items.len());
     let edits =
         zones.into_iter().map(|ZoneEdits { zone, edits }| ask::Ask::DnsChange { zone, edits });
     let changes = edits.chain(items).collect();
-    let set = ChangeSet { changes, note, reference, dry_run: ask.query.dry_run };
+    let set = ChangeSet { changes, note, reference, not_before, dry_run: ask.query.dry_run };
     let pushed = push::push(&ask.manage, &ask.context, set).map_err(|error| {
         Problem::from(error).relocated(|pointer| Some(replaced(pointer, first, all)))
     })?;

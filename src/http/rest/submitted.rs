@@ -53,7 +53,7 @@ pub fn submit(
             Submitted::Order(order) => order,
         },
         Way::Push => {
-            let set = ChangeSet { changes: asks, note, reference: None, dry_run: false };
+            let set = ChangeSet { changes: asks, note, ..ChangeSet::default() };
             match push::push(manage, context, set)? {
                 Pushed::Order(order) => order,
                 Pushed::Preview(_) => return Err(Problem::new(Kind::Unexpected, "only tried")),

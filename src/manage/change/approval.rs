@@ -8,6 +8,7 @@ use super::item::{self, Body, Draft, Item};
 use super::kept::{self, Approval, ORDERS, Order, step};
 use super::order::{self, OrderError};
 use super::receipt::{self, OrderView, Outcome};
+use super::schedule;
 use super::state::State;
 use crate::maintain::rows as zones;
 use crate::manage::Manage;
@@ -40,7 +41,8 @@ pub struct Decline {
     pub comment: Option<String>,
 }
 
-/// Approves an order and applies it: state, change, event and receipt are one record of the log.
+/// Approves an order and applies it, or lets it wait for its time: state, change, event and receipt
+/// are one record of the log.
 ///
 /// What it changes may have moved on meanwhile: then it ends in `conflict`, or in `failed` when it
 /// breaks a rule by now, and nothing is applied.
@@ -65,6 +67,10 @@ pub fn approve(
         step(&mut order, State::Approved)?;
         let (by, digest, comment) = (context.actor.user(), order.digest, approve.comment.clone());
         order.approvals.push(Approval { by, at: Timestamp::now(), digest, comment });
+        if schedule::is_early(door.tx(), id)? {
+            schedule::wait(door.tx(), context, &mut order, &items)?;
+            return Ok(id);
+        }
         kept::close(door.tx(), &order, &items)?;
         if let Some(problems) = order::apply(door, context, &mut order, &items)? {
             fail(door.tx(), context, &mut order, &items, problems)?;
@@ -115,14 +121,15 @@ fn must_not_be_author(
 }
 
 /// What was switched off for the author's organisation since the order was placed stops it too.
-fn author_may_still(rows: &impl Rows, order: &Order) -> Result<(), OrderError> {
+pub(super) fn author_may_still(rows: &impl Rows, order: &Order) -> Result<(), OrderError> {
     match order.author {
         (_, Role::Operator) => Ok(()),
         (org, _) => Ok(access::may_change_dns(rows, org)?),
     }
 }
 
-fn fail(
+/// Ends an order that breaks rules by now.
+pub(super) fn fail(
     tx: &mut Tx<'_>,
     context: &Context,
     order: &mut Order,
@@ -205,7 +212,7 @@ fn end(
     Ok(order.id)
 }
 
-fn comment_fits(comment: Option<&str>) -> Result<(), OrderError> {
+pub(super) fn comment_fits(comment: Option<&str>) -> Result<(), OrderError> {
     let bad = comment.and_then(|text| limits::note("comment", text, COMMENT_CHARS_MAX).err());
     match bad {
         Some(why) => Err(OrderError::Invalid(vec![Problem::at("comment", "text", why)])),

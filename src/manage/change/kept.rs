@@ -23,8 +23,14 @@ pub(super) const ORDER_ITEMS: Table<(OrderId, u32), Item> = Table::new("order_it
 pub(super) const ORDERS_OF: Table<(OrgId, OrderId), ()> = Table::new("orders_of", *b"of");
 /// Orders by the number people call them by.
 pub(super) const ORDER_NUMBERS: Table<(u64, u64), OrderId> = Table::new("order_numbers", *b"on");
-/// Orders that wait, by the organisation they are for.
+/// Orders that wait, for whatever, by the organisation they are for.
 pub(super) const ORDERS_WAITING: Table<(OrgId, OrderId), ()> = Table::new("orders_waiting", *b"ow");
+/// When an order may be applied, if it has to wait for that.
+pub(super) const ORDER_TIMES: Table<OrderId, Timestamp> = Table::new("order_times", *b"om");
+/// Orders that wait for their time, by that time in microseconds since 1970.
+pub(super) const ORDERS_DUE: Table<(u64, OrderId), ()> = Table::new("orders_due", *b"ou");
+/// Why an order is on hold.
+pub(super) const ORDER_HOLDS: Table<OrderId, Hold> = Table::new("order_holds", *b"oz");
 /// Orders applied whose answers were not yet seen.
 pub(super) const ORDERS_UNSERVED: Table<OrderId, ()> = Table::new("orders_unserved", *b"oq");
 
@@ -59,6 +65,15 @@ pub struct Approval {
     /// Of the items as they were approved.
     pub digest: Digest,
     pub comment: Option<String>,
+}
+
+/// Who stopped an order, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// None for the server itself.
+    pub by: Option<UserId>,
+    pub at: Timestamp,
+    pub why: String,
 }
 
 /// One order, its items and its outcome apart.
@@ -112,6 +127,15 @@ pub(super) struct Terms {
     pub note: Option<String>,
     pub reference: Option<String>,
     pub reverts: Option<OrderId>,
+    /// Not applied before this moment.
+    pub not_before: Option<Timestamp>,
+}
+
+impl Terms {
+    /// Those of an order about which nothing more is said.
+    pub fn of(origin: Origin) -> Terms {
+        Terms { origin, note: None, reference: None, reverts: None, not_before: None }
+    }
 }
 
 /// A new order for items, numbered, not yet put.
@@ -195,11 +219,15 @@ pub(super) fn step(order: &mut Order, to: State) -> Result<(), OrderError> {
     gone.map_err(|state| OrderError::NotIn { state, needed: to.word() })
 }
 
-/// Nothing of the order is open any more.
+/// Nothing of the order is open any more, and it waits for nothing.
 pub(super) fn close(tx: &mut Tx<'_>, order: &Order, items: &[Item]) -> Result<(), OrderError> {
     for item in items {
         item::close(tx, item)?;
     }
+    if let Some(at) = tx.get(&ORDER_TIMES, &order.id)? {
+        tx.delete(&ORDERS_DUE, &(at.0, order.id))?;
+    }
+    tx.delete(&ORDER_HOLDS, &order.id)?;
     Ok(tx.delete(&ORDERS_WAITING, &(order.org, order.id))?)
 }
 

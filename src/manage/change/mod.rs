@@ -17,6 +17,7 @@ pub mod push;
 pub mod receipt;
 mod refusal;
 pub mod revert;
+pub mod schedule;
 pub mod settle;
 pub mod shown;
 pub mod state;

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::apply::{self, Against, ConflictView, Go};
 use super::basket;
 use super::item::{self, Holder, Item};
-use super::kept::{self, ORDER_ITEMS, ORDER_NUMBERS, ORDERS, ORDERS_OF, ORDERS_UNSERVED};
-use super::kept::{ORDERS_WAITING, Order, Terms, step};
+use super::kept::{self, ORDER_ITEMS, ORDER_NUMBERS, ORDER_TIMES, ORDERS, ORDERS_OF};
+use super::kept::{ORDERS_UNSERVED, ORDERS_WAITING, Order, Terms, step};
 use super::receipt::{self, Outcome};
 use super::refusal::{note_fits, refused};
+use super::schedule;
 use super::state::State;
 use crate::maintain::{Committed, Door};
 use crate::manage::Manage;
@@ -23,6 +24,7 @@ use crate::manage::holding::zone as holding;
 use crate::manage::id::{ItemId, OrderId, UserId};
 use crate::manage::idempotency;
 use crate::manage::people::organisation::ChangeMode;
+use crate::manage::time::Timestamp;
 use crate::store::{Rows, Tx};
 
 pub use super::kept::Origin;
@@ -37,6 +39,9 @@ pub struct Place {
     pub note: Option<String>,
     /// The digest of the basket that was looked at; places only that.
     pub digest: Option<String>,
+    /// Not applied before this moment; as soon as it may be if left out.
+    #[schema(value_type = Option<String>, example = "2026-01-31T23:00:00Z")]
+    pub not_before: Option<Timestamp>,
 }
 
 /// Places one's own basket: the items are frozen, and applied unless somebody must approve them.
@@ -56,14 +61,15 @@ pub fn place(
     context.may(Permission::OrderPlace)?;
     let user = context.actor.user().ok_or(NoAccess::Forbidden(Permission::OrderPlace))?;
     note_fits(place.note.as_deref())?;
+    schedule::time_fits(place.not_before)?;
     finish(manage, context, |door| {
         holding::may_change(door.tx(), context)?;
         let items = chosen(door.tx(), user, &place)?;
         for item in &items {
             basket::hand_over(door.tx(), user, item)?;
         }
-        let note = place.note.clone();
-        let terms = Terms { origin: Origin::Basket, note, reference: None, reverts: None };
+        let (note, not_before) = (place.note.clone(), place.not_before);
+        let terms = Terms { note, not_before, ..Terms::of(Origin::Basket) };
         put_new(door, context, items, terms)
     })
 }
@@ -104,7 +110,7 @@ pub(super) fn finish(
     Ok(super::receipt::get(manage, context, id)?)
 }
 
-/// Puts a new order, and applies it unless somebody must say yes.
+/// Puts a new order, and applies it unless somebody must say yes or its time has not come.
 pub(super) fn put_new(
     door: &mut Door<'_, '_>,
     context: &Context,
@@ -114,9 +120,11 @@ pub(super) fn put_new(
     if items.is_empty() {
         return Err(OrderError::Empty);
     }
+    let not_before = terms.not_before.filter(|at| *at > Timestamp::now());
     let mut order = kept::new(door.tx(), context, &items, terms)?;
-    let waits = order.mode == ChangeMode::Approval && !order.origin.is_approved()
+    let needs_approval = order.mode == ChangeMode::Approval && !order.origin.is_approved()
         || order.nests && context.may(Permission::ZoneNest).is_err();
+    let waits = needs_approval || not_before.is_some();
     for (n, item) in (0..).zip(&items) {
         door.tx().put(&ORDER_ITEMS, &(order.id, n), item)?;
         door.tx().put(&ORDERS_OF, &(item.org, order.id), &())?;
@@ -140,10 +148,19 @@ pub(super) fn put_new(
     }
     match apply::through(door, &items, Go::Try)? {
         Ok(_) => {
-            step(&mut order, State::AwaitingApproval)?;
-            door.tx().put(&ORDERS_WAITING, &(org, order.id), &())?;
-            door.tx().put(&ORDERS, &order.id, &order)?;
-            receipt::record(door.tx(), context, Happened::OrderPlaced, &order, &items, None)?;
+            let tx = door.tx();
+            if let Some(at) = not_before {
+                tx.put(&ORDER_TIMES, &order.id, &at)?;
+            }
+            tx.put(&ORDERS_WAITING, &(org, order.id), &())?;
+            if needs_approval {
+                step(&mut order, State::AwaitingApproval)?;
+                tx.put(&ORDERS, &order.id, &order)?;
+                receipt::record(tx, context, Happened::OrderPlaced, &order, &items, None)?;
+            } else {
+                step(&mut order, State::Approved)?;
+                schedule::wait(tx, context, &mut order, &items)?;
+            }
         }
         Err(Against { problems, .. }) if !problems.is_empty() => {
             return Err(OrderError::Invalid(problems));

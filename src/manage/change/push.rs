@@ -16,6 +16,7 @@ use super::kept::{self, Origin, Terms};
 use super::order::{self, OrderError};
 use super::receipt::{OrderView, Outcome, ZoneLine};
 use super::refusal::note_fits;
+use super::schedule;
 use crate::maintain::Door;
 use crate::manage::Manage;
 use crate::manage::access::{Context, Permission};
@@ -24,10 +25,11 @@ use crate::manage::holding::zone as holding;
 use crate::manage::id::ItemId;
 use crate::manage::limits::{self, NAME_CHARS_MAX};
 use crate::manage::people::organisation::{ChangeMode, ORGS};
+use crate::manage::time::Timestamp;
 use crate::store::Rows;
 
 /// A change set, for any number of zones.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeSet {
     /// What is asked for; applied all together or not at all.
@@ -37,6 +39,10 @@ pub struct ChangeSet {
     /// What the portal calls it.
     #[serde(default)]
     pub reference: Option<String>,
+    /// Not applied before this moment; at once if left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub not_before: Option<Timestamp>,
     /// Only says what it would do.
     #[serde(default)]
     pub dry_run: bool,
@@ -86,6 +92,7 @@ fn at_once(
     origin: Origin,
 ) -> Result<Pushed, OrderError> {
     note_fits(set.note.as_deref())?;
+    schedule::time_fits(set.not_before)?;
     let reference = set.reference.as_deref();
     if let Some(why) =
         reference.and_then(|text| limits::line("reference", text, NAME_CHARS_MAX).err())
@@ -99,7 +106,8 @@ fn at_once(
     let done = order::finish(manage, context, |door| {
         let items = items(door, context, &asks)?;
         let (note, reference) = (set.note.clone(), set.reference.clone());
-        order::put_new(door, context, items, Terms { origin, note, reference, reverts: None })
+        let terms = Terms { note, reference, not_before: set.not_before, ..Terms::of(origin) };
+        order::put_new(door, context, items, terms)
     })?;
     Ok(Pushed::Order(Box::new(done)))
 }
@@ -218,7 +226,7 @@ pub fn submit(
         })?;
         return Ok(Submitted::Basket(Box::new(added)));
     }
-    let set = ChangeSet { changes: asks, note, reference: None, dry_run: false };
+    let set = ChangeSet { changes: asks, note, ..ChangeSet::default() };
     match at_once(manage, context, set, Origin::Direct)? {
         Pushed::Order(order) => Ok(Submitted::Order(order)),
         Pushed::Preview(_) => Err(OrderError::Empty),

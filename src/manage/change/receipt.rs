@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::ConflictView;
 use super::item::Item;
-use super::kept::{self, ORDER_NUMBERS, ORDERS, ORDERS_OF, ORDERS_WAITING, Order, Origin};
+use super::kept::{self, Hold, ORDER_HOLDS, ORDER_NUMBERS, ORDER_TIMES, ORDERS, ORDERS_OF};
+use super::kept::{ORDERS_WAITING, Order, Origin};
 use super::shown::{self, ItemView, Person};
 use super::state::{Reached, State};
 use crate::maintain::{Applied, AppliedZone};
@@ -80,9 +81,10 @@ fn zone_receipt(zone: &AppliedZone) -> ZoneReceipt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Receipt {
     pub zones: Vec<ZoneLine>,
-    /// Microseconds from placed to approved and through the door until the log was synced.
+    /// Microseconds from approved, or due if it was scheduled, through the door until the log was
+    /// synced.
     pub durable_us: Option<u64>,
-    /// Microseconds from approved to the first new answer seen over UDP.
+    /// Microseconds from approved, or due, to the first new answer seen over UDP.
     pub served_us: Option<u64>,
     #[schema(value_type = Option<String>)]
     pub durable_at: Option<Timestamp>,
@@ -121,6 +123,16 @@ pub struct ApprovalView {
     pub comment: Option<String>,
 }
 
+/// Who stopped an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HoldView {
+    /// None for the server itself.
+    pub by: Option<Person>,
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+    pub why: String,
+}
+
 /// An order in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OrderLine {
@@ -152,8 +164,13 @@ pub struct OrderView {
     pub state: State,
     pub origin: Origin,
     pub mode: ChangeMode,
-    /// `approver` or `operator` while it waits for one.
+    /// `approver`, `operator`, `time` or `release` while it waits for that.
     pub waits_for: Option<String>,
+    /// Not applied before this moment.
+    #[schema(value_type = Option<String>)]
+    pub not_before: Option<Timestamp>,
+    /// Who stopped it, while it is on hold.
+    pub hold: Option<HoldView>,
     pub placed_by: Option<Person>,
     pub token: Option<TokenId>,
     pub note: Option<String>,
@@ -222,7 +239,9 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
     }
     let seen = |zone: &Name| !hidden.contains(zone);
     let zones = outcome.zones.into_iter().filter(|zone| seen(&zone.zone));
-    let started = order.history.reached(State::Approved);
+    let scheduled = order.history.reached(State::Scheduled).is_some();
+    let started = if scheduled { State::Applying } else { State::Approved };
+    let started = order.history.reached(started);
     let since = |at: Option<Timestamp>| {
         let took = at?.since(started?);
         u64::try_from(took.as_micros()).ok()
@@ -235,8 +254,13 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
         durable_at: order.durable_at,
         served_at,
     });
-    let waits = state == State::AwaitingApproval;
-    let waits_for = waits.then(|| if order.nests { "operator" } else { "approver" }.to_owned());
+    let waits_for = match state {
+        State::AwaitingApproval if order.nests => Some("operator"),
+        State::AwaitingApproval => Some("approver"),
+        State::Scheduled => Some("time"),
+        State::OnHold => Some("release"),
+        _ => None,
+    };
     let who = |user: Option<_>| user.map(|user| shown::person(rows, user)).transpose();
     let approvals = order.approvals.iter().map(|approval| {
         Ok(ApprovalView {
@@ -247,11 +271,15 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
         })
     });
     let approvals = approvals.collect::<Result<Vec<_>, Stop>>()?;
+    let hold = rows.get(&ORDER_HOLDS, &order.id)?;
+    let hold = hold.map(|Hold { by, at, why }| Ok::<_, Stop>(HoldView { by: who(by)?, at, why }));
     let (ended_by, comment) = order.ended.clone().unwrap_or_default();
     Ok(OrderView {
         number: order.name(),
         state,
-        waits_for,
+        waits_for: waits_for.map(str::to_owned),
+        not_before: rows.get(&ORDER_TIMES, &order.id)?,
+        hold: hold.transpose()?,
         placed_by: who(order.placed_by)?,
         digest: hex(&order.digest),
         history: order.history.steps().to_vec(),
@@ -343,7 +371,7 @@ fn ids_before(
     org: Option<OrgId>,
     before: Option<OrderId>,
 ) -> Result<Vec<OrderId>, Stop> {
-    let waiting = query.state == Some(State::AwaitingApproval);
+    let waiting = query.state.is_some_and(State::waits);
     let found = match org {
         Some(org) => {
             let table = if waiting { &ORDERS_WAITING } else { &ORDERS_OF };

@@ -152,7 +152,7 @@ pub fn revert(
         let items = drafts.into_iter().map(|draft| Item::keep(tx, ItemId::new(), author, draft));
         let items = items.collect::<Result<Vec<_>, _>>()?;
         let note = revert.note.clone();
-        let terms = Terms { origin: Origin::Revert, note, reference: None, reverts: Some(id) };
+        let terms = Terms { note, reverts: Some(id), ..Terms::of(Origin::Revert) };
         order::put_new(door, context, items, terms)
     })
 }

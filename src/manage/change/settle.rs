@@ -1,7 +1,10 @@
 //! After the commit: this server is asked for the new answers, and the order says when they came.
 //!
 //! Promises: an order that was applied becomes `served` once the answers are seen, if not right
-//! away then at the next start ([`resume`]). Whether they are seen changes nothing that is served.
+//! away then when somebody looks again ([`Lookout`], and [`resume`] at a start). Whether they are seen
+//! changes nothing that is served.
+
+use std::collections::BTreeSet;
 
 use super::draft;
 use super::kept::{ORDERS, ORDERS_UNSERVED, Order};
@@ -79,14 +82,62 @@ fn served(order: &mut Order, at: Timestamp) -> Result<(), OrderError> {
 ///
 /// [`OrderError::Stop`] when the store takes no writes.
 pub fn resume(manage: &Manage, context: &Context) -> Result<usize, OrderError> {
-    let open = manage.store.read(|rows| rows.range(&ORDERS_UNSERVED, .., usize::MAX))?;
     let mut served = 0;
-    for (id, ()) in open {
-        let zones = manage.store.read(|rows| zones_of(rows, id))?;
-        settle(manage, context, id, &zones, Timestamp::now())?;
-        served += usize::from(!manage.store.read(|rows| rows.contains(&ORDERS_UNSERVED, &id))?);
+    for id in unserved(manage)? {
+        served += usize::from(again(manage, context, id)?);
     }
     Ok(served)
+}
+
+/// Orders that are looked at once more and again not seen before a [`look`](Lookout::look) ends: each
+/// may take seconds.
+const UNSEEN_MAX: usize = 4;
+
+/// Looks again, from time to time, for the answers of orders that were applied.
+#[derive(Debug, Default)]
+pub struct Lookout {
+    /// Those that had not been seen at the last look; whoever placed a younger one still waits for
+    /// its answers.
+    old: Vec<OrderId>,
+}
+
+impl Lookout {
+    /// Looks for what was not seen at the last look either; returns how many are served now.
+    ///
+    /// # Errors
+    ///
+    /// [`OrderError::Stop`] when the store takes no writes.
+    pub fn look(&mut self, manage: &Manage, context: &Context) -> Result<usize, OrderError> {
+        let now = unserved(manage)?;
+        let (mut served, mut unseen) = (0, Vec::new());
+        let old = std::mem::take(&mut self.old).into_iter();
+        let mut old = old.filter(|id| now.binary_search(id).is_ok());
+        while unseen.len() < UNSEEN_MAX
+            && let Some(id) = old.next()
+        {
+            match again(manage, context, id)? {
+                true => served += 1,
+                false => unseen.push(id),
+            }
+        }
+        // The next look begins with those that were not asked for now.
+        self.old = old.chain(unseen).collect();
+        let known: BTreeSet<OrderId> = self.old.iter().copied().collect();
+        self.old.extend(now.iter().filter(|id| !known.contains(id)));
+        Ok(served)
+    }
+}
+
+fn unserved(manage: &Manage) -> Result<Vec<OrderId>, Stop> {
+    let open = manage.store.read(|rows| rows.range(&ORDERS_UNSERVED, .., usize::MAX))?;
+    Ok(open.into_iter().map(|(id, ())| id).collect())
+}
+
+/// Asks once more for the answers of an order; whether it is served now.
+fn again(manage: &Manage, context: &Context, id: OrderId) -> Result<bool, OrderError> {
+    let zones = manage.store.read(|rows| zones_of(rows, id))?;
+    settle(manage, context, id, &zones, Timestamp::now())?;
+    Ok(!manage.store.read(|rows| rows.contains(&ORDERS_UNSERVED, &id))?)
 }
 
 /// What to ask for to see an order: of each zone what stands there now, for later orders have

@@ -174,7 +174,7 @@ fn apply(
     let (tx, author) = (door.tx(), context.actor.user());
     let items = drafts.into_iter().map(|draft| Item::keep(tx, ItemId::new(), author, draft));
     let items = items.collect::<Result<Vec<_>, _>>()?;
-    let terms = Terms { origin: Origin::Update, note: None, reference: None, reverts: None };
+    let terms = Terms::of(Origin::Update);
     order::put_new(door, context, items, terms).map(Some).map_err(No::Order)
 }
 

@@ -42,6 +42,65 @@ fn an_applied_order_whose_answers_nobody_saw_stays_applied_over_a_restart() {
     assert_eq!(after.unwrap().state, State::Applied);
 }
 
+/// Goal: an order whose first self-check came to nothing is served without a restart.
+/// Method: the listener is known only after the order; the second look asks it.
+#[test]
+fn an_order_not_seen_at_once_is_looked_for_again() {
+    let world = World::new();
+    let acme = &world.acme;
+    world.add(&acme.member, &acme.zone, vec![put("www", "A", 60, &["192.0.2.77"])]);
+    let order = world.place(&acme.member);
+    assert_eq!(order.state, State::Applied);
+    let system = bootstrap::system(&world.manage).unwrap();
+    let mut lookout = settle::Lookout::default();
+    assert_eq!(lookout.look(&world.manage, &system), Ok(0));
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let answering = answer_from(&world, stopped);
+
+    assert!(lookout.look(&world.manage, &system).unwrap() >= 1);
+
+    drop(stop);
+    answering.join().unwrap();
+    let after = crate::manage::change::receipt::get(&world.manage, &acme.member, order.id);
+    assert_eq!(after.unwrap().state, State::Served);
+}
+
+/// A listener that answers whatever is asked as the store has it, until told to stop.
+fn answer_from(
+    world: &World,
+    stopped: std::sync::mpsc::Receiver<()>,
+) -> std::thread::JoinHandle<()> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    world.manage.maintain.set_own_listener(socket.local_addr().unwrap());
+    socket.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+    let manage = world.manage.clone();
+    let (zone, soa) = (world.acme.zone.clone(), Type::SOA);
+    std::thread::spawn(move || {
+        let mut query = [0; 512];
+        while stopped.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+            let Ok((len, peer)) = socket.recv_from(&mut query) else { continue };
+            let mut reply = query[..len - 11].to_vec();
+            reply[2..12].copy_from_slice(&[0x84, 0, 0, 1, 0, 1, 0, 0, 0, 0]);
+            let asked = Name::from_wire(&reply[12..reply.len() - 4]).unwrap();
+            let rtype = if asked == zone { soa } else { Type::A };
+            let found = manage.store.read(|rows| {
+                let held = zones::zone(rows, &zone).unwrap().unwrap();
+                zones::with_view(rows, &held, |view| set_at(view, &asked, rtype)).unwrap()
+            });
+            let Some(found) = found else { continue };
+            for rdata in found.rrset.rdatas() {
+                reply.extend_from_slice(&[0xc0, 12]);
+                reply.extend_from_slice(&rtype.0.to_be_bytes());
+                reply.extend_from_slice(&[0, 1]);
+                reply.extend_from_slice(&found.rrset.ttl.to_be_bytes());
+                reply.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+                reply.extend_from_slice(rdata);
+            }
+            socket.send_to(&reply, peer).unwrap();
+        }
+    })
+}
+
 /// A server on loopback that answers www.acme.example. A as the store has it.
 #[test]
 fn an_order_is_served_when_the_own_listener_gives_the_new_answer() {

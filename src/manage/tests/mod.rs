@@ -5,6 +5,7 @@ mod isolation;
 mod orders;
 mod people;
 mod random;
+mod schedule;
 mod updates;
 
 use super::Manage;
@@ -119,7 +120,7 @@ impl World {
     }
 
     fn push(&self, context: &Context, changes: Vec<Ask>) -> Result<OrderView, OrderError> {
-        let set = ChangeSet { changes, note: None, reference: None, dry_run: false };
+        let set = ChangeSet { changes, ..ChangeSet::default() };
         match push::push(&self.manage, context, set)? {
             Pushed::Order(order) => Ok(*order),
             Pushed::Preview(_) => panic!("not a dry run"),
@@ -190,10 +191,10 @@ fn customer(manage: &Manage, operator: &Context, org: &Organisation, zone: &str)
     let member = acting_as(manage, &superuser, member.id);
     let zone = name(zone);
     let changes = vec![create(&zone, Some(org.id))];
-    let set = ChangeSet { changes, note: None, reference: None, dry_run: false };
+    let set = ChangeSet { changes, ..ChangeSet::default() };
     push::push(manage, operator, set).unwrap();
     let changes = vec![change(&zone, vec![put("www", "A", 300, &["192.0.2.1"])])];
-    let set = ChangeSet { changes, note: None, reference: None, dry_run: false };
+    let set = ChangeSet { changes, ..ChangeSet::default() };
     push::push(manage, operator, set).unwrap();
     Customer { org: org.id, superuser, member, zone }
 }

@@ -307,7 +307,7 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
     let serial = world.serial(zone);
     let dry = |edits| {
         let changes = vec![change(zone, edits)];
-        let set = ChangeSet { changes, note: None, reference: None, dry_run: true };
+        let set = ChangeSet { changes, dry_run: true, ..ChangeSet::default() };
         match push::push(&world.manage, &world.operator, set).unwrap() {
             Pushed::Preview(preview) => preview,
             Pushed::Order(order) => panic!("{order:?}"),
