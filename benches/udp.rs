@@ -4,7 +4,10 @@
 //! datagram back, while the load generator of `benches/peers` saturates it. Both halves of a pair see the
 //! same machine, which separate runs do not. What counts is the median of the ratios.
 //!
-//! `cargo bench --bench udp [-- SET [PAIRS [DIVISOR]]]`, SET of `hosting big tld nsec nsec3 million`; the set is
+//! Where answers are longer than queries by so much that it shows, the echo's replies are as long.
+//!
+//! `cargo bench --bench udp [-- SETS [PAIRS [DIVISOR [SENDING]]]]`, SETS of `hosting,big,tld,nsec,nsec3,million`,
+//! SENDING of `plain,gso` (see `load::Sending`; the gate is *plain*, and *gso* stands beside it). A set is
 //! written below `TMPDIR` once and kept. DIVISOR makes it smaller, for a quick look. The worker takes the
 //! first core, the generator the second.
 #![allow(clippy::print_stdout, reason = "this is what it is for")]
@@ -42,23 +45,40 @@ mod questions;
 mod sys;
 
 use dataset::{Dataset, Set};
+use load::Sending;
 use questions::{Questions, Spread};
 
 /// How long the worker does one of the two.
 const TURN: Duration = Duration::from_millis(50);
+
+/// Octets from which on the length of replies costs an echo a percent or more.
+const PADDING_SHOWS: u64 = 100;
 
 /// What a seed is for every run to be the same.
 const KEY: [u8; 24] = *b"the same pages each time";
 
 fn main() -> std::io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let set = words.first().and_then(|word| Set::parse(word)).unwrap_or(Set::Hosting);
+    let word = |at: usize, or: &'static str| words.get(at).map_or(or, String::as_str);
     let number =
         |at: usize, or: usize| words.get(at).and_then(|word| word.parse().ok()).unwrap_or(or);
-    let (pairs, divisor) = (number(1, 40), number(2, 1));
+    let (pairs, divisor) = (number(1, 25), number(2, 1));
+    let sendings: Vec<Sending> =
+        word(3, "plain,gso").split(',').filter_map(Sending::parse).collect();
+    println!(
+        "| set | sent | questions | echo ns | answer ns | ratio | quartiles | pad | busy |\n\
+         |---|---|---|---|---|---|---|---|---|"
+    );
+    for set in word(0, "hosting").split(',').filter_map(Set::parse) {
+        measure(set, pairs, divisor, &sendings)?;
+    }
+    Ok(())
+}
+
+/// All rows of one set.
+fn measure(set: Set, pairs: usize, divisor: usize, sendings: &[Sending]) -> std::io::Result<()> {
     let root = std::env::temp_dir().join("nameplane-bench");
     let dataset = Dataset::open(&root, set, divisor)?;
-
     let began = Instant::now();
     let shared = Shared::new(
         Settings::default(),
@@ -67,21 +87,24 @@ fn main() -> std::io::Result<()> {
         Arc::new(Registry::default()),
         1,
     );
-    println!("{}: {} zones, {} records", set.describe(), dataset.zones, dataset.records);
-    println!("read and rendered in {:.1} s", began.elapsed().as_secs_f32());
-    println!(
-        "{:<22} {:>9} {:>9} {:>7} {:>15}",
-        "questions", "echo ns", "answer ns", "ratio", "quartiles"
+    eprintln!(
+        "{}: {} zones, {} records, read and rendered in {:.1} s",
+        set.describe(),
+        dataset.zones,
+        dataset.records,
+        began.elapsed().as_secs_f32()
     );
-    for (name, missing, spread) in [
-        ("hits, uniform", 0, Spread::Uniform),
-        ("hits, Zipf", 0, Spread::Zipf),
-        ("NXDOMAIN", 100, Spread::Uniform),
-        ("mixed, 20 % NXDOMAIN", 20, Spread::Zipf),
-    ] {
-        let questions = Questions::read(&dataset.hits(), &dataset.apexes(), missing, spread)?;
-        let turns = run(&shared, questions.dnssec(set.is_signed()), pairs);
-        show(name, &turns);
+    for &sending in sendings {
+        for (name, missing, spread) in [
+            ("hits, uniform", 0, Spread::Uniform),
+            ("hits, Zipf", 0, Spread::Zipf),
+            ("NXDOMAIN", 100, Spread::Uniform),
+            ("mixed, 20 % NXDOMAIN", 20, Spread::Zipf),
+        ] {
+            let questions = Questions::read(&dataset.hits(), &dataset.apexes(), missing, spread)?;
+            let turns = run(&shared, questions.dnssec(set.is_signed()), pairs, sending);
+            show(&format!("{} | {} | {name}", set.name(), sending.name()), &turns);
+        }
     }
     Ok(())
 }
@@ -118,7 +141,10 @@ fn put_zone(rendered: &mut Rendered, id: u32, apex: &str, file: &Path) {
 struct Turn {
     echo: bool,
     cpu: Duration,
+    time: Duration,
     replies: u64,
+    /// Octets by which echoes were longer than queries.
+    pad: usize,
 }
 
 impl Turn {
@@ -128,7 +154,12 @@ impl Turn {
 }
 
 /// Saturates a worker for so many pairs of turns.
-fn run(shared: &Arc<Shared>, mut questions: Questions, pairs: usize) -> Vec<Turn> {
+fn run(
+    shared: &Arc<Shared>,
+    mut questions: Questions,
+    pairs: usize,
+    sending: Sending,
+) -> Vec<Turn> {
     let socket = udp::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     let server =
         socket.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
@@ -147,7 +178,7 @@ fn run(shared: &Arc<Shared>, mut questions: Questions, pairs: usize) -> Vec<Turn
     udp::pin(1);
     questions.seed(7);
     while state.load(Ordering::Relaxed) == 0 {
-        let plan = load::Plan::saturate(server, 4 * TURN);
+        let plan = load::Plan { sending, ..load::Plan::saturate(server, 4 * TURN) };
         load::run(&plan, &mut questions).expect("loopback");
     }
     stop.store(true, Ordering::Relaxed);
@@ -161,39 +192,68 @@ struct Meter {
     began: Instant,
     cpu: Duration,
     replies: u64,
+    /// Octets of the queries and of the replies of this turn.
+    asked: u64,
+    answered: u64,
+    pad: usize,
     echo: bool,
     turns: Vec<Turn>,
 }
 
 impl Meter {
     fn new(turns: usize, state: Arc<AtomicU8>) -> Meter {
-        let (began, cpu) = (Instant::now(), Duration::ZERO);
-        Meter { left: turns, state, began, cpu, replies: 0, echo: false, turns: Vec::new() }
+        Meter {
+            left: turns,
+            state,
+            began: Instant::now(),
+            cpu: Duration::ZERO,
+            replies: 0,
+            asked: 0,
+            answered: 0,
+            pad: 0,
+            echo: false,
+            turns: Vec::new(),
+        }
     }
 
     fn batch(&mut self, context: &Context, slots: &mut [Slot]) {
         // The clock is read in both kinds of turns alike.
-        if self.began.elapsed() > TURN {
-            let cpu = thread_cpu();
-            let spent = cpu - self.cpu;
-            self.turns.push(Turn { echo: self.echo, cpu: spent, replies: self.replies });
-            self.echo = !self.echo;
-            (self.began, self.cpu, self.replies) = (Instant::now(), cpu, 0);
-            self.left = self.left.saturating_sub(1);
-            if self.left == 0 {
-                self.state.store(1, Ordering::Relaxed);
-            }
+        let time = self.began.elapsed();
+        if time > TURN {
+            self.turn(time);
         }
+        self.asked += slots.iter().map(|slot| slot.len as u64).sum::<u64>();
         if self.echo {
             for slot in slots.iter_mut() {
                 slot.octets[2] |= 0x80;
-                slot.outcome = Outcome::Reply(slot.len);
+                slot.outcome = Outcome::Reply(slot.len + self.pad);
             }
-            self.replies += slots.len() as u64;
         } else {
             udp::answer(context, slots, 1_800_000_000);
-            let replies = slots.iter().filter(|slot| slot.outcome != Outcome::Silent);
-            self.replies += replies.count() as u64;
+        }
+        for slot in slots.iter() {
+            if let Outcome::Reply(len) = slot.outcome {
+                self.replies += 1;
+                self.answered += len as u64;
+            }
+        }
+    }
+
+    /// Ends a turn that took so long, and begins one of the other kind.
+    fn turn(&mut self, time: Duration) {
+        let cpu = thread_cpu();
+        let (echo, replies, pad) = (self.echo, self.replies, self.pad);
+        self.turns.push(Turn { echo, cpu: cpu - self.cpu, time, replies, pad });
+        if !echo {
+            let longer = self.answered.saturating_sub(self.asked) / replies.max(1);
+            self.pad = if longer > PADDING_SHOWS { longer as usize } else { 0 };
+        }
+        self.echo = !echo;
+        (self.began, self.cpu) = (Instant::now(), cpu);
+        (self.replies, self.asked, self.answered) = (0, 0, 0);
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            self.state.store(1, Ordering::Relaxed);
         }
     }
 }
@@ -221,13 +281,17 @@ fn show(name: &str, turns: &[Turn]) {
         all.sort_by(f64::total_cmp);
         quantile(&all, 0.5)
     };
+    let busy = busy.iter().map(|turn| turn.cpu.as_secs_f64() / turn.time.as_secs_f64());
+    let share = busy.clone().sum::<f64>() / busy.count().max(1) as f64;
     println!(
-        "{name:<22} {:>9.0} {:>9.0} {:>7.3} {:>7.3}–{:.3}",
+        "| {name} | {:.0} | {:.0} | {:.3} | {:.3}–{:.3} | {} | {:.0} % |",
         of(true),
         of(false),
         quantile(&ratios, 0.5),
         quantile(&ratios, 0.25),
         quantile(&ratios, 0.75),
+        turns.last().map_or(0, |turn| turn.pad),
+        share * 100.0
     );
 }
 

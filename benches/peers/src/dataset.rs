@@ -28,7 +28,12 @@ pub enum Set {
     Nsec3,
     /// A million hosting zones.
     Million,
+    /// The zone of 100 000 names before it is signed.
+    Plain,
 }
+
+/// The apex of the zone that is signed.
+pub const SIGNED: &str = "signed.test";
 
 /// A set on disk.
 #[derive(Debug, Clone)]
@@ -40,8 +45,8 @@ pub struct Dataset {
 }
 
 impl Set {
-    pub const ALL: [Set; 6] =
-        [Set::Hosting, Set::Big, Set::Tld, Set::Nsec, Set::Nsec3, Set::Million];
+    pub const ALL: [Set; 7] =
+        [Set::Hosting, Set::Big, Set::Tld, Set::Nsec, Set::Nsec3, Set::Million, Set::Plain];
 
     /// The word for it on the command line and in the table.
     pub fn name(self) -> &'static str {
@@ -52,6 +57,7 @@ impl Set {
             Set::Nsec => "nsec",
             Set::Nsec3 => "nsec3",
             Set::Million => "million",
+            Set::Plain => "plain",
         }
     }
 
@@ -62,7 +68,7 @@ impl Set {
     /// Zones, names or delegations of the full size.
     fn size(self) -> usize {
         match self {
-            Set::Hosting | Set::Nsec | Set::Nsec3 => 100_000,
+            Set::Hosting | Set::Nsec | Set::Nsec3 | Set::Plain => 100_000,
             Set::Big | Set::Tld | Set::Million => 1_000_000,
         }
     }
@@ -80,6 +86,7 @@ impl Set {
             Set::Nsec => "one signed zone of 100 000 names, NSEC, P-256",
             Set::Nsec3 => "one signed zone of 100 000 names, NSEC3 without salt, P-256",
             Set::Million => "1 M hosting zones, 12 M records",
+            Set::Plain => "one unsigned zone of 100 000 names",
         }
     }
 }
@@ -97,12 +104,12 @@ impl Dataset {
                 Set::Hosting => hosting(&mut writer, size, 0)?,
                 Set::Million => hosting(&mut writer, size, 2)?,
                 Set::Big => one_zone(&mut writer, "big.test", size)?,
-                Set::Nsec | Set::Nsec3 => one_zone(&mut writer, "signed.test", size)?,
+                Set::Nsec | Set::Nsec3 | Set::Plain => one_zone(&mut writer, SIGNED, size)?,
                 Set::Tld => tld(&mut writer, size)?,
             }
             let (zones, mut records) = writer.finish()?;
             if set.is_signed() {
-                records = sign(&dir, "signed.test", set == Set::Nsec3)?;
+                records = sign(&dir, SIGNED, set == Set::Nsec3)?;
             }
             fs::write(dir.join("facts.txt"), format!("{zones} {records}\n"))?;
         }
@@ -306,18 +313,26 @@ fn hoster(n: usize) -> String {
     format!("hoster-{n}.tld.")
 }
 
-/// Signs the one zone of a set in place with BIND's `dnssec-signzone`; returns its records.
-fn sign(dir: &Path, apex: &str, nsec3: bool) -> io::Result<u64> {
-    let zone = dir.join("zones").join(apex);
-    let signed = dir.join("signed");
+/// Makes a key-signing and a zone-signing key for a zone; returns their files without the endings.
+pub fn keys(dir: &Path, apex: &str) -> io::Result<Vec<PathBuf>> {
+    let mut made = Vec::new();
     for flag in ["KSK", "ZSK"] {
         let mut keygen = Command::new("dnssec-keygen");
         keygen.args(["-q", "-a", "ECDSAP256SHA256", "-K"]).arg(dir);
         if flag == "KSK" {
             keygen.args(["-f", "KSK"]);
         }
-        succeed(keygen.arg(apex))?;
+        let said = succeed(keygen.arg(apex))?;
+        made.push(dir.join(String::from_utf8_lossy(&said).trim()));
     }
+    Ok(made)
+}
+
+/// Signs the one zone of a set in place with BIND's `dnssec-signzone`; returns its records.
+fn sign(dir: &Path, apex: &str, nsec3: bool) -> io::Result<u64> {
+    let zone = dir.join("zones").join(apex);
+    let signed = dir.join("signed");
+    keys(dir, apex)?;
     let mut signer = Command::new("dnssec-signzone");
     signer.args(["-S", "-q", "-P", "-x", "-O", "full", "-e", "20360101000000", "-o", apex, "-K"]);
     signer.arg(dir).arg("-d").arg(dir).arg("-f").arg(&signed);
@@ -330,13 +345,13 @@ fn sign(dir: &Path, apex: &str, nsec3: bool) -> io::Result<u64> {
     Ok(text.lines().filter(|line| !line.is_empty() && !line.starts_with(';')).count() as u64)
 }
 
-/// Runs a command that must end with 0.
-pub fn succeed(command: &mut Command) -> io::Result<()> {
+/// Runs a command that must end with 0; returns what it said.
+pub fn succeed(command: &mut Command) -> io::Result<Vec<u8>> {
     let output = command.output().map_err(|error| {
         io::Error::new(error.kind(), format!("{}: {error}", command.get_program().display()))
     })?;
     if output.status.success() {
-        return Ok(());
+        return Ok(output.stdout);
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     Err(io::Error::other(format!("{command:?} ended with {}: {said}", output.status)))

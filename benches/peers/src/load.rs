@@ -18,25 +18,65 @@ const LOST_AFTER: Duration = Duration::from_millis(300);
 /// Datagrams taken by one receiving system call.
 const RECEIVE: usize = 64;
 
+/// How queries cross the kernel on their way to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sending {
+    /// Many to a system call, but each an skb of its own, as a network delivers them.
+    #[default]
+    Plain,
+    /// Up to eight of one length cross as one skb (UDP GSO) and are cut at the server's socket: asking
+    /// becomes cheaper than any answering, and so does taking a query from the socket.
+    Gso,
+}
+
+impl Sending {
+    /// The word for it on command lines and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sending::Plain => "plain",
+            Sending::Gso => "gso",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Sending> {
+        [Sending::Plain, Sending::Gso].into_iter().find(|sending| sending.name() == word)
+    }
+
+    /// Datagrams the kernel may carry together.
+    fn segments(self) -> usize {
+        match self {
+            Sending::Plain => 1,
+            Sending::Gso => 8,
+        }
+    }
+}
+
 /// How long and how hard to ask.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub server: SocketAddr,
-    /// Queries under way at any time.
+    /// Queries under way at any time, over all flows.
     pub window: usize,
-    /// Datagrams the kernel may carry together; 1 sends each on its own.
-    pub segments: usize,
+    /// Sockets asked from: a server's workers share its queries by where they come from.
+    pub flows: usize,
+    pub sending: Sending,
     pub time: Duration,
     /// Ends the run early after so many queries.
     pub count: u64,
-    /// Queries a second, one at a time; none asks as fast as answers come.
+    /// Queries a second, evenly spread; none asks as fast as answers come.
     pub rate: Option<u32>,
 }
 
 impl Plan {
     /// Saturates `server` for `time`.
     pub fn saturate(server: SocketAddr, time: Duration) -> Self {
-        Self { server, window: 192, segments: 8, time, count: u64::MAX, rate: None }
+        let sending = Sending::Plain;
+        Self { server, window: 192, flows: 1, sending, time, count: u64::MAX, rate: None }
+    }
+
+    /// Asks `rate` times a second, one query at a time: what a client sees of an idle server.
+    pub fn trickle(server: SocketAddr, time: Duration, rate: u32) -> Self {
+        Self { window: 1, rate: Some(rate), ..Self::saturate(server, time) }
     }
 }
 
@@ -187,49 +227,87 @@ impl Window {
 
 /// Asks as planned and reports.
 pub fn run(plan: &Plan, questions: &mut Questions) -> io::Result<Report> {
-    let socket = UdpSocket::bind((local_for(plan.server), 0))?;
-    socket.connect(plan.server)?;
-    sys::widen_buffers(&socket);
+    let flows = plan.flows.max(1);
+    let mut flows = (0..flows).map(|_| Flow::open(plan, flows)).collect::<io::Result<Vec<_>>>()?;
     match plan.rate {
-        None => saturate(plan, questions, &socket),
-        Some(rate) => trickle(plan, questions, &socket, rate),
+        None => saturate(plan, questions, &mut flows),
+        Some(rate) => paced(plan, questions, &mut flows, rate),
     }
 }
 
-fn local_for(server: SocketAddr) -> &'static str {
-    if server.is_ipv4() { "127.0.0.1" } else { "::1" }
+/// One socket with the queries under way on it.
+struct Flow {
+    socket: UdpSocket,
+    window: Window,
+    inbox: Batch,
+    outbox: Outbox,
 }
 
-/// Keeps the window full.
-fn saturate(plan: &Plan, questions: &mut Questions, socket: &UdpSocket) -> io::Result<Report> {
+impl Flow {
+    fn open(plan: &Plan, flows: usize) -> io::Result<Self> {
+        let local = if plan.server.is_ipv4() { "127.0.0.1" } else { "::1" };
+        let socket = UdpSocket::bind((local, 0))?;
+        socket.connect(plan.server)?;
+        sys::widen_buffers(&socket);
+        Ok(Self {
+            socket,
+            window: Window::new((plan.window / flows).max(1)),
+            inbox: Batch::new(RECEIVE),
+            outbox: Outbox::new(plan.sending.segments()),
+        })
+    }
+
+    /// Takes what has come; returns how many datagrams that was.
+    fn receive(&mut self, report: &mut Report) -> io::Result<usize> {
+        let came = self.inbox.receive(&self.socket, Wait::Not)?;
+        let now = Instant::now();
+        for i in 0..came {
+            let answer = self.inbox.received(i);
+            match self.window.settle(answer) {
+                Some(sent) => {
+                    report.count(answer);
+                    report.latency.add(now - sent);
+                }
+                None => report.stray += 1,
+            }
+        }
+        Ok(came)
+    }
+}
+
+/// Keeps the windows full.
+fn saturate(plan: &Plan, questions: &mut Questions, flows: &mut [Flow]) -> io::Result<Report> {
     let mut report = Report::default();
-    let mut window = Window::new(plan.window);
-    let (mut inbox, mut outbox) = (Batch::new(RECEIVE), Outbox::new(plan.segments));
     // New queries wait until a good number of places is free: a query sent alone costs both sides most.
-    let enough = (plan.window / 4).clamp(1, RECEIVE);
+    let enough = (plan.window / flows.len() / 4).clamp(1, RECEIVE);
     let start = Instant::now();
     let mut now = start;
     let mut heard = start;
     loop {
         let open = now - start < plan.time && report.asked < plan.count;
-        if open && window.free.len() >= enough {
-            while report.asked < plan.count
-                && let Some(query) = window.ask(questions, now)
-            {
-                outbox.push(query);
-                report.asked += 1;
+        let mut came = 0;
+        for flow in &mut *flows {
+            if open && flow.window.free.len() >= enough {
+                while report.asked < plan.count
+                    && let Some(query) = flow.window.ask(questions, now)
+                {
+                    flow.outbox.push(query);
+                    report.asked += 1;
+                }
+                flow.outbox.send(&flow.socket)?;
             }
-            outbox.send(socket)?;
+            came += flow.receive(&mut report)?;
         }
-        if !open && window.is_idle() {
+        if !open && flows.iter().all(|flow| flow.window.is_idle()) {
             break;
         }
-        let came = receive(socket, &mut inbox, &mut window, &mut report)?;
         now = Instant::now();
         if came > 0 {
             heard = now;
         } else if now - heard > LOST_AFTER {
-            report.lost += window.give_up(now - LOST_AFTER);
+            for flow in &mut *flows {
+                report.lost += flow.window.give_up(now - LOST_AFTER);
+            }
             heard = now;
         }
         if came < RECEIVE / 2 {
@@ -240,59 +318,47 @@ fn saturate(plan: &Plan, questions: &mut Questions, socket: &UdpSocket) -> io::R
     Ok(report)
 }
 
-/// One query at a time, evenly spread: what a client sees of a server that has little to do.
-fn trickle(
+/// Evenly spread queries, as many under way as the window allows; those not sent in time are sent late
+/// and not dropped, and count from when they are sent.
+fn paced(
     plan: &Plan,
     questions: &mut Questions,
-    socket: &UdpSocket,
+    flows: &mut [Flow],
     rate: u32,
 ) -> io::Result<Report> {
     let mut report = Report::default();
-    let mut window = Window::new(1);
-    let (mut inbox, mut outbox) = (Batch::new(1), Outbox::new(1));
     let start = Instant::now();
-    while start.elapsed() < plan.time && report.asked < plan.count {
-        let due = start + Duration::from_secs(1) * report.asked as u32 / rate;
-        while Instant::now() < due {
-            std::hint::spin_loop();
+    let mut now = start;
+    let mut looked = start;
+    let mut turn = 0;
+    loop {
+        let open = now - start < plan.time && report.asked < plan.count;
+        if !open && flows.iter().all(|flow| flow.window.is_idle()) {
+            break;
         }
-        if let Some(query) = window.ask(questions, Instant::now()) {
-            outbox.push(query);
+        let due = (now - start).as_secs_f64() * f64::from(rate);
+        while open && (report.asked as f64) < due {
+            turn += 1;
+            let flow = &mut flows[turn % plan.flows.max(1)];
+            let Some(query) = flow.window.ask(questions, now) else { break };
+            flow.outbox.push(query);
+            flow.outbox.send(&flow.socket)?;
             report.asked += 1;
         }
-        outbox.send(socket)?;
-        let sent = Instant::now();
-        while !window.is_idle() {
-            receive(socket, &mut inbox, &mut window, &mut report)?;
-            if sent.elapsed() > LOST_AFTER {
-                report.lost += window.give_up(Instant::now());
+        let give_up = now - looked > LOST_AFTER;
+        for flow in &mut *flows {
+            flow.receive(&mut report)?;
+            if give_up {
+                report.lost += flow.window.give_up(now - LOST_AFTER);
             }
         }
+        if give_up {
+            looked = now;
+        }
+        now = Instant::now();
     }
     report.elapsed = start.elapsed();
     Ok(report)
-}
-
-/// Takes what has come; returns how many datagrams that was.
-fn receive(
-    socket: &UdpSocket,
-    inbox: &mut Batch,
-    window: &mut Window,
-    report: &mut Report,
-) -> io::Result<usize> {
-    let came = inbox.receive(socket, Wait::Not)?;
-    let now = Instant::now();
-    for i in 0..came {
-        let answer = inbox.received(i);
-        match window.settle(answer) {
-            Some(sent) => {
-                report.count(answer);
-                report.latency.add(now - sent);
-            }
-            None => report.stray += 1,
-        }
-    }
-    Ok(came)
 }
 
 /// Lets answers gather: a socket asked without rest is a lock the server must wait for.

@@ -3,7 +3,9 @@
 //! `peers run` is the whole; `gen`, `load` and `echo` are its parts for use by hand. Everything
 //! happens on loopback. See `README.md` beside `Cargo.toml`.
 
+mod answers;
 mod bench;
+mod churn;
 mod dataset;
 mod echo;
 mod load;
@@ -11,33 +13,39 @@ mod peer;
 mod probe;
 mod procfs;
 mod questions;
+mod signing;
 mod sys;
 mod table;
 mod tcp;
+mod transfer;
+mod update;
+mod workers;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bench::Options;
+use bench::{Options, Part};
 use dataset::{Dataset, Set};
-use load::{Plan, Report};
+use load::{Plan, Report, Sending};
 use peer::Peer;
 use questions::{Questions, Spread};
 use tcp::Use;
 
 const USAGE: &str = "usage:
-  peers run  [--quick] [--dir DIR] [--out FILE] [--sets hosting,big,tld,nsec,nsec3,million]
+  peers run  [--quick] [--resume] [--dir DIR] [--out FILE]
+             [--sets hosting,big,nsec,nsec3,tld,million,workers,churn,transfer,update,signing]
              [--peers echo,nameplane,gdnsd,yadifa,nsd,knot,bind,pdns-bind,pdns-lmdb]
-             [--rounds N] [--seconds S] [--divisor N] [--port FIRST]
+             [--sending plain,gso] [--rounds N] [--seconds S] [--limit S] [--load-limit S]
+             [--divisor N] [--port FIRST]
   peers gen  --dir DIR [--sets …] [--divisor N]
   peers load --server ADDR:PORT --hits FILE [--apexes FILE] [--missing PERCENT] [--zipf] [--do]
-             [--seconds S] [--count N] [--window N] [--segments N] [--rate QPS] [--tcp once|pipelined]
-  peers echo --listen ADDR:PORT [--pad OCTETS]
+             [--seconds S] [--count N] [--window N] [--flows N] [--sending plain|gso] [--rate QPS]
+             [--tcp once|pipelined]
+  peers echo --listen ADDR:PORT [--pad OCTETS] [--workers N]
 The environment's NAMEPLANE names the server under test; otherwise it is looked for in PATH.";
 
 fn main() -> ExitCode {
@@ -47,7 +55,9 @@ fn main() -> ExitCode {
         "run" => run(&args),
         "gen" => generate(&args),
         "load" => ask(&args),
-        "echo" => Ok(echo::serve(args.need("listen")?, args.get("pad", 0)?)?),
+        "echo" => {
+            Ok(echo::serve(args.need("listen")?, args.get("pad", 0)?, args.get("workers", 1)?)?)
+        }
         _ => Err(Fault::Usage(format!("no such verb: {verb:?}"))),
     });
     match done {
@@ -122,30 +132,36 @@ impl Args {
 
 fn run(args: &Args) -> Result<(), Fault> {
     let quick = args.has("quick");
-    let all = vec![Set::Hosting, Set::Big, Set::Tld, Set::Nsec, Set::Nsec3];
+    let parts = match quick {
+        true => vec![Part::Answers(Set::Hosting)],
+        // A million zones need their own time, and more memory than most machines have to spare.
+        false => {
+            Part::ALL.into_iter().filter(|part| *part != Part::Answers(Set::Million)).collect()
+        }
+    };
+    let seconds = |name: &str, quickly: f64, fully: f64| {
+        args.get(name, if quick { quickly } else { fully }).map(Duration::from_secs_f64)
+    };
+    let peer = |word: &str| Peer::ALL.into_iter().find(|peer| peer.name() == word);
     let options = Options {
         dir: args.need("dir")?,
-        sets: args.list("sets", Set::parse, if quick { vec![Set::Hosting] } else { all })?,
-        peers: args.list(
-            "peers",
-            |word| Peer::ALL.into_iter().find(|p| p.name() == word),
-            Peer::ALL.into(),
-        )?,
+        parts: args.list("sets", Part::parse, parts)?,
+        peers: args.list("peers", peer, Peer::ALL.into())?,
+        sendings: args.list("sending", Sending::parse, vec![Sending::Plain, Sending::Gso])?,
         rounds: args.get("rounds", if quick { 3 } else { 5 })?,
-        turn: Duration::from_secs_f64(args.get("seconds", if quick { 0.5 } else { 2.0 })?),
+        turn: seconds("seconds", 0.3, 1.0)?,
+        limit: seconds("limit", 90.0, 600.0)?,
+        load_limit: seconds("load-limit", 30.0, 300.0)?,
         divisor: args.get("divisor", if quick { 20 } else { 1 })?,
         first_port: args.get("port", 18_300)?,
+        resume: args.has("resume"),
     };
     sys::lift_file_limit();
     let (found, missing) = bench::versions(&options.peers);
     let options = Options { peers: found.iter().map(|(peer, _)| *peer).collect(), ..options };
-    let results = bench::run(&options)?;
-    let text = table::write(&options, &found, &missing, &results);
-    match args.0.get("out") {
-        Some(path) => fs::write(path, text)?,
-        None => print!("{text}"),
-    }
-    Ok(())
+    let head = table::head(&options, &found, &missing);
+    let out = args.0.get("out").map(PathBuf::from);
+    Ok(bench::run(&options, &head, out.as_deref())?)
 }
 
 fn generate(args: &Args) -> Result<(), Fault> {
@@ -166,7 +182,11 @@ fn ask(args: &Args) -> Result<(), Fault> {
     let seconds = Duration::from_secs_f64(args.get("seconds", 2.0)?);
     let mut plan = Plan::saturate(args.need("server")?, seconds);
     plan.window = args.get("window", plan.window)?;
-    plan.segments = args.get("segments", plan.segments)?;
+    plan.flows = args.get("flows", plan.flows)?;
+    if let Some(word) = args.0.get("sending") {
+        plan.sending = Sending::parse(word)
+            .ok_or_else(|| Fault::Usage(format!("--sending {word}: plain or gso")))?;
+    }
     plan.count = args.get("count", plan.count)?;
     plan.rate = args.has("rate").then(|| args.need("rate")).transpose()?;
     sys::pin(0, args.get("core", bench::LOAD_CORE)?)?;

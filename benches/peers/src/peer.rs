@@ -29,8 +29,27 @@ pub enum Peer {
     PowerDnsLmdb,
 }
 
-/// How long a server may take to answer for every zone.
-const LOADED_WITHIN: Duration = Duration::from_secs(600);
+/// How long a server may take to end before it is killed.
+const ENDED_WITHIN: Duration = Duration::from_secs(8);
+
+/// What a server is started for, beyond answering.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    /// Threads that answer over UDP.
+    pub workers: usize,
+    /// Octets an echo adds to each datagram.
+    pub pad: usize,
+    /// Whether this machine may transfer zones and update them, without a key.
+    pub open: bool,
+    /// How long it may take to answer for every zone.
+    pub loaded_within: Duration,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self { workers: 1, pad: 0, open: false, loaded_within: Duration::from_secs(300) }
+    }
+}
 
 impl Peer {
     pub const ALL: [Peer; 9] = [
@@ -65,7 +84,7 @@ impl Peer {
         match self {
             Peer::Gdnsd => matches!(set, Set::Hosting | Set::Big | Set::Million),
             // A pre-signed zone needs its metadata beside it, and NSEC proofs an ordered table.
-            Peer::PowerDnsLmdb => matches!(set, Set::Hosting),
+            Peer::PowerDnsLmdb => matches!(set, Set::Hosting | Set::Plain),
             Peer::PowerDnsBind => !matches!(set, Set::Million),
             Peer::Yadifa | Peer::Bind => !matches!(set, Set::Million),
             Peer::Echo | Peer::Nameplane | Peer::Nsd | Peer::Knot => true,
@@ -130,16 +149,16 @@ impl Running {
         data: &Dataset,
         dir: &Path,
         port: u16,
-        pad: usize,
+        wish: Wish,
     ) -> io::Result<Self> {
         let _ = fs::remove_dir_all(dir);
         fs::create_dir_all(dir)?;
         let dir = fs::canonicalize(dir)?;
-        let setup = Setup { data, dir: &dir, port };
+        let setup = Setup { data, dir: &dir, port, wish };
         let before = Instant::now();
         let mut imported = None;
         let mut command = match peer {
-            Peer::Echo => setup.echo(pad)?,
+            Peer::Echo => setup.echo()?,
             Peer::Nameplane => setup.nameplane()?,
             Peer::Gdnsd => setup.gdnsd()?,
             Peer::Yadifa => setup.yadifa()?,
@@ -154,6 +173,7 @@ impl Running {
         }
         let log = File::create(dir.join("out.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        sys::end_with_us(&mut command);
         let start = Instant::now();
         let child = command.spawn()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -161,7 +181,7 @@ impl Running {
         if peer == Peer::Echo {
             std::thread::sleep(Duration::from_millis(100));
         } else {
-            running.await_answers(data, start, &dir)?;
+            running.await_answers(data, start, &dir, wish.loaded_within)?;
         }
         running.loaded = start.elapsed();
         Ok(running)
@@ -172,7 +192,13 @@ impl Running {
     }
 
     /// Asks for the SOA of zones spread over the set until each is answered.
-    fn await_answers(&mut self, data: &Dataset, start: Instant, dir: &Path) -> io::Result<()> {
+    fn await_answers(
+        &mut self,
+        data: &Dataset,
+        start: Instant,
+        dir: &Path,
+        within: Duration,
+    ) -> io::Result<()> {
         let zones = data.zones()?;
         let step = (zones.len() / 64).max(1);
         let mut asked: Vec<&str> = zones.iter().step_by(step).map(|(apex, _)| &**apex).collect();
@@ -183,7 +209,7 @@ impl Running {
                 continue;
             }
             let ended = self.child.try_wait()?;
-            if ended.is_some() || start.elapsed() > LOADED_WITHIN {
+            if ended.is_some() || start.elapsed() > within {
                 let what = if ended.is_some() { "ended" } else { "is not ready in time" };
                 let log = fs::read_to_string(dir.join("out.log")).unwrap_or_default();
                 let tail: String = log.lines().rev().take(5).collect::<Vec<_>>().join(" | ");
@@ -200,8 +226,7 @@ impl Drop for Running {
         let family = procfs::family(self.pid());
         sys::terminate(self.pid());
         let asked = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < Duration::from_secs(20)
-        {
+        while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < ENDED_WITHIN {
             std::thread::sleep(Duration::from_millis(20));
         }
         let _ = self.child.kill();
@@ -215,32 +240,52 @@ struct Setup<'a> {
     data: &'a Dataset,
     dir: &'a Path,
     port: u16,
+    wish: Wish,
 }
 
 impl Setup<'_> {
-    fn echo(&self, pad: usize) -> io::Result<Command> {
+    fn echo(&self) -> io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         let listen = format!("127.0.0.1:{}", self.port);
-        command.args(["echo", "--listen", &listen, "--pad", &pad.to_string()]);
+        command.args(["echo", "--listen", &listen, "--pad", &self.wish.pad.to_string()]);
+        command.args(["--workers", &self.wish.workers.to_string()]);
         Ok(command)
     }
 
+    /// A command that is ended when it takes longer than loading may.
+    fn bounded(&self, program: &Path) -> Command {
+        let mut command = Command::new("timeout");
+        command.arg(self.wish.loaded_within.as_secs().to_string()).arg(program);
+        command
+    }
+
+    /// The text if this machine may transfer and update.
+    fn when_open<'a>(&self, text: &'a str) -> &'a str {
+        if self.wish.open { text } else { "" }
+    }
+
     fn nameplane(&self) -> io::Result<Command> {
-        let mut import = Command::new(nameplane());
+        let mut import = self.bounded(&nameplane());
         import.args(["zone", "import", "--data-dir"]).arg(self.dir.join("data"));
         succeed(import.arg("--list").arg(self.data.list()))?;
+        let open =
+            "[transfer]\nallow = [\"127.0.0.0/8\"]\n[update]\nallow_unsigned = [\"127.0.0.0/8\"]\n";
+        let conf = self.write("nameplane.toml", self.when_open(open))?;
         let mut command = Command::new(nameplane());
-        command.arg("serve").arg("--data-dir").arg(self.dir.join("data"));
+        command.arg("serve").arg("--config").arg(conf);
+        command.arg("--data-dir").arg(self.dir.join("data"));
         command.args(["--listen-dns", &format!("127.0.0.1:{}", self.port)]);
         command.args(["--listen-http", &format!("127.0.0.1:{}", self.port + 1000)]);
-        command.args(["--udp-workers", "1"]);
+        command.args(["--udp-workers", &self.wish.workers.to_string()]);
         Ok(command)
     }
 
     fn nsd(&self) -> io::Result<Command> {
-        let dir = self.dir.display();
+        let (dir, workers) = (self.dir.display(), self.wish.workers);
+        let reuse = if workers > 1 { "yes" } else { "no" };
         let mut text = format!(
-            "server:\n server-count: 1\n ip-address: 127.0.0.1@{}\n zonesdir: \"/\"\n username: \"\"\n \
+            "server:\n server-count: {workers}\n reuseport: {reuse}\n \
+             ip-address: 127.0.0.1@{}\n zonesdir: \"/\"\n username: \"\"\n \
              logfile: {dir}/nsd.log\n pidfile: {dir}/nsd.pid\n xfrdfile: {dir}/xfrd.state\n \
              xfrdir: {dir}\n zonelistfile: {dir}/zone.list\n database: \"\"\n rrl-ratelimit: 0\n \
              rrl-whitelist-ratelimit: 0\n minimal-responses: yes\n tcp-count: 1000\n \
@@ -248,7 +293,9 @@ impl Setup<'_> {
             self.port
         );
         for (apex, path) in self.data.zones()? {
-            let _ = write!(text, "zone:\n name: {apex}\n zonefile: {}\n", path.display());
+            let transfer = self.when_open(" provide-xfr: 127.0.0.0/8 NOKEY\n");
+            let path = path.display();
+            let _ = write!(text, "zone:\n name: {apex}\n zonefile: {path}\n{transfer}");
         }
         let conf = self.write("nsd.conf", &text)?;
         let mut command = Command::new(program("nsd"));
@@ -259,13 +306,19 @@ impl Setup<'_> {
     fn knot(&self) -> io::Result<Command> {
         let dir = self.dir.display();
         let mut text = format!(
-            "server:\n rundir: {dir}\n listen: 127.0.0.1@{}\n udp-workers: 1\n tcp-workers: 1\n \
+            "server:\n rundir: {dir}\n listen: 127.0.0.1@{}\n udp-workers: {}\n tcp-workers: 1\n \
              background-workers: 2\n udp-max-payload: 1232\nlog:\n - target: {dir}/knot.log\n   \
-             any: warning\ndatabase:\n storage: {dir}/db\ntemplate:\n - id: default\n   \
+             any: warning\ndatabase:\n storage: {dir}/db\n{}template:\n - id: default\n   \
              storage: {}\n   file: \"%s\"\n   zonefile-load: whole\n   zonefile-sync: -1\n   \
-             journal-content: none\nzone:\n",
+             journal-content: {}\n{}zone:\n",
             self.port,
-            self.data.dir.join("zones").display()
+            self.wish.workers,
+            self.when_open(
+                "acl:\n - id: open\n   address: 127.0.0.0/8\n   action: [transfer, update]\n"
+            ),
+            self.data.dir.join("zones").display(),
+            if self.wish.open { "changes" } else { "none" },
+            self.when_open("   acl: open\n"),
         );
         for (apex, _) in self.data.zones()? {
             let _ = writeln!(text, " - domain: {apex}.");
@@ -281,25 +334,26 @@ impl Setup<'_> {
         let mut text = format!(
             "options {{ directory \"{dir}\"; listen-on port {} {{ 127.0.0.1; }}; \
              listen-on-v6 {{ none; }}; recursion no; minimal-responses yes; pid-file none; \
-             session-keyfile none; managed-keys-directory \"{dir}\"; allow-transfer {{ none; }}; \
+             session-keyfile none; managed-keys-directory \"{dir}\"; allow-transfer {{ {}; }}; \
              notify no; dnssec-validation no; tcp-clients 1000; max-udp-size 1232; }};\n\
              controls {{ }};\nlogging {{ channel file {{ file \"{dir}/named.log\"; \
              severity warning; }}; category default {{ file; }}; }};\n",
-            self.port
+            self.port,
+            if self.wish.open { "127.0.0.0/8" } else { "none" },
         );
-        self.zone_statements(&mut text)?;
+        self.zone_statements(&mut text, self.wish.open)?;
         let conf = self.write("named.conf", &text)?;
         let mut command = Command::new(program("named"));
-        command.args(["-f", "-4", "-n", "1", "-c"]).arg(conf);
+        command.args(["-f", "-4", "-n", &self.wish.workers.to_string(), "-c"]).arg(conf);
         Ok(command)
     }
 
     fn gdnsd(&self) -> io::Result<Command> {
         let dir = self.dir.display();
         let text = format!(
-            "options => {{\n listen => [ 127.0.0.1:{} ]\n udp_threads => 1\n tcp_threads => 1\n \
+            "options => {{\n listen => [ 127.0.0.1:{} ]\n udp_threads => {}\n tcp_threads => 1\n \
              udp_recv_width => 32\n run_dir => {dir}/run\n state_dir => {dir}/state\n}}\n",
-            self.port
+            self.port, self.wish.workers
         );
         self.write("config", &text)?;
         std::os::unix::fs::symlink(self.data.dir.join("zones"), self.dir.join("zones"))?;
@@ -316,12 +370,14 @@ impl Setup<'_> {
         let mut text = format!(
             "<main>\n daemon off\n logpath {dir}/log\n pidfile {dir}/yadifad.pid\n datapath /\n \
              keyspath {dir}/keys\n xfrpath {dir}/xfr\n listen 127.0.0.1 port {}\n \
-             queries-log-type 0\n statistics off\n thread-count-by-address 1\n \
+             queries-log-type 0\n statistics off\n thread-count-by-address {}\n {}\
              max-tcp-queries 512\n edns0-max-size 1232\n</main>\n\
              <channels>\n all {dir}/log/all.log 644\n</channels>\n<loggers>\n \
              system err,crit,alert,emerg all\n database err,crit,alert,emerg all\n \
              zone err,crit,alert,emerg all\n server err,crit,alert,emerg all\n</loggers>\n",
-            self.port
+            self.port,
+            self.wish.workers,
+            self.when_open("allow-transfer any\n allow-update any\n "),
         );
         for (apex, path) in self.data.zones()? {
             let _ = write!(
@@ -340,13 +396,16 @@ impl Setup<'_> {
     fn powerdns(&self, launch: &str) -> io::Result<Command> {
         let dir = self.dir.display();
         let mut zones = String::new();
-        self.zone_statements(&mut zones)?;
+        self.zone_statements(&mut zones, false)?;
         let zones = self.write("zones.conf", &zones)?;
         let mut text = format!(
-            "launch={launch}\nlocal-address=127.0.0.1\nlocal-port={}\nreceiver-threads=1\n\
+            "launch={launch}\nlocal-address=127.0.0.1\nlocal-port={}\nreceiver-threads={}\n{}{}\
              distributor-threads=1\nsigning-threads=1\ndaemon=no\nguardian=no\nsocket-dir={dir}\n\
              disable-syslog=yes\nloglevel=3\nsecurity-poll-suffix=\nudp-truncation-threshold=1232\n",
-            self.port
+            self.port,
+            self.wish.workers,
+            if self.wish.workers > 1 { "reuseport=yes\n" } else { "" },
+            self.when_open("dnsupdate=yes\nallow-dnsupdate-from=127.0.0.0/8\n"),
         );
         if launch.contains("bind") {
             let _ = write!(text, "bind-config={}\nbind-check-interval=0\n", zones.display());
@@ -375,20 +434,33 @@ impl Setup<'_> {
 
     /// Brings the zones into LMDB from the files, as PowerDNS does it at once for many zones.
     fn powerdns_lmdb(&self) -> io::Result<Command> {
+        // To disk when the operating system likes: one zone after the other waits for it otherwise.
         self.powerdns("bind,lmdb")?;
+        let conf = self.dir.join("pdns.conf");
+        let text = fs::read_to_string(&conf)? + "lmdb-sync-mode=nosync\n";
+        fs::write(conf, text)?;
         self.pdnsutil(&["b2b-migrate", "bind", "lmdb"])?;
         self.powerdns("lmdb")
     }
 
-    fn pdnsutil(&self, args: &[&str]) -> io::Result<()> {
-        succeed(Command::new("pdnsutil").arg("--config-dir").arg(self.dir).args(args))
+    fn pdnsutil(&self, args: &[&str]) -> io::Result<Vec<u8>> {
+        succeed(self.bounded(Path::new("pdnsutil")).arg("--config-dir").arg(self.dir).args(args))
     }
 
     /// The zones as BIND's configuration has them, which PowerDNS reads too.
-    fn zone_statements(&self, text: &mut String) -> io::Result<()> {
+    ///
+    /// Zones that take updates have their journals in the server's own directory: the files stay as they
+    /// are for the others.
+    fn zone_statements(&self, text: &mut String, updates: bool) -> io::Result<()> {
+        let dir = self.dir.display();
         for (apex, path) in self.data.zones()? {
-            let _ =
-                writeln!(text, "zone \"{apex}\" {{ type master; file \"{}\"; }};", path.display());
+            let path = path.display();
+            let more = if updates {
+                format!(" journal \"{dir}/{apex}.jnl\"; allow-update {{ 127.0.0.0/8; }};")
+            } else {
+                String::new()
+            };
+            let _ = writeln!(text, "zone \"{apex}\" {{ type master; file \"{path}\";{more} }};");
         }
         Ok(())
     }

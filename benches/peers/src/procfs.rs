@@ -69,16 +69,26 @@ pub fn resident(pid: u32) -> u64 {
 
 /// Binds every thread of a process and its descendants to one core.
 pub fn pin(pid: u32, core: usize) -> io::Result<()> {
+    each_thread(pid, |id| sys::pin(id, core))
+}
+
+/// Does something to every thread of a family; one that ended meanwhile is none.
+fn each_thread(pid: u32, act: impl Fn(i32) -> io::Result<()>) -> io::Result<()> {
     for thread in threads(pid) {
         let id = thread.file_name().and_then(|name| name.to_str()?.parse().ok());
         if let Some(id) = id {
-            match sys::pin(id, core) {
+            match act(id) {
                 Err(error) if error.raw_os_error() != Some(libc::ESRCH) => return Err(error),
                 _ => {}
             }
         }
     }
     Ok(())
+}
+
+/// Lets every thread of a process and its descendants run on any core again.
+pub fn unpin(pid: u32) -> io::Result<()> {
+    each_thread(pid, sys::unpin)
 }
 
 /// `/proc/<pid>/task/<tid>` of every thread of the family.

@@ -6,11 +6,13 @@
 #![expect(unsafe_code, reason = "recvmmsg, sendmmsg and sched_setaffinity have no safe wrapper")]
 
 use std::io;
-use std::mem;
+use std::mem::{self, MaybeUninit};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Octets of one slot: no reply of the servers measured is longer over UDP.
 pub const SLOT: usize = 2048;
@@ -29,13 +31,13 @@ pub fn pin(thread: i32, core: usize) -> io::Result<()> {
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets the calling thread run on any core again.
-pub fn unpin() -> io::Result<()> {
+/// Lets a thread run on any core again; 0 is the calling thread.
+pub fn unpin(thread: i32) -> io::Result<()> {
     // SAFETY: all octets set is a valid `cpu_set_t`; the kernel ignores cores that are not there.
     let failed = unsafe {
         let mut set: libc::cpu_set_t = mem::zeroed();
         (0..libc::CPU_SETSIZE as usize).for_each(|core| libc::CPU_SET(core, &mut set));
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+        libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &set)
     };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -60,6 +62,44 @@ pub fn process_cpu(pid: u32) -> Option<Duration> {
     // SAFETY: the call writes `time` and nothing else.
     let failed = unsafe { libc::clock_gettime(clock, &mut time) };
     (failed == 0).then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
+/// Has a process that is about to be started end when the thread that starts it does, so that a run
+/// that is broken off leaves no server behind.
+pub fn end_with_us(command: &mut Command) {
+    // SAFETY: between fork and exec only `prctl` is called, which is safe there and takes no memory.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            Ok(())
+        });
+    }
+}
+
+/// What a command took from its start to its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    pub wall: Duration,
+    /// CPU time, of its own and of all it waited for.
+    pub cpu: Duration,
+}
+
+/// Waits for a child and returns what it took since `start`; an error if it did not end with 0.
+pub fn measure(child: Child, start: Instant) -> io::Result<Took> {
+    let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());
+    // SAFETY: the call writes the two structures and nothing else; zeros are a valid `rusage`.
+    let (waited, usage) = unsafe {
+        let pid = child.id() as libc::pid_t;
+        (libc::wait4(pid, &mut status, 0, usage.as_mut_ptr()), usage.assume_init())
+    };
+    if waited < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if status != 0 {
+        return Err(io::Error::other(format!("ended with status {status:#x}")));
+    }
+    let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
+    Ok(Took { wall: start.elapsed(), cpu: time(usage.ru_utime) + time(usage.ru_stime) })
 }
 
 /// Asks a process to end (SIGTERM).
@@ -220,9 +260,10 @@ struct Control([u8; 24]);
 
 /// Datagrams on their way out over a connected socket, those of one length sent together.
 ///
-/// The kernel takes a run of datagrams of equal length through its stack as one and cuts it at the
-/// receiving socket (UDP GSO). That makes asking cheaper than answering, so that one core of load
-/// keeps any server on the other core busy; the receiver gets datagrams like any other.
+/// With more than one segment, the kernel takes a run of datagrams of equal length through its stack as
+/// one and cuts it at the receiving socket (UDP GSO). That makes asking cheaper than answering, so that
+/// one core of load keeps any server on the other core busy; it also makes the datagrams cheaper to take
+/// from the socket than those a network delivers. With one, each crosses as an skb of its own.
 pub struct Outbox {
     messages: Vec<Box<[u8; SEGMENTS_MAX * SLOT]>>,
     /// (octets of one datagram, datagrams) of each message in use.

@@ -2,27 +2,16 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::process::Command;
 
-use crate::bench::{Cell, How, Options, Results, median};
+use crate::answers::{Cell, How, Load, PADDED, Results};
+use crate::bench::{Options, median};
+use crate::load::Sending;
 use crate::peer::Peer;
 
-/// The whole document.
-pub fn write(
-    options: &Options,
-    versions: &[(Peer, String)],
-    missing: &[Peer],
-    all: &[Results],
-) -> String {
+/// What stands above all tables.
+pub fn head(options: &Options, versions: &[(Peer, String)], missing: &[Peer]) -> String {
     let mut out = String::from("# nameplane beside its peers\n\n");
-    head(&mut out, options, versions, missing);
-    for results in all {
-        set(&mut out, results);
-    }
-    out
-}
-
-fn head(out: &mut String, options: &Options, versions: &[(Peer, String)], missing: &[Peer]) {
-    let command: Vec<String> = std::env::args().skip(1).collect();
     let named: Vec<String> =
         versions.iter().map(|(peer, version)| format!("{} {version}", peer.name())).collect();
     let _ = writeln!(out, "Machine: {}. Servers: {}.", machine(), named.join(", "));
@@ -32,62 +21,89 @@ fn head(out: &mut String, options: &Options, versions: &[(Peer, String)], missin
     }
     let _ = writeln!(
         out,
-        "Medians of {} interleaved rounds of {:?}; one worker, server and load on a core each, over \
-         loopback; load average {}.\n\nCommand: `benches/peers/run` (`peers {}`).\n\n\
-         Figures are server CPU µs per right answer, the part outside the kernel in brackets.{}",
-        options.rounds,
-        options.turn,
-        load_average(),
-        command.join(" "),
+        "\nServer and load on a core each, over loopback. Figures are server CPU µs per right answer, the \
+         part outside the kernel in brackets, unless a table says otherwise; README.md says how they are \
+         taken.{}",
         if options.divisor > 1 { " The sets are smaller than their names say." } else { "" }
     );
+    out
 }
 
-fn set(out: &mut String, results: &Results) {
+/// The heading of a part, and when and how it was measured.
+pub fn heading(title: &str, how: &str) -> String {
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let command = command.join(" ");
+    let (when, load) = (now(), load_average());
+    format!("\n## {title}\n\n{how} Measured {when}, load average {load}: `peers {command}`.\n")
+}
+
+/// All tables of one set.
+pub fn answers(options: &Options, results: &Results) -> String {
     let data = &results.data;
-    let _ = writeln!(
-        out,
-        "\n## {}: {}\n\n{} zones, {} records.\n",
-        data.set.name(),
-        data.set.describe(),
-        data.zones,
-        data.records
+    let how = format!(
+        "{} zones, {} records. Medians of {} interleaved rounds of {:?}.",
+        data.zones, data.records, results.rounds, options.turn
     );
-    let columns: Vec<_> =
-        results.scenarios.iter().filter(|scenario| scenario.how != How::Low).collect();
-    let names: Vec<&str> = columns.iter().map(|scenario| scenario.name).collect();
-    let _ = writeln!(
-        out,
-        "| server | {} | geometric mean, UDP |\n|---|{}",
-        names.join(" | "),
-        "---|".repeat(names.len() + 1)
-    );
-    let mut notes = Vec::new();
-    for line in lines(results) {
-        let mut row = format!("| {line} |");
-        for name in &names {
-            let cell = results.cells.iter().find(|((l, s), _)| *l == line && s == name);
-            let _ = write!(row, " {} |", figure(cell.map(|(_, cell)| cell)));
-            if let Some(wrong) = cell.and_then(|(_, cell)| cell.wrong.as_ref()) {
-                notes.push(format!("{line}, {name}: {wrong}"));
+    let mut out = heading(&format!("{}: {}", data.set.name(), data.set.describe()), &how);
+    for &sending in &options.sendings {
+        let what = match sending {
+            Sending::Plain => {
+                "UDP, plain `sendmmsg`: each query an skb of its own, as a network delivers"
             }
-        }
-        let _ = writeln!(out, "{row} {} |", mean(results, line));
+            Sending::Gso => {
+                "UDP, queries sent with GSO: eight to an skb, cut at the server's socket"
+            }
+        };
+        let floor = |at: &usize| results.scenarios[*at].how == How::Udp(sending);
+        let columns: Vec<usize> = (0..results.scenarios.len()).filter(floor).collect();
+        figures(&mut out, results, what, &columns, true);
     }
-    for note in notes {
-        let _ = writeln!(out, "\nNot counted: {note}.");
+    let tcp = |at: &usize| matches!(results.scenarios[*at].how, How::Tcp(_));
+    let columns: Vec<usize> = (0..results.scenarios.len()).filter(tcp).collect();
+    if !columns.is_empty() {
+        figures(&mut out, results, "TCP", &columns, false);
+    }
+    latency(&mut out, results);
+    for ((line, at), cell) in &results.cells {
+        if let Some(wrong) = &cell.wrong {
+            let scenario = &results.scenarios[*at];
+            let _ = writeln!(out, "\nNot counted: {line}, {} ({wrong}).", scenario.name);
+        }
     }
     for (peer, error) in &results.failed {
         let _ = writeln!(out, "\nNot measured: {} ({error}).", peer.name());
     }
-    latency(out, results);
-    loads(out, results);
+    loads(&mut out, &results.loads, data.records);
+    out
 }
 
-/// The names of the rows, servers in their order.
-fn lines(results: &Results) -> Vec<&'static str> {
+/// One table of CPU times, servers down and scenarios across.
+fn figures(out: &mut String, results: &Results, what: &str, columns: &[usize], mean: bool) {
+    let names: Vec<&str> = columns.iter().map(|&at| results.scenarios[at].name).collect();
+    let last = if mean { "geometric mean | busy |" } else { "busy |" };
+    let _ = writeln!(
+        out,
+        "\n| {what} | {} | {last}\n|---|{}",
+        names.join(" | "),
+        "---|".repeat(names.len() + if mean { 2 } else { 1 })
+    );
+    for line in lines(results, columns) {
+        let mut row = format!("| {line} |");
+        for &at in columns {
+            let _ = write!(row, " {} |", figure(results.cells.get(&(line, at))));
+        }
+        if mean {
+            let _ = write!(row, " {} |", over_echo(results, line, columns));
+        }
+        let _ = writeln!(out, "{row} {} |", busy(results, line, columns));
+    }
+}
+
+/// The rows that have something in one of the columns, servers in their order.
+fn lines(results: &Results, columns: &[usize]) -> Vec<&'static str> {
     let order = Peer::ALL.map(Peer::name);
-    let mut lines: Vec<&'static str> = results.cells.keys().map(|(line, _)| *line).collect();
+    let cells = results.cells.keys().filter(|(_, at)| columns.contains(at));
+    let mut lines: Vec<&'static str> = cells.map(|(line, _)| *line).collect();
     lines.sort_by_key(|line| order.iter().position(|name| name == line).unwrap_or(0));
     lines.dedup();
     lines
@@ -104,56 +120,62 @@ fn figure(cell: Option<&Cell>) -> String {
     }
 }
 
-/// Over the scenarios asked by UDP, if the server has a figure in each; and how often the echo's.
-fn mean(results: &Results, line: &str) -> String {
-    let of = |line: &str| {
-        let asked: Vec<_> =
-            results.scenarios.iter().filter(|scenario| scenario.how == How::Udp).collect();
-        let mut sum = 0.0;
-        for scenario in &asked {
-            let mut cells = results.cells.iter();
-            let (_, cell) = cells.find(|((l, s), _)| *l == line && *s == scenario.name)?;
-            sum += Some(median(&cell.total)).filter(|_| cell.wrong.is_none())?.ln();
-        }
-        Some((sum / asked.len() as f64).exp())
+/// The geometric mean of a server that has a figure in every column, and how often the echo's, padded
+/// where there is one.
+fn over_echo(results: &Results, line: &str, columns: &[usize]) -> String {
+    let of = |line: &str, at: usize| {
+        let mut cells = results.cells.iter();
+        let (_, cell) = cells.find(|((l, a), _)| *l == line && *a == at)?;
+        Some(median(&cell.total)).filter(|figure| cell.wrong.is_none() && figure.is_finite())
     };
-    let floor = of("echo, padded").or_else(|| of(Peer::Echo.name()));
-    match (of(line), floor) {
+    let mean = |figure: &dyn Fn(usize) -> Option<f64>| {
+        let figures: Option<Vec<f64>> = columns.iter().map(|&at| figure(at)).collect();
+        Some((figures?.iter().map(|figure| figure.ln()).sum::<f64>() / columns.len() as f64).exp())
+    };
+    let floor = |at: usize| of(PADDED, at).or_else(|| of(Peer::Echo.name(), at));
+    match (mean(&|at| of(line, at)), mean(&floor)) {
         (Some(own), Some(floor)) => format!("{own:.2} = {:.2} × echo", own / floor),
         (Some(own), None) => format!("{own:.2}"),
         _ => "–".into(),
     }
 }
 
+/// The share of its core a server was busy, over the columns.
+fn busy(results: &Results, line: &str, columns: &[usize]) -> String {
+    let cells = results.cells.iter().filter(|((l, at), _)| *l == line && columns.contains(at));
+    let shares: Vec<f64> = cells.map(|(_, cell)| median(&cell.busy)).collect();
+    match median(&shares) {
+        share if share.is_finite() => format!("{:.0} %", share * 100.0),
+        _ => "–".into(),
+    }
+}
+
 fn latency(out: &mut String, results: &Results) {
-    let low = results.scenarios.iter().find(|scenario| scenario.how == How::Low);
+    let low = results.scenarios.iter().position(|scenario| scenario.how == How::Low);
     let Some(low) = low else { return };
-    let _ = writeln!(
-        out,
-        "\nLatency at 2 000 queries a second, µs, seen by the client:\n\n| server | p50 | p99 |\n|---|---|---|"
-    );
-    for line in lines(results) {
-        let Some(cell) = results.cells.get(&(line, low.name)) else { continue };
+    let _ =
+        writeln!(out, "\n| latency at 2 000 queries a second | p50 µs | p99 µs |\n|---|---|---|");
+    for line in lines(results, &[low]) {
+        let Some(cell) = results.cells.get(&(line, low)) else { continue };
         let _ = writeln!(out, "| {line} | {:.1} | {:.1} |", median(&cell.p50), median(&cell.p99));
     }
 }
 
-fn loads(out: &mut String, results: &Results) {
+/// What starting took, server by server.
+pub fn loads(out: &mut String, loads: &[Load], records: u64) {
     let _ = writeln!(
         out,
-        "\n| server | import s | start to serving s | resident MB | octets per record |\n|---|---|---|---|---|"
+        "\n| loading | import s | start to serving s | resident MB | octets per record |\n|---|---|---|---|---|"
     );
-    for (peer, imported, loaded, resident) in &results.loads {
-        if *peer == Peer::Echo {
-            continue;
-        }
-        let imported = imported.map_or("–".into(), |seconds| format!("{seconds:.1}"));
+    for load in loads.iter().filter(|load| load.peer != Peer::Echo) {
+        let imported = load.imported.map_or("–".into(), |seconds| format!("{seconds:.1}"));
         let _ = writeln!(
             out,
-            "| {} | {imported} | {loaded:.1} | {} | {:.0} |",
-            peer.name(),
-            resident >> 20,
-            *resident as f64 / results.data.records.max(1) as f64
+            "| {} | {imported} | {:.1} | {} | {:.0} |",
+            load.peer.name(),
+            load.loaded,
+            load.resident >> 20,
+            load.resident as f64 / records.max(1) as f64
         );
     }
 }
@@ -166,6 +188,11 @@ fn machine() -> String {
     let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     let kernel = read("/proc/sys/kernel/osrelease");
     format!("{}, {cores} cores, Linux {}", model.unwrap_or("unknown CPU"), kernel.trim())
+}
+
+fn now() -> String {
+    let said = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output();
+    said.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned()).unwrap_or_default()
 }
 
 fn load_average() -> String {

@@ -16,7 +16,10 @@ const CONNECTIONS: usize = 16;
 const PIPELINED: usize = 32;
 
 /// A connection silent for this long is given up, and its queries are lost.
-const SILENT: Duration = Duration::from_secs(2);
+const SILENT: Duration = Duration::from_secs(1);
+
+/// The same when the turn is over.
+const LAST_WORD: Duration = Duration::from_millis(50);
 
 /// How connections are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,22 +46,30 @@ pub fn run(plan: &Plan, questions: &mut Questions, how: Use) -> io::Result<Repor
         dialled += 1;
         connect(plan.server, dialled, per_turn)
     };
-    let mut connections = (0..CONNECTIONS).map(|_| dial()).collect::<io::Result<Vec<_>>>()?;
+    let mut connections: Vec<Option<Connection>> = (0..CONNECTIONS).map(|_| None).collect();
     let start = Instant::now();
-    for connection in &mut connections {
-        connection.ask(questions, &mut report)?;
-    }
     let mut turn = 0;
     while start.elapsed() < plan.time && report.asked < plan.count {
-        let connection = &mut connections[turn % CONNECTIONS];
+        let place = &mut connections[turn % CONNECTIONS];
         turn += 1;
-        let whole = connection.hear(&mut report);
-        if how == Use::Once || !whole {
-            *connection = dial()?;
-        }
+        // What was asked a turn ago is heard now: every connection has had that long to answer.
+        let kept = place.take().and_then(|mut connection| {
+            let whole = connection.hear(&mut report);
+            (whole && how == Use::Pipelined).then_some(connection)
+        });
+        let mut connection = match kept.map_or_else(&mut dial, Ok) {
+            Ok(connection) => connection,
+            Err(_) => {
+                report.lost += 1;
+                continue;
+            }
+        };
         connection.ask(questions, &mut report)?;
+        *place = Some(connection);
     }
-    for connection in &mut connections {
+    for connection in connections.iter_mut().flatten() {
+        // What was asked at the very end is heard if it comes soon; the turn is over.
+        connection.stream.get_ref().set_read_timeout(Some(LAST_WORD))?;
         connection.hear(&mut report);
     }
     report.elapsed = start.elapsed();
