@@ -399,7 +399,7 @@ settings! {
     }
     /// Zone transfers out.
     "transfer" transfer: Transfer {
-        /// Prefixes that may transfer any zone. Transfers are not built yet: whatever stands here, they are refused.
+        /// Prefixes that may transfer every zone.
         allow: Vec<IpNet> = "[]",
     }
     /// Dynamic update (RFC 2136). Signatures (TSIG) are not built yet: who is not listed is refused.

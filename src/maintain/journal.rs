@@ -184,6 +184,48 @@ pub fn versions<R: RawRows + ?Sized>(
     held.rev().take(limit).filter_map(|number| version(rows, zone, number).transpose()).collect()
 }
 
+/// How the journal leads from a serial to the current version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// By the steps from this version on, of so many octets together.
+    From { version: u64, octets: u64 },
+    /// By steps of more octets than was said.
+    TooMuch,
+    /// No step starts there.
+    Unknown,
+}
+
+/// Looks for the step that starts at `serial`, at most `limit` octets back.
+///
+/// `serial` is what a secondary holds. It is looked up, never compared with `<`: serials wrap.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn reach<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    serial: Serial,
+    limit: u64,
+) -> Result<Reach, ReadFault> {
+    let mut octets = 0;
+    for version in (zone.journal.first..=zone.version).rev() {
+        let parts = rows.scan(&JOURNAL, &(zone.id, version), None, usize::from(u16::MAX));
+        let parts = parts.map_err(fault)?;
+        let Some((_, first)) = parts.first() else { return Ok(Reach::Unknown) };
+        octets += parts.iter().map(|(_, part)| part.0.len() as u64).sum::<u64>();
+        if octets > limit {
+            return Ok(Reach::TooMuch);
+        }
+        match postcard::take_from_bytes::<Serial>(&first.0) {
+            Ok((from, _)) if from == serial => return Ok(Reach::From { version, octets }),
+            Ok(_) => {}
+            Err(_) => return Ok(Reach::Unknown),
+        }
+    }
+    Ok(Reach::Unknown)
+}
+
 /// The steps from `serial` to the current version, oldest first; none at all when none starts there.
 ///
 /// `serial` is what a secondary holds. It is looked up, never compared with `<`: serials wrap.

@@ -8,6 +8,7 @@ mod copy;
 pub mod journal;
 pub mod keeper;
 pub mod load;
+pub mod outgoing;
 pub mod probe;
 mod publish;
 pub mod rows;

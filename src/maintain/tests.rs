@@ -16,7 +16,7 @@ use crate::zone::{Base, Op, RrSetEdit, View};
 
 const NOTES: Table<u8, String> = Table::new("notes", *b"no");
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
@@ -33,23 +33,23 @@ fn a(owner: &str, last: u8) -> RrSet {
     RrSet::new(name(owner), Type::A, 300, vec![Box::new([192, 0, 2, last])])
 }
 
-fn create(apex: &str, serial: u32) -> ZoneChange {
+pub(super) fn create(apex: &str, serial: u32) -> ZoneChange {
     let content = Content::RrSets(vec![a(&format!("www.{apex}"), 1), soa(apex, serial), ns(apex)]);
     ZoneChange::Create { apex: name(apex), org: "org".into(), content }
 }
 
-fn set(apex: &str, label: &str, last: u8, base: Base) -> ZoneChange {
+pub(super) fn set(apex: &str, label: &str, last: u8, base: Base) -> ZoneChange {
     let rrset = a(&format!("{label}.{apex}"), last);
     let op = Op::Replace { ttl: 300, rdatas: rrset.rdatas().to_vec() };
     let edit = RrSetEdit { owner: rrset.owner, rtype: Type::A, op, base };
     ZoneChange::Edit { apex: name(apex), edits: vec![edit] }
 }
 
-fn maintain() -> Maintain {
+pub(super) fn maintain() -> Maintain {
     Maintain::offline(Store::in_memory(), Settings::default())
 }
 
-fn commit(maintain: &Maintain, changes: &[ZoneChange]) -> Result<Applied, Refusal> {
+pub(super) fn commit(maintain: &Maintain, changes: &[ZoneChange]) -> Result<Applied, Refusal> {
     maintain.commit(|door| door.apply(changes)).map(|done| done.value).map_err(
         |error| match error {
             CommitError::Refused(refusal) => refusal,
@@ -58,14 +58,14 @@ fn commit(maintain: &Maintain, changes: &[ZoneChange]) -> Result<Applied, Refusa
     )
 }
 
-fn tree(maintain: &Maintain, apex: &str) -> Tree {
+pub(super) fn tree(maintain: &Maintain, apex: &str) -> Tree {
     maintain.store().read(|rows| {
         let zone = rows::zone(rows, &name(apex)).unwrap().unwrap();
         rows::with_view(rows, &zone, |view| Tree::copy(view).unwrap())
     })
 }
 
-fn serial(maintain: &Maintain, apex: &str) -> Option<Serial> {
+pub(super) fn serial(maintain: &Maintain, apex: &str) -> Option<Serial> {
     let zone = maintain.store().read(|rows| rows::zone(rows, &name(apex)).unwrap());
     zone.map(|zone| zone.serial)
 }
@@ -190,7 +190,7 @@ fn serving(store: Store) -> (Maintain, Arc<Published>) {
     (maintain, published)
 }
 
-fn remove(apex: &str, label: &str) -> ZoneChange {
+pub(super) fn remove(apex: &str, label: &str) -> ZoneChange {
     let owner = name(&format!("{label}.{apex}"));
     let edit = RrSetEdit { owner, rtype: Type::A, op: Op::Delete, base: Base::Unchecked };
     ZoneChange::Edit { apex: name(apex), edits: vec![edit] }

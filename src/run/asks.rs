@@ -1,13 +1,18 @@
 //! What DNS messages ask of the management plane.
 
+use super::transfer;
 use crate::manage::change::update;
 use crate::manage::{Manage, bootstrap};
 use crate::serve::asks::Asked;
-use crate::serve::{Asks, Messages};
+use crate::serve::{Asks, Messages, Prefixes};
 use crate::wire::{Rcode, Serial};
 
-/// Updates become orders. Transfers and NOTIFY have nobody to answer them yet.
-pub(super) struct Desk(pub(super) Manage);
+/// Updates become orders, transfers are read out of the store. NOTIFY has nobody to answer it yet.
+pub(super) struct Desk {
+    pub(super) manage: Manage,
+    /// Who may transfer every zone.
+    pub(super) transfer_allow: Prefixes,
+}
 
 impl Asks for Desk {
     fn notify(&self, _: &Asked<'_>, _: Option<Serial>) -> Rcode {
@@ -18,13 +23,20 @@ impl Asks for Desk {
         if !unsigned {
             return Rcode::REFUSED;
         }
-        match bootstrap::system(&self.0) {
-            Ok(system) => update::update(&self.0, &system, &asked.zone, asked.message),
+        match bootstrap::system(&self.manage) {
+            Ok(system) => update::update(&self.manage, &system, &asked.zone, asked.message),
             Err(_) => Rcode::SERVFAIL, // the store takes no writes
         }
     }
 
-    fn transfer(&self, _: &Asked<'_>, _: Option<Serial>) -> Result<Box<dyn Messages>, Rcode> {
-        Err(Rcode::REFUSED)
+    fn transfer(
+        &self,
+        asked: &Asked<'_>,
+        since: Option<Serial>,
+    ) -> Result<Box<dyn Messages>, Rcode> {
+        if !self.transfer_allow.contains(asked.from.ip()) {
+            return Err(Rcode::REFUSED);
+        }
+        transfer::messages(&self.manage.maintain, asked, since)
     }
 }

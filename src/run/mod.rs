@@ -3,6 +3,7 @@
 mod asks;
 mod demo;
 mod orders;
+mod transfer;
 mod web;
 
 use std::error::Error;
@@ -75,7 +76,8 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
 
     let registry = Arc::new(Registry::default());
     watch(&registry, &store, &maintain, &zones);
-    let asks = Arc::new(asks::Desk(manage.clone()));
+    let transfer_allow = Prefixes::new(config.transfer.allow.iter().copied());
+    let asks = Arc::new(asks::Desk { manage: manage.clone(), transfer_allow });
     let shared =
         Shared::new(serve_settings(&config)?, zones, asks, Arc::clone(&registry), random()?);
     let desk = Arc::new(Desk::new(shared));
@@ -309,7 +311,6 @@ fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
             exempt: Prefixes::new(limit.exempt.iter().copied()),
             dry_run: limit.dry_run,
         },
-        transfer_allow: Prefixes::new(config.transfer.allow.iter().copied()),
         update_allow: Prefixes::new(config.update.allow_unsigned.iter().copied()),
         idle_timeout_s: config.tcp.idle_timeout_s,
         ..serve::Settings::default()

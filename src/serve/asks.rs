@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use super::shared::Transport;
 use crate::wire::{Name, Opcode, Query, Rcode, Serial};
 
 /// What a message wants of somebody else.
@@ -16,6 +17,13 @@ pub struct Asked<'a> {
     /// The question's name, as written.
     pub zone: Name,
     pub from: SocketAddr,
+    /// The key it is signed with, if it is signed: checked, and known here.
+    pub key: Option<Name>,
+    pub transport: Transport,
+    /// Octets a message of the answer may have.
+    pub room: usize,
+    /// Octets of them that are kept free at its end.
+    pub kept: usize,
 }
 
 /// Answers what the snapshot cannot. Each method may wait; none is called from a UDP worker.
@@ -28,7 +36,7 @@ pub trait Asks: Send + Sync + 'static {
     fn update(&self, asked: &Asked<'_>, unsigned: bool) -> Rcode;
 
     /// A transfer of a zone ([RFC 5936](https://www.rfc-editor.org/rfc/rfc5936)), or of what changed since `since` ([RFC 1995](https://www.rfc-editor.org/rfc/rfc1995)).
-    /// The address may transfer.
+    /// Whoever answers decides whether this address or key may.
     ///
     /// # Errors
     ///
@@ -42,12 +50,13 @@ pub trait Asks: Send + Sync + 'static {
 
 /// The messages of a transfer, made one at a time as fast as they are sent.
 pub trait Messages: Send {
-    /// Writes the next message behind `out`, without its length; returns whether there was one.
+    /// Writes the next message over `out`, without its length; returns whether there was one.
+    /// `now_s` is the time in seconds since 1970, modulo 2³².
     ///
     /// # Errors
     ///
     /// [`Broken`]: end the connection, so that the peer knows the transfer is not whole.
-    fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, Broken>;
+    fn next(&mut self, now_s: u32, out: &mut Vec<u8>) -> Result<bool, Broken>;
 }
 
 /// A transfer that cannot go on.

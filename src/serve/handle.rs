@@ -10,7 +10,6 @@ use super::chaos;
 use super::cookie::{Checked, State};
 use super::rrl::{Kind, Verdict};
 use super::shared::{Shared, Transport};
-use super::unsigned::BadKey;
 use crate::answer::{self, Snapshot, prefetch};
 use crate::metrics::{
     COOKIES, Counters, DROPPED, QUERIES, RATE_LIMITED, RESPONSES, TRUNCATED, TYPES,
@@ -91,6 +90,10 @@ impl Context {
         Context { shared: Arc::clone(shared), counters: shared.registry.counters(), transport }
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The counters of the thread that has this context.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -129,7 +132,7 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
 impl Context {
     fn outcome(&self, snapshot: &Snapshot, slot: &mut Slot, now_s: u32) -> Outcome {
         self.counters.add(&QUERIES, self.transport as usize);
-        let Slot { octets, len, query, peer, fault, .. } = slot;
+        let Slot { query, fault, .. } = &*slot;
         if *fault == Some(Fault::Silent) || self.transport == Transport::Doq && breaks_doq(query) {
             self.counters.add(&DROPPED, 0);
             return Outcome::Silent;
@@ -137,13 +140,14 @@ impl Context {
         if fault.is_none()
             && let Some(at) = query.tsig_at()
         {
-            return self.refuse_key(octets, *len, query, at, peer.ip(), now_s);
+            return self.answer_signed(snapshot, slot, at, now_s);
         }
+        let Slot { octets, query, peer, fault, .. } = slot;
         let cookie = self.check_cookie(query, peer.ip(), now_s);
         let mut reply = Reply::new(query, octets, self.cap(query), self.opt(query, cookie));
         let kind = match *fault {
             Some(Fault::Answer(rcode)) => refuse(&mut reply, rcode, Kind::Error),
-            _ => match self.fill(snapshot, query, peer.ip(), &mut reply) {
+            _ => match self.fill(snapshot, query, &mut reply) {
                 Ok(kind) => kind,
                 Err(ask) => return Outcome::Ask(ask),
             },
@@ -159,11 +163,10 @@ impl Context {
     }
 
     /// Writes the answer to a well-formed message, or says who must be asked for it.
-    fn fill(
+    pub(super) fn fill(
         &self,
         snapshot: &Snapshot,
-        query: &mut Query,
-        from: IpAddr,
+        query: &Query,
         reply: &mut Reply<'_>,
     ) -> Result<Kind, Ask> {
         match query.flags().opcode() {
@@ -185,15 +188,13 @@ impl Context {
             }
         }
         match query.qtype {
-            Type::AXFR | Type::IXFR if self.transport.carries_transfers() => {
-                return Err(Ask::Transfer);
+            Type::AXFR if !self.transport.carries_transfers() => {
+                return Ok(refuse(reply, Rcode::NOTIMP, Kind::Error)); // RFC 5936 §4.2
             }
-            Type::AXFR => return Ok(refuse(reply, Rcode::NOTIMP, Kind::Error)), // RFC 5936 §4.2
-            // A lone SOA tells the secondary to come again by TCP (RFC 1995 §2).
-            Type::IXFR if self.shared.settings.transfer_allow.contains(from) => {
-                query.qtype = Type::SOA;
+            Type::IXFR if self.transport == Transport::Doh => {
+                return Ok(refuse(reply, Rcode::NOTIMP, Kind::Error));
             }
-            Type::IXFR => return Ok(refuse(reply, Rcode::REFUSED, Kind::Refusal)),
+            Type::AXFR | Type::IXFR => return Err(Ask::Transfer),
             Type::OPT | Type::TSIG => return Ok(refuse(reply, Rcode::FORMERR, Kind::Error)),
             Type::TKEY | MAILB | MAILA => return Ok(refuse(reply, Rcode::NOTIMP, Kind::Error)),
             _ => {}
@@ -210,35 +211,9 @@ impl Context {
         Ok(kind)
     }
 
-    /// No keys are known here, so no signature can be right.
-    #[cold]
-    fn refuse_key(
-        &self,
-        octets: &mut [u8],
-        len: usize,
-        query: &Query,
-        at: usize,
-        from: IpAddr,
-        now_s: u32,
-    ) -> Outcome {
-        let answer = BadKey::new(octets.get(..len).unwrap_or_default(), at);
-        let mut reply = Reply::new(query, octets, self.cap(query), self.opt(query, None));
-        let (rcode, last) = match &answer {
-            Some(answer) => (Rcode::NOTAUTH, answer.as_octets()),
-            None => (Rcode::FORMERR, [].as_slice()),
-        };
-        reply.reserve(last.len());
-        reply.set_rcode(rcode);
-        if self.limit(&mut reply, Kind::Error, None, from, now_s) == Verdict::Drop {
-            return Outcome::Silent;
-        }
-        self.count_response(rcode);
-        Outcome::Reply(reply.finish_with(last))
-    }
-
     /// Octets the reply may have.
     #[inline]
-    fn cap(&self, query: &Query) -> usize {
+    pub(super) fn cap(&self, query: &Query) -> usize {
         match (self.transport, &query.edns) {
             (Transport::Udp, Some(edns)) => {
                 usize::from(edns.udp_octets()).min(self.shared.settings.udp_octets_max)
@@ -249,7 +224,12 @@ impl Context {
     }
 
     #[inline]
-    fn check_cookie(&self, query: &Query, address: IpAddr, now_s: u32) -> Option<Checked> {
+    pub(super) fn check_cookie(
+        &self,
+        query: &Query,
+        address: IpAddr,
+        now_s: u32,
+    ) -> Option<Checked> {
         let cookie = query.edns.as_ref()?.cookie.as_ref()?;
         let checked = self.shared.cookies.check(cookie, address, now_s);
         self.counters.add(&COOKIES, checked.state as usize);
@@ -258,7 +238,7 @@ impl Context {
 
     /// The OPT of the reply, if the query had one ([RFC 6891](https://www.rfc-editor.org/rfc/rfc6891) §7).
     #[inline]
-    fn opt(&self, query: &Query, cookie: Option<Checked>) -> Option<OptReply<'_>> {
+    pub(super) fn opt(&self, query: &Query, cookie: Option<Checked>) -> Option<OptReply<'_>> {
         let edns = query.edns.as_ref()?;
         let settings = &self.shared.settings;
         let mut opt = OptReply {
@@ -289,7 +269,7 @@ impl Context {
     }
 
     /// Limits what a forged address could be sent. A valid cookie shows that it is not forged.
-    fn limit(
+    pub(super) fn limit(
         &self,
         reply: &mut Reply<'_>,
         kind: Kind,
@@ -497,7 +477,6 @@ mod tests {
     fn what_is_not_for_udp_or_not_at_all_is_refused_by_name() {
         for (qtype, rcode) in [
             (252, Rcode::NOTIMP),  // AXFR
-            (251, Rcode::REFUSED), // IXFR, from an address that may not transfer
             (249, Rcode::NOTIMP),  // TKEY
             (250, Rcode::FORMERR), // TSIG
             (41, Rcode::FORMERR),  // OPT
@@ -535,7 +514,10 @@ mod tests {
             Outcome::Ask(Ask::Update)
         );
         assert_eq!(outcome(Transport::Tcp, &message(1, 0, axfr, &[])), Outcome::Ask(Ask::Transfer));
+        let ixfr = b"\x07example\x00\x00\xfb\x00\x01";
+        assert_eq!(outcome(Transport::Udp, &message(1, 0, ixfr, &[])), Outcome::Ask(Ask::Transfer));
         assert!(matches!(outcome(Transport::Doh, &message(1, 0, axfr, &[])), Outcome::Reply(_)));
+        assert!(matches!(outcome(Transport::Doh, &message(1, 0, ixfr, &[])), Outcome::Reply(_)));
     }
 
     #[test]
@@ -545,7 +527,7 @@ mod tests {
         for (flags, rcode) in [(0x2000, 9), (0x2800, 5)] {
             let mut out = Vec::new();
             let message = message(1, flags, soa, &[&opt(&[])]);
-            desk.ask(Transport::Tcp, "192.0.2.1:1".parse().unwrap(), &message, &mut out);
+            desk.ask(Transport::Tcp, "192.0.2.1:1".parse().unwrap(), &message, NOW, &mut out);
             assert_eq!(header(&out).flags.rcode(), Rcode(rcode));
             assert_eq!(header(&out).additionals, 1);
         }

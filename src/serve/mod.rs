@@ -15,13 +15,15 @@ pub mod asks;
 mod chaos;
 pub mod cookie;
 mod handle;
+pub mod keys;
 pub mod rrl;
 mod shared;
+mod signed;
 #[cfg(test)]
 pub(crate) mod testing;
-mod unsigned;
 
 pub use acl::Prefixes;
 pub use asks::{Asks, Messages, Refuse};
 pub use handle::{Ask, Context, Outcome, Slot, handle, handle_batch};
+pub use keys::Keyring;
 pub use shared::{Desk, Settings, Shared, Transport};

@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::acl::Prefixes;
-use super::asks::{self, Asked, Asks, Given};
+use super::asks::{self, Asked, Asks, Given, Messages};
 use super::cookie::{Cookies, Secret};
 use super::handle::{Context, Outcome, Slot, handle};
+use super::keys::Keyring;
 use super::rrl::{self, Rrl};
+use super::signed::{SignedMessages, sign};
 use crate::answer::Published;
 use crate::metrics::{Family, Registry};
+use crate::wire::tsig::Signer;
 use crate::wire::{Name, Rcode, Reply};
 
 /// What an operator decides about answering.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// The largest UDP reply, in octets.
     pub udp_octets_max: usize,
@@ -27,8 +30,8 @@ pub struct Settings {
     pub rate_limit: rrl::Settings,
     /// To whom resolvers may report errors ([RFC 9567](https://www.rfc-editor.org/rfc/rfc9567)).
     pub report_agent: Option<Name>,
-    /// Who may transfer zones.
-    pub transfer_allow: Prefixes,
+    /// The keys that requests may be signed with.
+    pub keys: Arc<Keyring>,
     /// Who may update without a signature.
     pub update_allow: Prefixes,
     /// How long an idle stream is kept, in seconds.
@@ -44,7 +47,7 @@ impl Default for Settings {
             cookie_secrets: Vec::new(),
             rate_limit: rrl::Settings::default(),
             report_agent: None,
-            transfer_allow: Prefixes::default(),
+            keys: Arc::default(),
             update_allow: Prefixes::default(),
             idle_timeout_s: 10,
         }
@@ -164,53 +167,86 @@ impl Desk {
         transport: Transport,
         peer: SocketAddr,
         message: &[u8],
+        now_s: u32,
         out: &mut Vec<u8>,
-    ) -> Option<Box<dyn asks::Messages>> {
-        let (context, mut slot) = self.take();
-        let given = self.put_question(&mut slot, message, peer, transport);
-        let mut messages = None;
-        let rcode = match given {
-            Given::Rcode(rcode) => Some(rcode),
-            Given::Messages(given) => {
-                messages = Some(given);
-                None
-            }
-        };
-        if let Some(rcode) = rcode {
-            context.count_response(rcode);
-            let opt = context.opt_without_cookie(&slot);
-            let mut reply = Reply::new(&slot.query, &mut slot.octets, MESSAGE_OCTETS_MAX, opt);
-            reply.set_rcode(rcode);
-            let len = reply.finish();
-            out.extend_from_slice(slot.octets.get(..len).unwrap_or_default());
-        }
+    ) -> Option<Box<dyn Messages>> {
+        let (mut context, mut slot) = self.take();
+        context.transport = transport;
+        let messages = self.ask_at(&context, &mut slot, peer, message, now_s, out);
         self.put_back(context, slot);
         messages
     }
 
+    fn ask_at(
+        &self,
+        context: &Context,
+        slot: &mut Slot,
+        peer: SocketAddr,
+        message: &[u8],
+        now_s: u32,
+        out: &mut Vec<u8>,
+    ) -> Option<Box<dyn Messages>> {
+        let understood = slot.receive(message, peer) && {
+            let snapshot = self.shared.zones.load();
+            slot.query.parse(message, snapshot.key()).is_ok()
+        };
+        let signer = match slot.query.tsig_at().filter(|_| understood) {
+            None => None,
+            Some(at) => match context.check_signature(slot, at, now_s) {
+                Ok(signer) => Some(signer),
+                Err(refusal) => {
+                    if let Outcome::Reply(len) = context.refuse_signature(slot, refusal, now_s) {
+                        out.extend_from_slice(slot.octets.get(..len).unwrap_or_default());
+                    }
+                    return None;
+                }
+            },
+        };
+        let given = match understood {
+            true => self.put_question(context, slot, message, peer, signer.as_ref()),
+            false => Given::Rcode(Rcode::FORMERR),
+        };
+        let rcode = match (given, signer) {
+            (Given::Messages(messages), Some(signer)) => {
+                return Some(Box::new(SignedMessages { messages, signer }));
+            }
+            (Given::Messages(messages), None) => return Some(messages),
+            (Given::Rcode(rcode), signer) => (rcode, signer),
+        };
+        let (rcode, signer) = rcode;
+        context.count_response(rcode);
+        let opt = context.opt_without_cookie(slot);
+        let mut reply = Reply::new(&slot.query, &mut slot.octets, MESSAGE_OCTETS_MAX, opt);
+        reply.set_rcode(rcode);
+        let mut len = reply.finish();
+        if let Some(mut signer) = signer {
+            len = sign(&mut signer, &mut slot.octets, len, now_s);
+        }
+        out.extend_from_slice(slot.octets.get(..len).unwrap_or_default());
+        None
+    }
+
     fn put_question(
         &self,
-        slot: &mut Slot,
+        context: &Context,
+        slot: &Slot,
         message: &[u8],
         from: SocketAddr,
-        transport: Transport,
+        signer: Option<&Signer>,
     ) -> Given {
-        let settings = &self.shared.settings;
-        let snapshot = self.shared.zones.load();
-        if !slot.receive(message, from) || slot.query.parse(message, snapshot.key()).is_err() {
-            return Given::Rcode(Rcode::FORMERR);
-        }
-        drop(snapshot);
         let question = message.get(12..12 + slot.query.name().len()).unwrap_or_default();
         let Ok(zone) = Name::from_wire(question) else { return Given::Rcode(Rcode::FORMERR) };
-        let asked = Asked { message, query: &slot.query, zone, from };
-        let may_transfer =
-            transport.carries_transfers() && settings.transfer_allow.contains(from.ip());
-        let is_transfer = slot.query.flags().opcode() == crate::wire::Opcode::QUERY;
-        if is_transfer && !may_transfer {
-            return Given::Rcode(Rcode::REFUSED);
-        }
-        let unsigned = settings.update_allow.contains(from.ip());
+        let asked = Asked {
+            message,
+            query: &slot.query,
+            zone,
+            from,
+            key: signer.map(|signer| signer.key().name.clone()),
+            transport: context.transport,
+            room: context.cap(&slot.query),
+            kept: signer.map_or(0, Signer::octets),
+        };
+        let unsigned = self.shared.settings.update_allow.contains(from.ip());
         asks::ask(self.shared.asks.as_ref(), &asked, unsigned)
     }
 

@@ -16,7 +16,6 @@ pub(crate) fn desk(asks: impl Asks) -> Arc<Desk> {
     let settings = Settings {
         version: Some("nameplane test".into()),
         server_id: Some("here".into()),
-        transfer_allow: all(),
         update_allow: all(),
         ..Settings::default()
     };
@@ -95,7 +94,7 @@ struct Sized {
 }
 
 impl Messages for Sized {
-    fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, Broken> {
+    fn next(&mut self, _: u32, out: &mut Vec<u8>) -> Result<bool, Broken> {
         if self.left == 0 {
             return Ok(false);
         }

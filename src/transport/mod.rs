@@ -244,7 +244,13 @@ fn run_errands(desk: &Desk, waiting: &Receiver<(Arc<Socket>, udp::Errand)>) {
     let mut reply = Vec::new();
     while let Ok((socket, mut errand)) = waiting.recv() {
         reply.clear();
-        desk.ask(Transport::Udp, errand.peer, &errand.message, &mut reply);
+        let (peer, now_s) = (errand.peer, now_s());
+        if let Some(mut messages) =
+            desk.ask(Transport::Udp, peer, &errand.message, now_s, &mut reply)
+            && messages.next(now_s, &mut reply) != Ok(true)
+        {
+            continue;
+        }
         // Lost replies are UDP's nature; the client asks again.
         let _ = udp::send_later(&socket, &mut errand, &reply);
     }

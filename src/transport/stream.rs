@@ -323,7 +323,7 @@ fn ask(
     let desk = Arc::clone(desk);
     tokio::task::spawn_blocking(move || {
         let mut reply = Vec::new();
-        match desk.ask(transport, peer, &message, &mut reply) {
+        match desk.ask(transport, peer, &message, now_s(), &mut reply) {
             None => drop(answers.blocking_send(Piece::Last(reply))),
             Some(messages) => transfer(messages, &answers),
         }
@@ -333,7 +333,7 @@ fn ask(
 fn transfer(mut messages: Box<dyn Messages>, answers: &mpsc::Sender<Piece>) {
     loop {
         let mut message = Vec::new();
-        let (piece, more) = match messages.next(&mut message) {
+        let (piece, more) = match messages.next(now_s(), &mut message) {
             Ok(true) => (Piece::More(message), true),
             Ok(false) => (Piece::Last(Vec::new()), false),
             Err(_) => (Piece::Broken, false),

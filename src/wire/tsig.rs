@@ -711,3 +711,276 @@ pub fn find(message: &[u8]) -> Result<Option<usize>, Malformed> {
     }
     if at == message.len() { Ok(None) } else { Err(Malformed) }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::base::message_builder::MessageBuilder;
+    use domain::base::{Message, Name as TheirName, Rtype};
+    use domain::rdata::tsig::Time48;
+    use domain::tsig as theirs;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+    const SECRET: &[u8] = b"a secret of more than ten octets";
+
+    fn key(algorithm: Algorithm) -> Arc<TsigKey> {
+        let name = Name::parse("Key.example.").unwrap();
+        Arc::new(TsigKey::new(name, algorithm, SECRET).unwrap())
+    }
+
+    fn question() -> Vec<u8> {
+        let mut message = vec![0; HEADER_OCTETS];
+        Header { id: 0xbeef, questions: 1, ..Header::default() }.write(&mut message);
+        message.extend_from_slice(b"\x07example\x00\x00\xfc\x00\x01");
+        message
+    }
+
+    /// An answer to it, with some payload.
+    fn answer(number: u8) -> Vec<u8> {
+        let mut message = question();
+        message[2] = 0x84;
+        message[7] = 1;
+        message.extend_from_slice(&[0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60, 0, 2, 1, number]);
+        message
+    }
+
+    fn served(message: &[u8], key: &Arc<TsigKey>, now_s: u64) -> Result<Signer, Refusal> {
+        let at = find(message).unwrap().unwrap();
+        let found = |name: &Name| if *name == key.name { vec![Arc::clone(key)] } else { vec![] };
+        check(message, at, found, now_s)
+    }
+
+    #[test]
+    fn a_stream_of_answers_is_signed_and_checked_along_the_chain() {
+        for algorithm in Algorithm::ALL {
+            let key = key(algorithm);
+            let mut asked = question();
+            let mut verifier = request(&key, &mut asked, NOW);
+            let mut signer = served(&asked, &key, NOW + 299).unwrap();
+            for number in 0..5 {
+                let mut message = answer(number);
+                let octets = message.len() + signer.octets();
+                signer.sign(&mut message, NOW + 1);
+                assert_eq!(message.len(), octets);
+                verifier.verify(&message, NOW + 2).unwrap();
+            }
+            assert_eq!(verifier.finish(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn answers_left_out_swapped_or_altered_are_noticed() {
+        let key = key(Algorithm::HmacSha256);
+        let conversation = || {
+            let mut asked = question();
+            let verifier = request(&key, &mut asked, NOW);
+            let mut signer = served(&asked, &key, NOW).unwrap();
+            let answers: Vec<Vec<u8>> = (0..3)
+                .map(|number| {
+                    let mut message = answer(number);
+                    signer.sign(&mut message, NOW);
+                    message
+                })
+                .collect();
+            (verifier, answers)
+        };
+        let (mut verifier, answers) = conversation();
+        verifier.verify(&answers[0], NOW).unwrap();
+        assert_eq!(verifier.verify(&answers[2], NOW), Err(Distrust::BadMac));
+        let (mut verifier, mut answers) = conversation();
+        answers[0][38] ^= 1;
+        assert_eq!(verifier.verify(&answers[0], NOW), Err(Distrust::BadMac));
+        let (mut verifier, answers) = conversation();
+        assert_eq!(verifier.verify(&answers[0], NOW + 301), Err(Distrust::BadTime));
+        let (mut verifier, _) = conversation();
+        assert_eq!(verifier.verify(&answer(0), NOW), Err(Distrust::Unsigned));
+        let (verifier, _) = conversation();
+        assert_eq!(verifier.finish(), Err(Distrust::Unsigned));
+    }
+
+    #[test]
+    fn rfc8945_5_3_1_up_to_99_messages_may_go_unsigned_but_not_the_last() {
+        let key = key(Algorithm::HmacSha1);
+        let mut asked = question();
+        let mut verifier = request(&key, &mut asked, NOW);
+        let mut signer = served(&asked, &key, NOW).unwrap();
+        let mut first = answer(0);
+        signer.sign(&mut first, NOW);
+        verifier.verify(&first, NOW).unwrap();
+        // Signed over all since the MAC before, as a server that signs now and then does it.
+        let mut hash = key.hash();
+        hash.add_mac(&signer.prior);
+        for number in 0..99 {
+            verifier.verify(&answer(number), NOW).unwrap();
+            hash.add(&answer(number));
+        }
+        let mut last = answer(99);
+        hash.add(&last);
+        hash.add(&Stamp::at(NOW).timers());
+        let mac = hash.finish();
+        let tsig =
+            record(key.name.as_wire(), key.algorithm.wire(), Stamp::at(NOW), &mac, 0xbeef, &[]);
+        append(&mut last, &tsig);
+        verifier.verify(&last, NOW).unwrap();
+
+        for number in 0..99 {
+            verifier.verify(&answer(number), NOW).unwrap();
+        }
+        assert_eq!(verifier.verify(&answer(99), NOW), Err(Distrust::Unsigned));
+    }
+
+    #[test]
+    fn rfc8945_5_2_a_request_is_refused_for_key_mac_time_and_length_in_that_order() {
+        let key = key(Algorithm::HmacSha256);
+        let mut asked = question();
+        request(&key, &mut asked, NOW);
+        let other = TsigKey::new(Name::parse("other.").unwrap(), key.algorithm, SECRET).unwrap();
+        let error = |outcome: Result<Signer, Refusal>| outcome.unwrap_err().error();
+        assert_eq!(error(served(&asked, &Arc::new(other), NOW)), Rcode::BADKEY);
+        let secret = TsigKey::new(key.name.clone(), key.algorithm, b"another secret").unwrap();
+        assert_eq!(error(served(&asked, &Arc::new(secret), NOW + 999)), Rcode::BADSIG);
+        let refusal = served(&asked, &key, NOW + 301).unwrap_err();
+        assert_eq!(refusal.error(), Rcode::BADTIME);
+        // It is signed, and tells the client's time and the server's.
+        let Refusal::Signed { mut signer, .. } = refusal else { panic!("unsigned") };
+        let mut answer = answer(0);
+        signer.sign(&mut answer, NOW + 301);
+        let said = Tsig::read(&answer, find(&answer).unwrap().unwrap()).unwrap();
+        assert_eq!((said.stamp.time_s, said.stamp.error), (NOW, 18));
+        assert_eq!(said.other, (NOW + 301).to_be_bytes()[2..]);
+        let mut again = question();
+        let mut verifier = request(&key, &mut again, NOW);
+        assert_eq!(again, asked);
+        assert_eq!(verifier.verify(&answer, NOW), Err(Distrust::Refused(Rcode::BADTIME)));
+    }
+
+    #[test]
+    fn a_mac_cut_short_is_taken_only_where_the_key_says_so_and_never_below_half() {
+        let whole = key(Algorithm::HmacSha256);
+        let short = Arc::new(TsigKey::clone(&whole).truncated_to(16).unwrap());
+        let mut asked = question();
+        let mut verifier = request(&short, &mut asked, NOW);
+        let refusal = served(&asked, &whole, NOW).unwrap_err();
+        assert_eq!(refusal.error(), Rcode::BADTRUNC);
+        let Refusal::Signed { mut signer, .. } = refusal else { panic!("unsigned") };
+        let mut refused = answer(0);
+        signer.sign(&mut refused, NOW);
+        assert_eq!(verifier.verify(&refused, NOW), Err(Distrust::Refused(Rcode::BADTRUNC)));
+
+        let mut verifier = request(&short, &mut question(), NOW);
+        let mut signer = served(&asked, &short, NOW).unwrap();
+        let mut taken = answer(0);
+        signer.sign(&mut taken, NOW);
+        verifier.verify(&taken, NOW).unwrap();
+        assert!(TsigKey::clone(&whole).truncated_to(15).is_err());
+        assert!(TsigKey::clone(&whole).truncated_to(33).is_err());
+    }
+
+    #[test]
+    fn what_is_no_tsig_record_is_malformed() {
+        let key = key(Algorithm::HmacSha256);
+        let mut asked = question();
+        request(&key, &mut asked, NOW);
+        let at = find(&asked).unwrap().unwrap();
+        let class_at = at + key.name.as_wire().len() + 3;
+        for (place, octet) in [(class_at, 1), (class_at + 4, 1), (asked.len() - 1, 9)] {
+            let mut broken = asked.clone();
+            broken[place] = octet;
+            let refusal = check(&broken, at, |_| vec![Arc::clone(&key)], NOW).unwrap_err();
+            assert_eq!(refusal.error(), Rcode::FORMERR, "{place}");
+        }
+        for len in at..asked.len() {
+            let cut = check(&asked[..len], at, |_| vec![Arc::clone(&key)], NOW);
+            assert_eq!(cut.unwrap_err().error(), Rcode::FORMERR);
+        }
+        assert_eq!(find(&asked[..at]), Err(Malformed));
+        let mut twice = asked.clone();
+        append(&mut twice, &asked[at..]);
+        assert_eq!(find(&twice), Err(Malformed));
+    }
+
+    #[test]
+    fn several_secrets_of_one_name_are_tried() {
+        let new = key(Algorithm::HmacSha256);
+        let old = TsigKey::new(new.name.clone(), new.algorithm, b"the secret before").unwrap();
+        let old = Arc::new(old);
+        for key in [&new, &old] {
+            let mut asked = question();
+            let mut verifier = request(key, &mut asked, NOW);
+            let at = find(&asked).unwrap().unwrap();
+            let keys = vec![Arc::clone(&new), Arc::clone(&old)];
+            let mut signer = check(&asked, at, |_| keys, NOW).unwrap();
+            let mut answer = answer(0);
+            signer.sign(&mut answer, NOW);
+            verifier.verify(&answer, NOW).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_key_does_not_show_its_secret() {
+        let key = TsigKey::from_base64(
+            Name::parse("k.").unwrap(),
+            Algorithm::HmacSha512,
+            "c2VjcmV0LXNlY3JldC1zZWNyZXQ=",
+        );
+        let shown = format!("{:?}", key.unwrap());
+        assert!(!shown.contains("ecret-") && !shown.contains("c2Vj"), "{shown}");
+        assert_eq!(Algorithm::parse("HMAC-SHA256."), Some(Algorithm::HmacSha256));
+        assert_eq!(Algorithm::parse("hmac-md5.sig-alg.reg.int"), None);
+        let short = TsigKey::from_base64(Name::root(), Algorithm::HmacSha1, "c2VjcmV0");
+        assert_eq!(short, Err(KeyError::SecretOctets(6)));
+    }
+
+    fn their_key(algorithm: theirs::Algorithm) -> theirs::Key {
+        let name: TheirName<Vec<u8>> = "key.example".parse().unwrap();
+        let name = domain::base::ToName::try_to_name(&name).unwrap();
+        theirs::Key::new(algorithm, SECRET, name, None, None).unwrap()
+    }
+
+    /// Another implementation asks and checks what is signed here, and the other way round.
+    #[test]
+    fn another_implementation_agrees() {
+        for (ours, other) in [
+            (Algorithm::HmacSha1, theirs::Algorithm::Sha1),
+            (Algorithm::HmacSha256, theirs::Algorithm::Sha256),
+            (Algorithm::HmacSha384, theirs::Algorithm::Sha384),
+            (Algorithm::HmacSha512, theirs::Algorithm::Sha512),
+        ] {
+            let (key, their_key) = (key(ours), their_key(other));
+            let now = Time48::from_u64(NOW);
+
+            let mut asked = MessageBuilder::new_vec().question();
+            let zone: TheirName<Vec<u8>> = "example".parse().unwrap();
+            asked.push((&zone, Rtype::AXFR)).unwrap();
+            let mut asked = asked.additional();
+            let mut them = theirs::ClientSequence::request(&their_key, &mut asked, now).unwrap();
+            let mut signer = served(&asked.finish(), &key, NOW).unwrap();
+            for number in 0..4 {
+                let mut message = answer(number);
+                message[..2].copy_from_slice(&[0, 0]);
+                signer.sign(&mut message, NOW);
+                let mut message = Message::from_octets(message).unwrap();
+                them.answer(&mut message, now).unwrap();
+            }
+            them.done().unwrap();
+
+            let mut asked = question();
+            let mut verifier = request(&key, &mut asked, NOW);
+            let mut asked = Message::from_octets(asked).unwrap();
+            let mut them =
+                theirs::ServerSequence::request(&&their_key, &mut asked, now).unwrap().unwrap();
+            for number in 0..4 {
+                let builder = MessageBuilder::new_vec();
+                let mut message =
+                    builder.start_answer(&asked, domain::base::iana::Rcode::NOERROR).unwrap();
+                let txt = domain::rdata::Txt::<Vec<u8>>::build_from_slice(&[number]).unwrap();
+                message.push((&zone, 60, txt)).unwrap();
+                let mut message = message.additional();
+                them.answer(&mut message, now).unwrap();
+                verifier.verify(&message.finish(), NOW).unwrap();
+            }
+            verifier.finish().unwrap();
+        }
+    }
+}

@@ -206,6 +206,24 @@ impl Step {
     /// [`ReadFault`] when the view cannot be read or is another version: a record that should go is
     /// not there.
     pub fn delta(&self, view: &dyn View) -> Result<Delta, ReadFault> {
+        self.delta_with(&mut |owner, rtype| set_at(view, owner, rtype))
+    }
+
+    /// The step back.
+    #[must_use]
+    pub fn reversed(self) -> Step {
+        Step { from: self.to, to: self.from, dels: self.adds, adds: self.dels }
+    }
+
+    /// As [`delta`](Step::delta); `before` gives each set of the version it starts from.
+    ///
+    /// # Errors
+    ///
+    /// As [`delta`](Step::delta).
+    pub fn delta_with(
+        &self,
+        before: &mut dyn FnMut(&Name, Type) -> Result<Option<Set>, ReadFault>,
+    ) -> Result<Delta, ReadFault> {
         let mut changes: std::collections::BTreeMap<(Vec<u8>, Type), SetChange> =
             Default::default();
         for (octets, adding) in [(&self.dels, false), (&self.adds, true)] {
@@ -215,7 +233,7 @@ impl Step {
                     let slot = match changes.entry((owner.key(), set.rtype)) {
                         std::collections::btree_map::Entry::Occupied(slot) => slot.into_mut(),
                         std::collections::btree_map::Entry::Vacant(slot) => {
-                            let before = set_at(view, &owner, set.rtype)?;
+                            let before = before(&owner, set.rtype)?;
                             slot.insert(SetChange {
                                 owner: owner.clone(),
                                 rtype: set.rtype,
