@@ -382,6 +382,8 @@ settings! {
         listen: SocketAddr = r#""127.0.0.1:8080""#,
         /// Names under which browsers and tools may call it, besides its own address and `localhost`.
         hosts: Vec<String> = "[]",
+        /// Calls one token may make in a minute, more get 429; 0 is without a limit. The operator's tokens have none.
+        token_requests_per_minute: u32 = "6000",
     }
     /// The data directory.
     "store" store: Store {

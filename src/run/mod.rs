@@ -421,7 +421,11 @@ fn http_state(
         readiness: readiness(maintain, filled),
         metrics: Arc::new(move || registry.text()),
         resolve: Some(Arc::new(web::Resolver(Arc::clone(desk)))),
-        settings: http::Settings { hosts: config.http.hosts.clone(), ..http::Settings::default() },
+        settings: http::Settings {
+            hosts: config.http.hosts.clone(),
+            token_requests_per_minute_max: config.http.token_requests_per_minute,
+            ..http::Settings::default()
+        },
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Server {
     pub dns: SocketAddr,
     pub http: SocketAddr,
     flags: Vec<String>,
+    /// What the binary is started by: a program and its words, or nothing.
+    wrapper: Vec<String>,
     // Kept so that the directory outlives the server.
     _home: Option<tempfile::TempDir>,
 }
@@ -57,6 +59,11 @@ impl Server {
 
     /// Starts on a data directory that is there, or will be.
     pub fn at(data: &Path, flags: &[&str]) -> Server {
+        Server::wrapped(data, flags, &[])
+    }
+
+    /// The same by way of another program, which must become the server (`exec`).
+    pub fn wrapped(data: &Path, flags: &[&str], wrapper: &[&str]) -> Server {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut server = Server {
             child: None,
@@ -64,6 +71,7 @@ impl Server {
             dns: local(free_port()),
             http: local(free_port()),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            wrapper: wrapper.iter().map(|&word| word.to_owned()).collect(),
             _home: None,
         };
         server.restart();
@@ -78,7 +86,15 @@ impl Server {
             .append(true)
             .open(self.data.with_extension("log"))
             .unwrap();
-        let child = nameplane()
+        let mut command = match self.wrapper.split_first() {
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(env!("CARGO_BIN_EXE_nameplane"));
+                command
+            }
+            None => nameplane(),
+        };
+        let child = command
             .arg("serve")
             .args(["--data-dir".as_ref(), self.data.as_os_str()])
             .args(["--listen-dns", &self.dns.to_string(), "--listen-http", &self.http.to_string()])
