@@ -327,6 +327,10 @@ settings! {
         udp_octets_max: u16 = "1232",
         /// DNS cookie secrets (RFC 9018): the first signs, all verify. Made at random at each start if absent.
         cookie_secret: Vec<Secret> = "[]",
+        /// UDP queries a second without a valid cookie past which a cookie, or TCP, is demanded of all but the exempt (`dns.rate_limit`); 0 is never.
+        cookies_required_above: u32 = "0",
+        /// The domain resolvers may report errors to (RFC 9567), told in every answer with EDNS; absent: none.
+        report_agent: Option<String> = r#""""#,
         /// What NSID and `id.server` answer; absent: nothing.
         server_id: Option<String> = r#""""#,
         /// What `version.bind` answers; absent: refused.
@@ -369,7 +373,7 @@ settings! {
         /// Addresses of DNS over HTTPS, HTTP/2 and HTTP/3; its port is 443.
         doh: Vec<SocketAddr> = "[]",
     }
-    /// Copies of all messages that pass by UDP, TCP and TLS, for a dnstap collector. Costs CPU on every query.
+    /// Copies of all messages that pass, for a dnstap collector. Costs CPU on every query.
     "dnstap" dnstap: Dnstap {
         /// A collector's unix socket; connected again whenever it goes away.
         socket: Option<PathBuf> = r#""""#,

@@ -43,11 +43,14 @@ pub const TYPE_NAMES: &[&str] = &[
     "ANY", "other",
 ];
 
+/// Ways a message can come.
+const TRANSPORT_NAMES: &[&str] = &["udp", "tcp", "dot", "doq", "doh"];
+
 pub static QUERIES: Family = Family::new(
     "nameplane_dns_queries_total",
     "Messages received, by transport.",
     "transport",
-    &["udp", "tcp", "dot", "doq", "doh"],
+    TRANSPORT_NAMES,
     None,
 );
 pub static TYPES: Family = Family::new(
@@ -94,7 +97,7 @@ pub static RATE_LIMITED: Family = Family::new(
     "nameplane_dns_rate_limited_total",
     "Responses over the rate limit, by what became of them.",
     "action",
-    &["dropped", "slipped", "dry_run"],
+    &["dropped", "slipped", "dry_run", "cookie_demanded"],
     Some(&DROPPED),
 );
 pub static COOKIES: Family = Family::new(
@@ -132,9 +135,56 @@ static FAMILIES: [&Family; 9] = [
     &WORKERS,
 ];
 
-const CELLS: usize = {
+const FAMILY_CELLS: usize = {
     let last = FAMILIES[FAMILIES.len() - 1];
     last.first + last.values.len()
+};
+
+/// How long things of one name took, told apart by one label.
+#[derive(Debug)]
+pub struct Histogram {
+    pub name: &'static str,
+    pub help: &'static str,
+    label: &'static str,
+    values: &'static [&'static str],
+    first: usize,
+}
+
+/// Upper bounds of the buckets, in nanoseconds; what took longer is in one bucket more.
+const BOUNDS_NS: [u64; 14] = [
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    100_000_000,
+];
+
+/// Cells of one label's value: the buckets, the one beyond, and the sum in nanoseconds.
+const HISTOGRAM_CELLS: usize = BOUNDS_NS.len() + 2;
+
+pub static DURATION: Histogram = Histogram {
+    name: "nameplane_dns_response_duration_seconds",
+    help: "From messages taken whole to replies ready to be sent; each message of a batch counts with all of it.",
+    label: "transport",
+    values: TRANSPORT_NAMES,
+    first: FAMILY_CELLS,
+};
+
+/// All histograms, in the order they are shown.
+static HISTOGRAMS: [&Histogram; 1] = [&DURATION];
+
+const CELLS: usize = {
+    let last = HISTOGRAMS[HISTOGRAMS.len() - 1];
+    last.first + last.values.len() * HISTOGRAM_CELLS
 };
 
 /// A number read when the scraper comes.
@@ -145,6 +195,33 @@ pub struct Watched {
     /// `gauge` or `counter`.
     pub kind: &'static str,
 }
+
+/// Memory, one number for each kind of it.
+pub static MEMORY: Watched = Watched {
+    name: "nameplane_memory_bytes",
+    help: "Memory by what it is for; what no kind names is code, stacks and the allocator's.",
+    kind: "gauge",
+};
+pub static RESIDENT: Watched = Watched {
+    name: "process_resident_memory_bytes",
+    help: "Resident memory of the process.",
+    kind: "gauge",
+};
+pub static CPU: Watched = Watched {
+    name: "process_cpu_seconds_total",
+    help: "CPU time of the process, user and system.",
+    kind: "counter",
+};
+pub static OPEN_FILES: Watched = Watched {
+    name: "process_open_fds",
+    help: "Files and sockets the process has open.",
+    kind: "gauge",
+};
+pub static STARTED: Watched = Watched {
+    name: "process_start_time_seconds",
+    help: "When the process started, in seconds since 1970.",
+    kind: "gauge",
+};
 
 pub static ZONES: Watched = Watched {
     name: "nameplane_zones_loaded",
@@ -220,19 +297,39 @@ impl Counters {
         }
     }
 
+    /// Counts `times` things that took `nanos` each. Only the thread that holds the block may.
+    pub fn observe(&self, histogram: &'static Histogram, value: usize, nanos: u64, times: u64) {
+        let value = value.min(histogram.values.len() - 1);
+        let bucket = BOUNDS_NS.iter().take_while(|bound| nanos > **bound).count();
+        let first = histogram.first + value * HISTOGRAM_CELLS;
+        let sum = nanos.wrapping_mul(times);
+        for (at, more) in [(first + bucket, times), (first + HISTOGRAM_CELLS - 1, sum)] {
+            if let Some(cell) = self.cells.get(at) {
+                cell.store(cell.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+            }
+        }
+    }
+
     /// What was counted.
     pub fn get(&self, family: &'static Family, value: usize) -> u64 {
         self.cells.get(family.first + value).map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
 }
 
-type Read = Box<dyn Fn() -> u64 + Send + Sync>;
+type Read = Box<dyn Fn() -> f64 + Send + Sync>;
+
+/// A watched number, told apart by a label if it has one.
+struct Watch {
+    watched: &'static Watched,
+    label: Option<(&'static str, &'static str)>,
+    read: Read,
+}
 
 /// All metrics of the process.
 #[derive(Default)]
 pub struct Registry {
     blocks: Mutex<Vec<Arc<Counters>>>,
-    watched: Mutex<Vec<(&'static Watched, Read)>>,
+    watched: Mutex<Vec<Watch>>,
 }
 
 impl Registry {
@@ -246,8 +343,31 @@ impl Registry {
 
     /// Shows what `read` says under the name of `watched`.
     pub fn watch(&self, watched: &'static Watched, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.watch_fraction(watched, move || read() as f64);
+    }
+
+    /// As [`watch`](Registry::watch), for what is no whole number.
+    pub fn watch_fraction(
+        &self,
+        watched: &'static Watched,
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        self.put(Watch { watched, label: None, read: Box::new(read) });
+    }
+
+    /// Shows what `read` says as one kind of memory.
+    pub fn watch_memory(&self, kind: &'static str, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        let label = Some(("kind", kind));
+        let read = Box::new(move || read() as f64);
+        self.put(Watch { watched: &MEMORY, label, read });
+    }
+
+    /// Numbers of one name stand together.
+    fn put(&self, watch: Watch) {
         let mut all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push((watched, Box::new(read)));
+        let same = all.iter().rposition(|other| other.watched.name == watch.watched.name);
+        let at = same.map_or(all.len(), |at| at + 1);
+        all.insert(at, watch);
     }
 
     /// The sum over all threads.
@@ -270,12 +390,45 @@ impl Registry {
                 };
             }
         }
+        for histogram in HISTOGRAMS {
+            self.put_histogram(&mut text, histogram);
+        }
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        for (watched, read) in watched.iter() {
-            head(&mut text, watched.name, watched.help, watched.kind);
-            let _ = writeln!(text, "{} {}", watched.name, read());
+        let mut last = "";
+        for Watch { watched, label, read } in watched.iter() {
+            if watched.name != last {
+                head(&mut text, watched.name, watched.help, watched.kind);
+            }
+            last = watched.name;
+            let (name, number) = (watched.name, read());
+            let _ = match label {
+                None => writeln!(text, "{name} {number}"),
+                Some((label, value)) => writeln!(text, "{name}{{{label}=\"{value}\"}} {number}"),
+            };
         }
         text
+    }
+
+    fn put_histogram(&self, text: &mut String, histogram: &'static Histogram) {
+        let Histogram { name, help, label, values, first } = histogram;
+        head(text, name, help, "histogram");
+        let blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let cell = |at: usize| {
+            let cells = blocks.iter().filter_map(|block| block.cells.get(at));
+            cells.map(|cell| cell.load(Ordering::Relaxed)).fold(0u64, u64::wrapping_add)
+        };
+        for (at, value) in values.iter().enumerate() {
+            let first = first + at * HISTOGRAM_CELLS;
+            let mut count = 0;
+            for (at, bound) in BOUNDS_NS.iter().map(Some).chain([None]).enumerate() {
+                count += cell(first + at);
+                let le = bound.map_or("+Inf".to_owned(), |ns| (*ns as f64 / 1e9).to_string());
+                let _ = writeln!(text, "{name}_bucket{{{label}=\"{value}\",le=\"{le}\"}} {count}");
+            }
+            let sum = cell(first + HISTOGRAM_CELLS - 1) as f64 / 1e9;
+            let _ = writeln!(text, "{name}_sum{{{label}=\"{value}\"}} {sum}");
+            let _ = writeln!(text, "{name}_count{{{label}=\"{value}\"}} {count}");
+        }
     }
 }
 
@@ -314,7 +467,45 @@ mod tests {
             assert_eq!(family.first, next, "{}", family.name);
             next += family.values.len();
         }
-        assert_eq!(next, CELLS);
+        assert_eq!(next, FAMILY_CELLS);
+    }
+
+    #[test]
+    fn a_histogram_counts_what_is_below_each_bound() {
+        let registry = Registry::default();
+        let counters = registry.counters();
+        counters.observe(&DURATION, 0, 1_000, 3);
+        counters.observe(&DURATION, 0, 1_001, 1);
+        counters.observe(&DURATION, 0, 3_000_000_000, 1);
+
+        let text = registry.text();
+
+        let name = "nameplane_dns_response_duration_seconds";
+        for line in [
+            format!("# TYPE {name} histogram\n"),
+            format!("{name}_bucket{{transport=\"udp\",le=\"0.000001\"}} 3\n"),
+            format!("{name}_bucket{{transport=\"udp\",le=\"0.000002\"}} 4\n"),
+            format!("{name}_bucket{{transport=\"udp\",le=\"0.1\"}} 4\n"),
+            format!("{name}_bucket{{transport=\"udp\",le=\"+Inf\"}} 5\n"),
+            format!("{name}_sum{{transport=\"udp\"}} 3.000004001\n"),
+            format!("{name}_count{{transport=\"udp\"}} 5\n"),
+            format!("{name}_count{{transport=\"doh\"}} 0\n"),
+        ] {
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_memory_stand_together_under_one_head() {
+        let registry = Registry::default();
+        registry.watch_memory("table", || 7);
+        registry.watch(&ZONES, || 1);
+        registry.watch_memory("log", || 8);
+        let text = registry.text();
+        let both =
+            "nameplane_memory_bytes{kind=\"table\"} 7\nnameplane_memory_bytes{kind=\"log\"} 8\n";
+        assert!(text.contains(both), "{text}");
+        assert_eq!(text.matches("# TYPE nameplane_memory_bytes gauge\n").count(), 1);
     }
 
     #[test]

@@ -343,14 +343,20 @@ impl<'s, A: Asked> Gatherer<'_, 's, A> {
 }
 
 /// Hashes names as one chain does ([RFC 5155](https://www.rfc-editor.org/rfc/rfc5155) §5).
-struct Hasher<'p> {
-    iterations: u16,
-    salt: &'p [u8],
+pub(super) struct Hasher<'p> {
+    pub iterations: u16,
+    pub salt: &'p [u8],
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many rounds of hashing this thread did: what a query costs, whatever the machine.
+    pub(super) static ROUNDS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 impl Hasher<'_> {
     /// The hash of a lower-case name.
-    fn name(&self, name: &[u8]) -> [u8; 20] {
+    pub(super) fn name(&self, name: &[u8]) -> [u8; 20] {
         self.iterate(Sha1::new_with_prefix(name))
     }
 
@@ -360,6 +366,8 @@ impl Hasher<'_> {
     }
 
     fn iterate(&self, first: Sha1) -> [u8; 20] {
+        #[cfg(test)]
+        ROUNDS.set(ROUNDS.get() + usize::from(self.iterations) + 1);
         let mut hash: [u8; 20] = first.chain_update(self.salt).finalize().into();
         for _ in 0..self.iterations {
             hash = Sha1::new_with_prefix(hash).chain_update(self.salt).finalize().into();

@@ -378,8 +378,9 @@ fn put_zone_version(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::denial::{Hasher, ROUNDS};
     use super::super::table::PROBES;
-    use super::super::{Rendered, Writer, render};
+    use super::super::{Guard, NSEC3_ITERATIONS_MAX, Rendered, Writer, render};
     use super::*;
     use crate::wire::{HashKey, Name};
     use crate::zone::packed::Packer;
@@ -403,26 +404,74 @@ mod tests {
             packer.node(owner.as_wire());
             packer.rrset(*rtype, 60, [target.as_wire()], []);
         }
-        let view = Tree::new(apex, &packer.finish());
+        let snapshot = snapshot(apex, &packer.finish());
+
+        let name = deep(0);
+        let (count, looks, _) = steps(&snapshot, &name, Type::A);
+        let most = (CHAIN_MAX + 1) * (name.label_count() + 4);
+        assert_eq!(count, CHAIN_MAX + 1);
+        assert!((most / 2..=most).contains(&looks), "{looks} looks, {most} allowed");
+    }
+
+    /// Goal: no signed zone makes a question cost more hashing than its labels times the rounds we work off.
+    /// Method: an opt-out zone with as many rounds as are taken, and an insecure delegation as deep as names go:
+    /// every name up to the apex is hashed, and only the apex has a record.
+    #[test]
+    fn the_worst_signed_zone_costs_no_more_hashing_than_labels_times_rounds() {
+        let rounds = NSEC3_ITERATIONS_MAX;
+        let apex = Name::parse("z.").unwrap();
+        let [r0, r1] = rounds.to_be_bytes();
+        let hash = Hasher { iterations: rounds, salt: &[] }.name(apex.as_wire());
+        let digits = hash.chunks(5).flat_map(|five| {
+            let bits = five.iter().fold(0u64, |bits, octet| bits << 8 | u64::from(*octet));
+            (0..8).rev().map(move |at| {
+                b"0123456789abcdefghijklmnopqrstuv"[(bits >> (5 * at)) as usize & 31]
+            })
+        });
+        let label = String::from_utf8(digits.collect()).unwrap();
+        let denial = [&[1, 1, r0, r1, 0, 20][..], &hash, &[0, 1, 0x22]].concat();
+        let cut = Name::parse(&format!("{}z.", "x.".repeat(120))).unwrap();
+        let nsec3 = Name::parse(&format!("{label}.z.")).unwrap();
+        let mut packer = Packer::default();
+        packer.node(apex.as_wire());
+        packer.rrset(Type::NS, 60, [apex.as_wire()], []);
+        packer.rrset(Type::NSEC3PARAM, 60, [&[1, 0, r0, r1, 0][..]], []);
+        let mut below = vec![(&nsec3, Type::NSEC3, &denial[..]), (&cut, Type::NS, apex.as_wire())];
+        below.sort_by_cached_key(|(owner, ..)| owner.key());
+        for (owner, rtype, rdata) in below {
+            packer.node(owner.as_wire());
+            packer.rrset(rtype, 60, [rdata], []);
+        }
+        let snapshot = snapshot(apex, &packer.finish());
+
+        let (_, _, hashed) = steps(&snapshot, &cut, Type::DS);
+
+        let most = (cut.label_count() + 3) * (usize::from(rounds) + 1);
+        assert!((most / 2..=most).contains(&hashed), "{hashed} rounds, {most} allowed");
+    }
+
+    fn snapshot(apex: Name, packed: &[u8]) -> Guard {
+        let view = Tree::new(apex, packed);
         let mut writer = Writer::new(HashKey::new(*b"a secret of 24 octets..."));
         let mut rendered = Rendered::new(&writer.key());
         render::zone(&mut rendered, &render::Zone { id: 1, view: &view, children: None }).unwrap();
         writer.publish(&[rendered]);
-        let snapshot = writer.published().load();
+        writer.published().load()
+    }
 
-        let name = deep(0);
-        let mut buffer =
-            [&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], name.as_wire(), &[0, 1, 0, 1]].concat();
+    /// Answers of a question that wants proofs, and what it cost: looks for names, rounds of hashing.
+    fn steps(snapshot: &Snapshot, name: &Name, qtype: Type) -> (usize, usize, usize) {
+        let head = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+        let opt = [0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0];
+        let question = [name.as_wire(), &qtype.0.to_be_bytes(), &[0, 1]].concat();
+        let mut buffer = [&head[..], &question, &opt].concat();
         let mut query = Query::default();
         query.parse(&buffer, snapshot.key()).unwrap();
         buffer.resize(65_535, 0);
         let mut reply = Reply::new(&query, &mut buffer, 65_535, None);
         PROBES.set(0);
-        respond(&snapshot, &query, &mut reply);
-
-        let looks = PROBES.get();
-        let most = (CHAIN_MAX + 1) * (name.label_count() + 4);
-        assert_eq!(usize::from(reply.count(Section::Answer)), CHAIN_MAX + 1);
-        assert!((most / 2..=most).contains(&looks), "{looks} looks, {most} allowed");
+        ROUNDS.set(0);
+        respond(snapshot, &query, &mut reply);
+        (reply.count(Section::Answer).into(), PROBES.get(), ROUNDS.get())
     }
 }

@@ -50,6 +50,9 @@ pub(super) enum Command {
             default_value = "http://127.0.0.1:8080"
         )]
         server: String,
+        /// An operator's API token: with it, who asks most is shown too
+        #[arg(long, value_name = "TOKEN", env = "NAMEPLANE_TOKEN", hide_env_values = true)]
+        token: Option<String>,
         /// Seconds between two readings
         #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
         interval_s: u64,

@@ -47,15 +47,15 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Order(order) => people::order(order),
         Command::Store(store) => store::run(store),
         Command::Check(Check::Config { file }) => check_config(&file),
-        Command::Top { server, interval_s } => {
-            top::run(&server, Duration::from_secs(interval_s))?;
+        Command::Top { server, token, interval_s } => {
+            top::run(&server, token.as_deref(), Duration::from_secs(interval_s))?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
 fn check_config(file: &Path) -> Result<ExitCode, Failure> {
-    args::read_config(file)?;
+    crate::run::check(&args::read_config(file)?)?;
     print::line(&format!("{}: no faults", file.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,8 @@
 //! `nameplane top`: live traffic, answers and zones of one server, in the terminal.
 //!
 //! Reads `/metrics` once a second and shows differences; the server does nothing for it that it
-//! would not do for any scraper.
+//! would not do for any scraper. With an operator's token it also shows which zones are asked about
+//! most, and by whom, which the server counts only while somebody looks.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,6 +15,8 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
 
+use serde_json::Value;
+
 use super::Failure;
 
 /// Seconds of history in the traffic graph.
@@ -22,9 +25,17 @@ const HISTORY: usize = 240;
 /// One reading of all metrics: name with labels to value.
 type Reading = BTreeMap<String, f64>;
 
+/// Where the numbers come from.
+struct Source<'a> {
+    server: &'a str,
+    token: Option<&'a str>,
+}
+
 /// What the view shows.
 struct Top {
     server: String,
+    /// Zone, queries, clients with theirs; none without a token.
+    talkers: Option<Vec<[String; 3]>>,
     last: Reading,
     rates: BTreeMap<String, f64>,
     history: Vec<u64>,
@@ -32,12 +43,12 @@ struct Top {
 }
 
 /// Shows the server at `server` until `q`.
-pub(super) fn run(server: &str, interval: Duration) -> Result<(), Failure> {
-    let url = format!("{}/metrics", server.trim_end_matches('/'));
+pub(super) fn run(server: &str, token: Option<&str>, interval: Duration) -> Result<(), Failure> {
+    let source = Source { server: server.trim_end_matches('/'), token };
     let mut top = Top::new(server);
-    top.read(fetch(&url), interval);
+    top.read(source.fetch("/metrics"), interval);
     let mut terminal = ratatui::try_init()?;
-    let ended = watch(&mut terminal, &mut top, &url, interval);
+    let ended = watch(&mut terminal, &mut top, &source, interval);
     ratatui::restore();
     Ok(ended?)
 }
@@ -45,7 +56,7 @@ pub(super) fn run(server: &str, interval: Duration) -> Result<(), Failure> {
 fn watch(
     terminal: &mut ratatui::DefaultTerminal,
     top: &mut Top,
-    url: &str,
+    source: &Source<'_>,
     interval: Duration,
 ) -> io::Result<()> {
     let mut read_at = Instant::now();
@@ -63,21 +74,33 @@ fn watch(
         }
         let elapsed = read_at.elapsed();
         read_at = Instant::now();
-        top.read(fetch(url), elapsed);
+        top.read(source.fetch("/metrics"), elapsed);
+        if source.token.is_some() {
+            top.read_talkers(source.fetch("/v1/traffic"));
+        }
     }
 }
 
-fn fetch(url: &str) -> Result<String, String> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build().into();
-    let mut response = agent.get(url).call().map_err(|error| error.to_string())?;
-    response.body_mut().read_to_string().map_err(|error| error.to_string())
+impl Source<'_> {
+    fn fetch(&self, path: &str) -> Result<String, String> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(5)))
+            .build()
+            .into();
+        let mut request = agent.get(format!("{}{path}", self.server));
+        if let Some(token) = self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut response = request.call().map_err(|error| error.to_string())?;
+        response.body_mut().read_to_string().map_err(|error| error.to_string())
+    }
 }
 
 impl Top {
     fn new(server: &str) -> Top {
         Top {
             server: server.to_owned(),
+            talkers: None,
             last: Reading::new(),
             rates: BTreeMap::new(),
             history: Vec::new(),
@@ -106,6 +129,31 @@ impl Top {
             self.history.drain(..over);
         }
         self.last = reading;
+    }
+
+    /// Takes what the server says of who asks most.
+    fn read_talkers(&mut self, text: Result<String, String>) {
+        let text = match text {
+            Ok(text) => text,
+            Err(trouble) => return self.trouble = Some(trouble),
+        };
+        let view: Value = serde_json::from_str(&text).unwrap_or_default();
+        let list = |value: &Value, key: &str| {
+            value.get(key).and_then(Value::as_array).cloned().unwrap_or_default()
+        };
+        let text = |value: &Value, key: &str| {
+            value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let count = |value: &Value| {
+            grouped(value.get("queries").and_then(Value::as_f64).unwrap_or_default())
+        };
+        let row = |zone: &Value| {
+            let clients = list(zone, "clients").into_iter().take(4).map(|client| {
+                format!("{} {}", text(&client, "client").trim_end_matches("/32"), count(&client))
+            });
+            [text(zone, "zone"), count(zone), clients.collect::<Vec<_>>().join(", ")]
+        };
+        self.talkers = Some(list(&view, "zones").iter().map(row).collect());
     }
 
     /// The rate of one family over all its labels.
@@ -145,6 +193,14 @@ impl Top {
             Sparkline::default().block(Block::bordered().title(title)).data(shown),
             graph,
         );
+        let body = match &self.talkers {
+            None => body,
+            Some(talkers) => {
+                let [tables, below] = Layout::vertical([Constraint::Ratio(1, 2); 2]).areas(body);
+                frame.render_widget(table_of_talkers(talkers), below);
+                tables
+            }
+        };
         let columns: [_; 4] = Layout::horizontal([Constraint::Ratio(1, 4); 4]).areas(body);
         let tables = [
             ("transport", "nameplane_dns_queries_total"),
@@ -196,6 +252,14 @@ impl Top {
         Table::new(rows, [Constraint::Min(8), Constraint::Length(10)])
             .block(Block::bordered().title(format!(" {title} ")))
     }
+}
+
+fn table_of_talkers(talkers: &[[String; 3]]) -> Table<'_> {
+    let rows = talkers.iter().map(|[zone, queries, clients]| {
+        Row::new([zone.clone(), format!("{queries:>9}"), clients.clone()])
+    });
+    Table::new(rows, [Constraint::Ratio(1, 3), Constraint::Length(10), Constraint::Min(20)])
+        .block(Block::bordered().title(" zone, queries and clients since counting began "))
 }
 
 /// The samples of a Prometheus text.
@@ -259,5 +323,20 @@ mod tests {
         assert!(top.summary()[0].to_string().contains("connection refused"));
         top.read(Ok(FIRST.to_owned()), Duration::from_secs(1));
         assert!(top.trouble.is_none());
+    }
+
+    #[test]
+    fn who_asks_most_is_shown_once_it_is_known() {
+        let mut top = Top::new("http://127.0.0.1:8080");
+        top.read_talkers(Ok(r#"{"zones": [{"zone": "busy.example.", "queries": 12000, "over": 0,
+            "clients": [{"client": "192.0.2.7/32", "queries": 11000}]}]}"#
+            .to_owned()));
+
+        let mut terminal = Terminal::new(TestBackend::new(120, 40)).unwrap();
+        terminal.draw(|frame| top.draw(frame)).unwrap();
+
+        let screen = terminal.backend().to_string();
+        assert!(screen.contains("busy.example."), "{screen}");
+        assert!(screen.contains("12 000") && screen.contains("192.0.2.7 11 000"), "{screen}");
     }
 }

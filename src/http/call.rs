@@ -27,7 +27,7 @@ use super::form::{from_json, path_of, query_fault};
 use super::in_process::Caller;
 use super::problem::{Kind, Problem};
 use super::routes::{Need, Route};
-use super::{App, Settings, guard};
+use super::{App, Settings, Traffic, guard};
 use crate::manage::Manage;
 use crate::manage::access::{Context, IdempotencyKey};
 use crate::manage::event::sha256;
@@ -50,6 +50,7 @@ const WAIT_STEP: Duration = Duration::from_millis(20);
 pub struct Ask<P = NoPath, Q = NoQuery, B = NoBody> {
     pub manage: Manage,
     pub settings: Settings,
+    pub traffic: Traffic,
     pub context: Context,
     pub path: P,
     pub query: Q,
@@ -322,6 +323,7 @@ fn schema_of<T: ToSchema>(named: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Sch
 pub struct Received {
     manage: Manage,
     settings: Settings,
+    traffic: Traffic,
     context: Context,
     path: Vec<(String, String)>,
     uri: Uri,
@@ -346,6 +348,7 @@ where
         let ask = Ask {
             manage: received.manage,
             settings: received.settings,
+            traffic: received.traffic,
             context: received.context,
             path: path_of(received.path)?,
             query,
@@ -384,7 +387,10 @@ pub(super) async fn call(
         let (uri, headers) = (parts.uri.clone(), parts.headers.clone());
         let response = blocking(&app, id, move |app| {
             let (manage, settings) = (app.manage.clone(), app.settings.clone());
-            (route.handler)(Received { manage, settings, context, path, uri, headers, body })
+            let traffic = Arc::clone(&app.traffic);
+            let received =
+                Received { manage, settings, traffic, context, path, uri, headers, body };
+            (route.handler)(received)
         });
         let response = response.await?;
         let settled = response.extensions().get::<Unsettled>().is_none();

@@ -36,6 +36,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::manage::Manage;
+use crate::serve::talkers;
 
 use rate::Rates;
 
@@ -52,11 +53,16 @@ pub struct State {
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// The metrics of the whole process in the Prometheus text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Who asks most, counted while somebody looks.
+    pub traffic: Traffic,
     /// The engine behind `/dns-query`; none leaves that route out.
     pub resolve: Option<Arc<dyn Resolve>>,
     /// Names and limits.
     pub settings: Settings,
 }
+
+/// Looks at who asks most.
+pub type Traffic = Arc<dyn Fn() -> talkers::Report + Send + Sync>;
 
 /// Whether the server answers for everything it is meant to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +151,7 @@ struct App {
     began: Instant,
     readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    traffic: Traffic,
     resolve: Option<Arc<dyn Resolve>>,
     counts: Counts,
 }

@@ -15,7 +15,7 @@ use utoipa::openapi::{RefOr, Schema};
 use super::App;
 use super::call::{self, Ask, Gives, Handler, Takes};
 use super::guard::RequestId;
-use super::rest::{basket, events, limits, orders, orgs, rrsets, tokens, users, zones};
+use super::rest::{basket, events, limits, orders, orgs, rrsets, tokens, traffic, users, zones};
 use crate::manage::access::Permission;
 use crate::manage::event;
 
@@ -180,5 +180,6 @@ fn lines() -> Vec<Route> {
         route(get("/v1/limits"),       ("limits.get", "Says how much an organisation may have, and a request may bring."), May(OrgView), Read, limits::get),
         route(get("/v1/events"),       ("events.list", "Lists what was done by whom, oldest first."), May(EventView), Read, events::list),
         route(get("/v1/events/{seq}"), ("events.get", "Shows one event."), May(EventView), Read, events::get),
+        route(get("/v1/traffic"),      ("traffic.get", "Says which zones are asked about most, and by whom; counts for a minute after each call, so the first sees nothing yet."), May(ServerOperate), Read, traffic::get),
     ]
 }

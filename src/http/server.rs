@@ -100,6 +100,7 @@ impl Server {
             manage: state.manage,
             readiness: state.readiness,
             metrics: state.metrics,
+            traffic: state.traffic,
             resolve: state.resolve,
             counts: Default::default(),
         });

@@ -3,6 +3,7 @@
 mod asks;
 mod demo;
 mod orders;
+mod process;
 mod transfer;
 mod web;
 
@@ -28,16 +29,25 @@ use crate::manage::change::settle;
 use crate::manage::{Manage, bootstrap};
 use crate::metrics::{self, Registry};
 use crate::seal::Sealer;
-use crate::serve::{self, Desk, Prefixes, Shared};
+use crate::serve::{self, Desk, Prefixes, Shared, talkers};
 use crate::store::{self, State, Store};
 use crate::tap::{Sink, Tap};
 use crate::transport::{self, client::Dialer};
-use crate::wire::HashKey;
+use crate::wire::{HashKey, Name};
 
 type Failure = Box<dyn Error>;
 
 /// How long connections of the API may take to end once the server stops.
 const STEP: Duration = Duration::from_millis(5);
+
+/// Looks at what only the whole of a settings file can be wrong in.
+///
+/// # Errors
+///
+/// The first setting that start-up would refuse.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    serve_settings(config).map(drop)
+}
 
 /// What to start, and how.
 #[derive(Debug)]
@@ -75,6 +85,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let is_new = first_start(&manage, &config.store.dir)?;
 
     let registry = Arc::new(Registry::default());
+    process::watch(&registry);
     watch(&registry, &store, &maintain, &zones);
     let transfer_allow = Prefixes::new(config.transfer.allow.iter().copied());
     let asks = Arc::new(asks::Desk { manage: manage.clone(), transfer_allow });
@@ -82,10 +93,16 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
         Shared::new(serve_settings(&config)?, zones, asks, Arc::clone(&registry), random()?);
     let desk = Arc::new(Desk::new(shared));
     let filled = Arc::new(AtomicBool::new(!(demo && is_new)));
-    let state = http_state(&config, &manage, &maintain, &registry, &desk, Arc::clone(&filled));
     let (tap, tapping) = start_tap(&config, &registry)?.unzip();
+    let resolve = web::Resolver { desk: Arc::clone(&desk), tap: tap.clone() };
+    let state = http_state(&config, &manage, &maintain, &registry, resolve, Arc::clone(&filled));
     let settings = transport::Settings { tap, ..transport_settings(&config, demo, &state)? };
     let listening = transport::start(&settings, Arc::clone(&desk), &runtime)?;
+    let (udp_octets, limits) = (listening.buffer_octets(), Arc::clone(desk.shared()));
+    registry.watch_memory("udp_buffers", move || udp_octets);
+    registry.watch_memory("rate_limit", move || limits.rate_limit_octets());
+    let streams = Arc::clone(&desk);
+    registry.watch_memory("message_buffers", move || streams.buffer_octets());
     drop(settings); // and with it the last tap that is not a listener's
     if let Some(&own) = listening.addresses().first() {
         maintain.set_own_listener(own);
@@ -187,6 +204,7 @@ pub fn in_process(dir: &Path) -> Result<InProcess, Failure> {
         manage: manage.clone(),
         readiness: readiness(&maintain, Arc::new(AtomicBool::new(true))),
         metrics: Arc::new(move || registry.text()),
+        traffic: Arc::new(talkers::Report::default),
         resolve: None,
         settings: http::Settings::default(),
     };
@@ -311,6 +329,8 @@ fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
             exempt: Prefixes::new(limit.exempt.iter().copied()),
             dry_run: limit.dry_run,
         },
+        cookies_above: config.dns.cookies_required_above,
+        report_agent: report_agent(config)?,
         update_allow: Prefixes::new(config.update.allow_unsigned.iter().copied()),
         idle_timeout_s: config.tcp.idle_timeout_s,
         ..serve::Settings::default()
@@ -324,6 +344,17 @@ fn maintain_settings(config: &Config, demo: bool) -> Result<maintain::Settings, 
         resolvers: config.net.resolvers.clone(),
         ..keeping(&config.store.dir)?
     })
+}
+
+fn report_agent(config: &Config) -> Result<Option<Name>, Failure> {
+    let Some(text) = &config.dns.report_agent else { return Ok(None) };
+    let agent = Name::parse(text);
+    let agent =
+        agent.map_err(|error| format!("[dns] report_agent {text:?} is no name: {error}"))?;
+    if agent.is_root() {
+        return Err("[dns] report_agent is the root, which RFC 9567 forbids".into());
+    }
+    Ok(Some(agent))
 }
 
 fn transport_settings(
@@ -412,15 +443,17 @@ fn http_state(
     manage: &Manage,
     maintain: &Maintain,
     registry: &Arc<Registry>,
-    desk: &Arc<Desk>,
+    resolve: web::Resolver,
     filled: Arc<AtomicBool>,
 ) -> http::State {
     let registry = Arc::clone(registry);
+    let shared = Arc::clone(resolve.desk.shared());
     http::State {
         manage: manage.clone(),
         readiness: readiness(maintain, filled),
         metrics: Arc::new(move || registry.text()),
-        resolve: Some(Arc::new(web::Resolver(Arc::clone(desk)))),
+        traffic: Arc::new(move || shared.talkers.look(transport::now_s())),
+        resolve: Some(Arc::new(resolve)),
         settings: http::Settings {
             hosts: config.http.hosts.clone(),
             token_requests_per_minute_max: config.http.token_requests_per_minute,
@@ -462,6 +495,9 @@ fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Pu
     registry.watch(&metrics::WRITING, kept(|store| u64::from(store.state() == State::Writing)));
     registry.watch(&metrics::COMMITS, kept(|store| store.stats().transactions));
     registry.watch(&metrics::LOG_BYTES, kept(|store| store.stats().log_bytes));
+    registry.watch_memory("table", table(|snapshot| snapshot.octets() as u64));
+    registry.watch_memory("store_backlog", kept(|store| store.stats().backlog_bytes));
+    registry.watch_memory("store_cache_max", || store::CACHE_BYTES);
 }
 
 async fn wait_until(done: impl Fn() -> bool) {

@@ -3,6 +3,7 @@
 //! A batch goes down it in stages, so that the memory one query needs is on its way while the others
 //! are looked at. A batch of one is the same, without the overlap.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -23,6 +24,10 @@ pub struct Context {
     shared: Arc<Shared>,
     counters: Arc<Counters>,
     pub transport: Transport,
+    /// Whether UDP queries must show a valid cookie in this batch.
+    cookies_demanded: Cell<bool>,
+    /// UDP queries of this batch that showed none.
+    unproven: Cell<u32>,
 }
 
 /// A place for one message and its reply.
@@ -87,7 +92,26 @@ impl Slot {
 
 impl Context {
     pub fn new(shared: &Arc<Shared>, transport: Transport) -> Context {
-        Context { shared: Arc::clone(shared), counters: shared.registry.counters(), transport }
+        Context {
+            shared: Arc::clone(shared),
+            counters: shared.registry.counters(),
+            transport,
+            cookies_demanded: Cell::new(false),
+            unproven: Cell::new(0),
+        }
+    }
+
+    /// Learns what holds for the whole batch.
+    fn begin(&self, now_s: u32) {
+        self.cookies_demanded.set(self.shared.demand.holds(now_s));
+    }
+
+    /// Tells the others what the batch was.
+    fn end(&self, snapshot: &Snapshot, slots: &[Slot], now_s: u32) {
+        self.shared.demand.count(self.unproven.take(), now_s);
+        if self.shared.talkers.is_watching(now_s) {
+            self.shared.talkers.note(snapshot, slots);
+        }
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -103,8 +127,10 @@ impl Context {
 /// Handles one message; `now_s` is the time in seconds since 1970, modulo 2³².
 pub fn handle(context: &Context, slot: &mut Slot, now_s: u32) -> Outcome {
     let snapshot = context.shared.zones.load();
+    context.begin(now_s);
     slot.parse(&snapshot);
     slot.outcome = context.outcome(&snapshot, slot, now_s);
+    context.end(&snapshot, std::slice::from_ref(slot), now_s);
     slot.outcome
 }
 
@@ -114,6 +140,7 @@ pub fn handle(context: &Context, slot: &mut Slot, now_s: u32) -> Outcome {
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
     let snapshot = context.shared.zones.load();
+    context.begin(now_s);
     for slot in slots.iter_mut() {
         slot.parse(&snapshot);
         prefetch::directory(&snapshot, &slot.query);
@@ -127,6 +154,7 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
     for slot in slots.iter_mut() {
         slot.outcome = context.outcome(&snapshot, slot, now_s);
     }
+    context.end(&snapshot, slots, now_s);
 }
 
 impl Context {
@@ -154,6 +182,9 @@ impl Context {
         };
         if self.limit(&mut reply, kind, cookie, peer.ip(), now_s) == Verdict::Drop {
             return Outcome::Silent;
+        }
+        if !matches!(reply.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN) {
+            explain(&mut reply);
         }
         self.count_response(reply.rcode());
         if reply.is_truncated() {
@@ -277,24 +308,30 @@ impl Context {
         address: IpAddr,
         now_s: u32,
     ) -> Verdict {
+        let (rrl, demand) = (&self.shared.rrl, &self.shared.demand);
         let proven = cookie.is_some_and(|checked| checked.state == State::Valid);
-        if self.transport != Transport::Udp || proven || !self.shared.rrl.applies_to(address) {
+        if self.transport != Transport::Udp || proven {
             return Verdict::Send;
         }
-        let verdict = self.shared.rrl.check(address, kind, now_s);
-        if verdict == Verdict::Send {
-            return verdict;
+        if !(rrl.is_enabled() || demand.is_set()) || rrl.exempts(address) {
+            return Verdict::Send;
         }
-        if self.shared.rrl.is_dry_run() {
+        self.unproven.set(self.unproven.get() + 1);
+        let mut verdict = rrl.check(address, kind, now_s);
+        if verdict != Verdict::Send && rrl.is_dry_run() {
             self.counters.add(&RATE_LIMITED, 2);
-            return Verdict::Send;
+            verdict = Verdict::Send;
         }
-        if verdict == Verdict::Drop {
-            self.counters.add(&RATE_LIMITED, 0);
-            self.counters.add(&DROPPED, 2);
-            return verdict;
+        match verdict {
+            Verdict::Send if !self.cookies_demanded.get() => return verdict,
+            Verdict::Send => self.counters.add(&RATE_LIMITED, 3),
+            Verdict::Slip => self.counters.add(&RATE_LIMITED, 1),
+            Verdict::Drop => {
+                self.counters.add(&RATE_LIMITED, 0);
+                self.counters.add(&DROPPED, 2);
+                return verdict;
+            }
         }
-        self.counters.add(&RATE_LIMITED, 1);
         match cookie {
             // Who has a cookie may show it: cheaper for both than TCP (RFC 7873 §5.2.3).
             Some(_) => {
@@ -303,7 +340,7 @@ impl Context {
             }
             None => reply.truncate(),
         }
-        verdict
+        Verdict::Slip
     }
 
     pub(super) fn count_response(&self, rcode: Rcode) {
@@ -315,6 +352,24 @@ impl Context {
 /// ([RFC 9250](https://www.rfc-editor.org/rfc/rfc9250) §4.2.1, §5.5.2). Who does not know that is not heard further.
 fn breaks_doq(query: &Query) -> bool {
     query.header.id != 0 || query.edns.as_ref().is_some_and(|edns| edns.keepalive)
+}
+
+/// Says of an error what its RCODE leaves open, unless more is known of it
+/// ([RFC 8914](https://www.rfc-editor.org/rfc/rfc8914)).
+#[cold]
+pub(super) fn explain(reply: &mut Reply<'_>) {
+    let ede = match reply.rcode() {
+        _ if reply.is_explained() => return,
+        Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::BADVERS => return,
+        Rcode::FORMERR => Ede::new(Ede::OTHER, "the message is malformed"),
+        Rcode::NOTIMP => Ede::new(Ede::NOT_SUPPORTED, "not by this transport, or not at all"),
+        Rcode::REFUSED => Ede::new(Ede::PROHIBITED, "not for this client"),
+        Rcode::NOTAUTH => Ede::new(Ede::NOT_AUTHORITATIVE, "no such zone or key here"),
+        Rcode::YXDOMAIN => Ede::new(Ede::OTHER, "the name becomes too long (RFC 6672 2.2)"),
+        Rcode::BADCOOKIE => Ede::new(Ede::OTHER, "come again with this cookie"),
+        _ => Ede::new(Ede::OTHER, "the server cannot do this now"),
+    };
+    reply.explain(ede);
 }
 
 const MAILB: Type = Type(253);
@@ -641,5 +696,70 @@ mod tests {
             assert!(reply(&desk, Transport::Udp, &query).is_some());
         }
         assert_eq!(desk.shared().registry.total(&RATE_LIMITED, 2), 4);
+    }
+
+    #[test]
+    fn past_the_threshold_only_who_shows_a_cookie_is_answered_by_udp() {
+        let rate_limit = rrl::Settings {
+            exempt: Prefixes::new(["198.51.100.0/24".parse().unwrap()]),
+            ..rrl::Settings::default()
+        };
+        let desk = desk(Settings { rate_limit, cookies_above: 3, ..settings() });
+        let query = message(7, 0, NOBODYS, &[]);
+        let udp = |message: &[u8]| reply(&desk, Transport::Udp, message).unwrap();
+        for _ in 0..4 {
+            assert!(!header(&udp(&query)).flags.is_truncated());
+        }
+        assert!(header(&udp(&query)).flags.is_truncated());
+
+        let client = opt(&[0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let told = udp(&message(7, 0, NOBODYS, &[&client]));
+        assert_eq!((header(&told).flags.rcode(), told[12 + NOBODYS.len() + 5]), (Rcode(7), 1));
+        let cookie = option(&told, NOBODYS, option::COOKIE).unwrap();
+        let good = opt(&[&[0, 10, 0, 24], &cookie[..]].concat());
+        let answered = udp(&message(7, 0, NOBODYS, &[&good]));
+        assert_eq!(header(&answered).flags.rcode(), Rcode::REFUSED);
+        let by_tcp = reply(&desk, Transport::Tcp, &query).unwrap();
+        assert!(!header(&by_tcp).flags.is_truncated());
+        let (mut out, exempt) = (Vec::new(), "198.51.100.7:1".parse().unwrap());
+        desk.handle(Transport::Udp, exempt, &query, NOW, &mut out);
+        assert!(!header(&out).flags.is_truncated());
+        assert_eq!(desk.shared().registry.total(&RATE_LIMITED, 3), 2);
+    }
+
+    #[test]
+    fn every_error_says_why_to_who_knows_edns() {
+        let question = |qtype: u8, class: u8| [b"\x01x\x00\x00", &[qtype, 0, class][..]].concat();
+        for (flags, question, code) in [
+            (0, NOBODYS.to_vec(), 20),
+            (0, question(252, 1), 21),
+            (0, question(251, 1), 18),
+            (0, question(249, 1), 21),
+            (0, question(41, 1), 0),
+            (0, question(1, 4), 21),
+            (0, question(16, 3), 18),
+        ] {
+            let reply = udp(&message(7, flags, &question, &[&opt(&[])]));
+            let ede = option(&reply, &question, option::EDE);
+            let ede = ede.unwrap_or_else(|| panic!("{question:?}: {reply:?}"));
+            assert_eq!(ede[..2], [0, code], "{question:?}");
+        }
+        let desk = desk_of(settings(), Refuse);
+        let soa = b"\x07example\x00\x00\x06\x00\x01";
+        for flags in [0x2000, 0x2800] {
+            let mut out = Vec::new();
+            let message = message(1, flags, soa, &[&opt(&[])]);
+            desk.ask(Transport::Tcp, "192.0.2.1:1".parse().unwrap(), &message, NOW, &mut out);
+            assert!(option(&out, soa, option::EDE).is_some(), "{out:?}");
+        }
+    }
+
+    /// Answers here do not depend on who asks: the option is neither heeded nor sent back, however it is.
+    #[test]
+    fn rfc7871_7_1_2_client_subnet_changes_nothing() {
+        let plain = udp(&message(7, 0, NOBODYS, &[&opt(&[])]));
+        for subnet in [&[0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2][..], &[0, 8, 0, 0], &[0, 8, 0, 1, 9]] {
+            assert_eq!(udp(&message(7, 0, NOBODYS, &[&opt(subnet)])), plain);
+        }
     }
 }

@@ -14,11 +14,13 @@ pub mod acl;
 pub mod asks;
 mod chaos;
 pub mod cookie;
+mod demand;
 mod handle;
 pub mod keys;
 pub mod rrl;
 mod shared;
 mod signed;
+pub mod talkers;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -115,10 +115,21 @@ impl Rrl {
         Rrl { settings, seed, cells: (0..cells).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Whether responses to `address` are limited at all.
+    /// Octets of the table.
+    pub fn octets(&self) -> usize {
+        size_of_val(&*self.cells)
+    }
+
+    /// Whether responses are limited at all.
     #[inline]
-    pub fn applies_to(&self, address: IpAddr) -> bool {
-        self.settings.enabled && !self.settings.exempt.contains(address)
+    pub fn is_enabled(&self) -> bool {
+        self.settings.enabled
+    }
+
+    /// Whether responses to `address` are never limited.
+    #[inline]
+    pub fn exempts(&self, address: IpAddr) -> bool {
+        self.settings.exempt.contains(address)
     }
 
     /// Whether what is limited is only counted.
@@ -254,10 +265,10 @@ mod tests {
     fn exempt_prefixes_and_a_limit_that_is_off_limit_nobody() {
         let exempt = Prefixes::new(["127.0.0.0/8".parse().unwrap()]);
         let rrl = Rrl::new(Settings { enabled: true, exempt, ..Settings::default() }, 1);
-        assert!(!rrl.applies_to("127.0.0.1".parse().unwrap()));
-        assert!(rrl.applies_to("192.0.2.1".parse().unwrap()));
+        assert!(rrl.is_enabled() && rrl.exempts("127.0.0.1".parse().unwrap()));
+        assert!(!rrl.exempts("192.0.2.1".parse().unwrap()));
         let off = Rrl::new(Settings::default(), 1);
-        assert!(!off.applies_to("192.0.2.1".parse().unwrap()));
+        assert!(!off.is_enabled());
         assert_eq!(verdicts(&off, "192.0.2.1", Kind::Refusal, 1, 1), [Verdict::Send]);
     }
 }

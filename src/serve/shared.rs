@@ -1,18 +1,20 @@
 //! What all answering threads share, and the desk at which streams ask.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::acl::Prefixes;
 use super::asks::{self, Asked, Asks, Given, Messages};
 use super::cookie::{Cookies, Secret};
-use super::handle::{Context, Outcome, Slot, handle};
+use super::demand::Demand;
+use super::handle::{Context, Outcome, Slot, explain, handle};
 use super::keys::Keyring;
 use super::rrl::{self, Rrl};
 use super::signed::{SignedMessages, sign};
+use super::talkers::Talkers;
 use crate::answer::Published;
-use crate::metrics::{Family, Registry};
+use crate::metrics::{DURATION, Family, Registry};
 use crate::wire::tsig::Signer;
 use crate::wire::{Name, Rcode, Reply};
 
@@ -28,6 +30,8 @@ pub struct Settings {
     /// The first signs, all verify.
     pub cookie_secrets: Vec<Secret>,
     pub rate_limit: rrl::Settings,
+    /// Unproven UDP queries a second past which a cookie is demanded; 0 is never.
+    pub cookies_above: u32,
     /// To whom resolvers may report errors ([RFC 9567](https://www.rfc-editor.org/rfc/rfc9567)).
     pub report_agent: Option<Name>,
     /// The keys that requests may be signed with.
@@ -46,6 +50,7 @@ impl Default for Settings {
             version: None,
             cookie_secrets: Vec::new(),
             rate_limit: rrl::Settings::default(),
+            cookies_above: 0,
             report_agent: None,
             keys: Arc::default(),
             update_allow: Prefixes::default(),
@@ -82,6 +87,8 @@ pub struct Shared {
     pub(super) zones: Arc<Published>,
     pub(super) cookies: Cookies,
     pub(super) rrl: Rrl,
+    pub(super) demand: Demand,
+    pub talkers: Talkers,
     pub registry: Arc<Registry>,
     asks: Arc<dyn Asks>,
     /// Told to clients that ask; shrinks under load.
@@ -100,12 +107,19 @@ impl Shared {
         Arc::new(Shared {
             cookies: Cookies::new(settings.cookie_secrets.clone()),
             rrl: Rrl::new(settings.rate_limit.clone(), seed),
+            demand: Demand::new(settings.cookies_above),
+            talkers: Talkers::default(),
             keepalive: AtomicU16::new(settings.idle_timeout_s.saturating_mul(10)),
             settings,
             zones,
             registry,
             asks,
         })
+    }
+
+    /// Octets of the rate limit's table.
+    pub fn rate_limit_octets(&self) -> u64 {
+        self.rrl.octets() as u64
     }
 
     /// How long an idle stream is kept now, in units of 100 ms ([RFC 7828](https://www.rfc-editor.org/rfc/rfc7828) §3.1).
@@ -123,6 +137,8 @@ impl Shared {
 pub struct Desk {
     shared: Arc<Shared>,
     free: Mutex<Vec<(Context, Slot)>>,
+    /// Places for messages made so far; they are kept.
+    places: AtomicU64,
 }
 
 /// Octets of the largest message.
@@ -130,7 +146,12 @@ const MESSAGE_OCTETS_MAX: usize = 65_535;
 
 impl Desk {
     pub fn new(shared: Arc<Shared>) -> Desk {
-        Desk { shared, free: Mutex::new(Vec::new()) }
+        Desk { shared, free: Mutex::new(Vec::new()), places: AtomicU64::new(0) }
+    }
+
+    /// Octets of the places for messages.
+    pub fn buffer_octets(&self) -> u64 {
+        self.places.load(Ordering::Relaxed) * MESSAGE_OCTETS_MAX as u64
     }
 
     /// What the desk stands in front of.
@@ -218,6 +239,7 @@ impl Desk {
         let opt = context.opt_without_cookie(slot);
         let mut reply = Reply::new(&slot.query, &mut slot.octets, MESSAGE_OCTETS_MAX, opt);
         reply.set_rcode(rcode);
+        explain(&mut reply);
         let mut len = reply.finish();
         if let Some(mut signer) = signer {
             len = sign(&mut signer, &mut slot.octets, len, now_s);
@@ -250,6 +272,13 @@ impl Desk {
         asks::ask(self.shared.asks.as_ref(), &asked, unsigned)
     }
 
+    /// Counts how long messages of a transport took, from whole to answered.
+    pub fn observe(&self, transport: Transport, nanos: u64, messages: u64) {
+        let (context, slot) = self.take();
+        context.counters().observe(&DURATION, transport as usize, nanos, messages);
+        self.put_back(context, slot);
+    }
+
     /// Counts one event of a transport.
     pub fn count(&self, family: &'static Family, value: usize) {
         let (context, slot) = self.take();
@@ -260,6 +289,7 @@ impl Desk {
     fn take(&self) -> (Context, Slot) {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         free.unwrap_or_else(|| {
+            self.places.fetch_add(1, Ordering::Relaxed);
             (Context::new(&self.shared, Transport::Tcp), Slot::new(MESSAGE_OCTETS_MAX))
         })
     }

@@ -34,7 +34,7 @@ const BATCH_OPS: usize = 250;
 const PART_BYTES: usize = 5 << 10;
 
 /// sled's page cache, in octets as they are on disk.
-const CACHE_BYTES: u64 = 128 << 20;
+pub const CACHE_BYTES: u64 = 128 << 20;
 
 /// How long sled may take to let go of its files.
 const LET_GO_MS: u32 = 10_000;

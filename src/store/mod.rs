@@ -49,6 +49,7 @@ use std::time::Duration;
 pub use backup::{EXPORT_LOG_BYTES, EXPORTS_KEPT, ExportError, Summary};
 pub use error::{Holder, OpenError, RowError, TransactError, WriteError};
 pub use follow::{Change, Follow, FollowError};
+pub use index::CACHE_BYTES;
 pub use key::{Key, Tail};
 pub use log::LOG_SEGMENT_BYTES;
 pub use migrate::Migration;

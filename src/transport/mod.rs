@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use socket2::Socket;
 use tokio::net::TcpListener;
@@ -31,7 +31,7 @@ pub use self::listen::{Secured, StartError};
 use self::secure::Web;
 use self::stream::{House, Patience};
 use self::tcp::Places;
-use crate::metrics::{DROPPED, OPEN_CONNECTIONS};
+use crate::metrics::{DROPPED, DURATION, OPEN_CONNECTIONS};
 use crate::serve::{Context, Desk, Prefixes, Transport};
 use crate::tap::{self, Tap};
 
@@ -54,7 +54,7 @@ pub struct Settings {
     pub balancers: Prefixes,
     /// The encrypted transports.
     pub secure: Option<Secure>,
-    /// Who gets copies of what passes by UDP, TCP and TLS.
+    /// Who gets copies of what passes. HTTP's passes elsewhere.
     pub tap: Option<Tap>,
 }
 
@@ -106,6 +106,7 @@ pub struct Handle {
     stop_streams: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     places: Arc<Places>,
+    buffer_octets: u64,
 }
 
 /// How long open streams may take to end once the server stops.
@@ -120,6 +121,11 @@ impl Handle {
     /// The addresses of encrypted transports, with the ports they got.
     pub fn secure(&self) -> &Secured {
         &self.secure
+    }
+
+    /// Octets of the UDP threads' places for messages.
+    pub fn buffer_octets(&self) -> u64 {
+        self.buffer_octets
     }
 
     /// Stops listening, answers what is there, ends all threads, also idle ones. Waits for them.
@@ -192,8 +198,9 @@ pub fn start(
         let (house, places) = (Arc::clone(&house), Arc::clone(&places));
         runtime.spawn(tcp::accept(listener, house, places, tcp::serve));
     }
+    let buffer_octets = threads.len() as u64 * udp::BUFFER_OCTETS;
     threads.push(spawn("dns-ask".into(), move || run_errands(&desk, &waiting)));
-    Ok(Handle { addresses, secure, stop, stop_streams, threads, places })
+    Ok(Handle { addresses, secure, stop, stop_streams, threads, places, buffer_octets })
 }
 
 /// Datagrams that wait for somebody to ask; more are dropped, and their clients come again.
@@ -221,14 +228,19 @@ fn spawn_worker(
         worker.run(
             &stop,
             context.counters(),
-            |slots| match &tap {
-                None => udp::answer(&context, slots, now_s()),
-                Some(tap) => {
-                    let server = server.unwrap_or(tap::NOWHERE);
-                    tapped::queries(tap, server, slots);
-                    udp::answer(&context, slots, now_s());
-                    tapped::responses(tap, server, slots);
+            |slots| {
+                let begun = Instant::now();
+                match &tap {
+                    None => udp::answer(&context, slots, now_s()),
+                    Some(tap) => {
+                        let server = server.unwrap_or(tap::NOWHERE);
+                        tapped::queries(tap, server, slots);
+                        udp::answer(&context, slots, now_s());
+                        tapped::responses(tap, server, slots);
+                    }
                 }
+                let (nanos, messages) = (begun.elapsed().as_nanos() as u64, slots.len() as u64);
+                context.counters().observe(&DURATION, Transport::Udp as usize, nanos, messages);
             },
             |errand| {
                 if errands.try_send((Arc::clone(&socket), errand)).is_err() {
@@ -262,7 +274,7 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 }
 
 /// The time in seconds since 1970, modulo 2³².
-fn now_s() -> u32 {
+pub fn now_s() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
 }
 
@@ -270,7 +282,6 @@ fn now_s() -> u32 {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpStream, UdpSocket};
-    use std::time::Instant;
 
     use super::*;
     use crate::serve::testing::{Gate, desk, framed, update, version_query};

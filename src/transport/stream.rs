@@ -211,7 +211,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
 
     /// Answers what has come in whole, up to a fill of the output. Returns whether more is left.
     fn answer_whole_messages(&mut self) -> Result<bool, End> {
-        let mut taken = 0;
+        let begun = Instant::now();
+        let (mut taken, mut answered) = (0, 0);
         let mut more = false;
         while let Some(message) = whole_message(self.input.get(taken..).unwrap_or_default()) {
             if self.output.len() >= OUTPUT_OCTETS || self.asked >= ASKED_MAX {
@@ -226,6 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             }
             match desk.handle(self.transport, self.peer, message, now_s(), &mut self.output) {
                 Outcome::Reply(len) => {
+                    answered += 1;
                     put_length(&mut self.output, length_at, len);
                     if let Some(tap) = &self.house.tap {
                         let reply = self.output.get(length_at + LENGTH_OCTETS..);
@@ -249,6 +251,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 }
             }
             taken += LENGTH_OCTETS + message.len();
+        }
+        if answered > 0 {
+            let nanos = begun.elapsed().as_nanos() as u64;
+            self.house.desk.observe(self.transport, nanos, answered);
         }
         self.input.drain(..taken);
         self.begun = match (self.input.is_empty() || more, self.begun) {

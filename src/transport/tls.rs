@@ -20,7 +20,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 /// How often the files are looked at.
-pub const LOOK: Duration = Duration::from_secs(10);
+pub const LOOK: Duration = Duration::from_secs(2);
 
 /// Where the certificate comes from.
 #[derive(Debug, Clone)]

@@ -36,6 +36,9 @@ pub const BATCH: usize = 32;
 /// octets of all places do not compete for the same lines of the cache.
 const PLACE_OCTETS: usize = 4096 + 192;
 
+/// Octets of one worker's places.
+pub(super) const BUFFER_OCTETS: u64 = (BATCH * PLACE_OCTETS) as u64;
+
 /// How long an idle worker sleeps before it looks whether it should stop.
 const LOOK_UP: Duration = Duration::from_millis(250);
 

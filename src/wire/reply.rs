@@ -227,6 +227,11 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Whether it was said why.
+    pub fn is_explained(&self) -> bool {
+        self.opt.as_ref().is_some_and(|opt| opt.ede.is_some())
+    }
+
     /// Tells the version of the zone that answers, if the client asked ([RFC 9660](https://www.rfc-editor.org/rfc/rfc9660)): how many
     /// labels its name has, and its serial.
     #[inline]

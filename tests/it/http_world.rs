@@ -50,6 +50,7 @@ impl World {
             manage: manage.clone(),
             readiness: readiness.unwrap_or_else(|| Arc::new(move || ready.clone())),
             metrics: Arc::new(String::new),
+            traffic: Arc::new(Default::default),
             resolve: None,
             settings,
         };

@@ -21,4 +21,6 @@ mod line;
 mod manual;
 mod rdata;
 mod server;
+mod transports;
+mod watching;
 mod zone_files;

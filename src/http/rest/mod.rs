@@ -10,6 +10,7 @@ pub mod orgs;
 pub mod rrsets;
 mod submitted;
 pub mod tokens;
+pub mod traffic;
 pub mod users;
 pub mod zones;
 

@@ -7,16 +7,16 @@
 //!
 //! `INTEROP_PEERS=knot,nsd` compares with some only.
 
-mod message;
+pub mod message;
 mod peers;
-mod questions;
+pub mod questions;
 mod rules;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 
@@ -117,7 +117,7 @@ fn every_rule_stands_in_the_table_of_differences() {
 }
 
 /// The zones of both directories whose files are named for their apex.
-fn zones() -> Vec<Zone> {
+pub fn zones() -> Vec<Zone> {
     let mut zones = Vec::new();
     for dir in ["tests/interop/zones", "zones-example"] {
         for entry in fs::read_dir(dir).unwrap() {
@@ -143,6 +143,11 @@ fn wanted(peer: Peer) -> bool {
 
 /// Brings the zones into a new data directory and serves it.
 fn serve(zones: &[Zone], home: &Path) -> Server {
+    Server::at(&import(zones, home), &[])
+}
+
+/// Brings the zones into a new data directory.
+pub fn import(zones: &[Zone], home: &Path) -> PathBuf {
     let mut list = String::new();
     for (apex, path) in zones {
         writeln!(list, "{apex} {}", path.display()).unwrap();
@@ -156,7 +161,7 @@ fn serve(zones: &[Zone], home: &Path) -> Server {
         .output()
         .unwrap();
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
-    Server::at(&data, &[])
+    data
 }
 
 /// Every question must have an answer of ours.
