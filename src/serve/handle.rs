@@ -733,7 +733,6 @@ mod tests {
         for (flags, question, code) in [
             (0, NOBODYS.to_vec(), 20),
             (0, question(252, 1), 21),
-            (0, question(251, 1), 18),
             (0, question(249, 1), 21),
             (0, question(41, 1), 0),
             (0, question(1, 4), 21),

@@ -5,7 +5,7 @@
 //! [RFC 8945]: https://www.rfc-editor.org/rfc/rfc8945
 
 use super::asks::{Broken, Messages};
-use super::handle::{Context, Outcome, Slot};
+use super::handle::{Context, Outcome, Slot, explain};
 use super::rrl::{Kind, Verdict};
 use crate::answer::Snapshot;
 use crate::metrics::TRUNCATED;
@@ -37,6 +37,7 @@ impl Context {
         if self.limit(&mut reply, kind, cookie, peer.ip(), now_s) == Verdict::Drop {
             return Outcome::Silent;
         }
+        explain(&mut reply);
         self.count_response(reply.rcode());
         if reply.is_truncated() {
             self.counters().add(&TRUNCATED, 0);
