@@ -8,6 +8,8 @@
 
 pub mod key;
 pub mod plan;
+pub mod rollover;
 
 pub use key::{Algorithm, KeyError, SigningKey};
 pub use plan::{Denial, KeyUse, Plan, PlanError, Policy};
+pub use rollover::{Rollover, State};
