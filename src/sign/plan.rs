@@ -141,7 +141,12 @@ impl Plan {
 }
 
 impl Policy {
-    fn check(&self) -> Result<(), PlanError> {
+    /// Whether its times leave a signature room to live.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError::Times`].
+    pub fn check(&self) -> Result<(), PlanError> {
         if self.refresh_s < 3600 {
             return Err(PlanError::Times(
                 "signatures are made anew at least an hour before they expire",

@@ -283,6 +283,16 @@ impl Rollover {
         &self.parent.current
     }
 
+    /// Whether the parent is asked for something that is not certain to be there for good.
+    pub fn expects_parent(&self) -> bool {
+        !self.parent.is_settled()
+    }
+
+    /// What the parent is asked for; none if it was never asked.
+    pub fn asked_of_parent(&self) -> Option<&DsSet> {
+        self.parent.asked()
+    }
+
     /// When every server of the parent last answered.
     pub fn looked(&self) -> Option<u64> {
         self.parent.looked
@@ -594,7 +604,9 @@ mod tests {
         let mut life = Life::secure(&[key(1, 8, Role::Ksk), key(2, 8, Role::Zsk)]);
         life.zone.want(key(3, 13, Role::Ksk));
         life.zone.want(key(4, 13, Role::Zsk));
-        [1, 2].map(|id| life.zone.retire(KeyId(id)));
+        for id in [1, 2] {
+            life.zone.retire(KeyId(id));
+        }
         life.pass(0);
         assert_eq!(life.zone.published().signers, set(&[2, 4]));
         assert_eq!(life.zone.published().dnskeys, set(&[1, 2]));
