@@ -305,6 +305,7 @@ impl Setup<'_> {
 
     fn knot(&self) -> io::Result<Command> {
         let dir = self.dir.display();
+        fs::create_dir_all(self.dir.join("db"))?;
         let mut text = format!(
             "server:\n rundir: {dir}\n listen: 127.0.0.1@{}\n udp-workers: {}\n tcp-workers: 1\n \
              background-workers: 2\n udp-max-payload: 1232\nlog:\n - target: {dir}/knot.log\n   \

@@ -5,7 +5,7 @@
 //! server that spreads queries by where they come from. What counts is each server over the echo that has
 //! as many workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 use std::thread;
@@ -109,13 +109,15 @@ fn show(options: &Options, figures: &Figures) -> String {
     );
     let mut out = table::heading("workers: two workers beside one, hosting zones", &how);
     out.push_str("\n| server, question | 1 worker | × echo | 2 workers | × echo | 2 over 1 |\n|---|---|---|---|---|---|\n");
-    for (peer, workers, question) in figures.keys() {
+    let names = |(peer, _, question): &(_, _, _)| (*peer, *question);
+    let rows: BTreeSet<(&str, &str)> = figures.keys().map(names).collect();
+    let rank = |name: &str| PEERS.iter().position(|peer| peer.name() == name);
+    let mut rows: Vec<_> = rows.into_iter().collect();
+    rows.sort_by_key(|(peer, question)| (*question, rank(peer)));
+    for (peer, question) in rows {
         let of = |peer: &'static str, workers: usize| {
-            figures.get(&(peer, workers, *question)).map_or(f64::NAN, |all| median(all))
+            figures.get(&(peer, workers, question)).map_or(f64::NAN, |all| median(all))
         };
-        if *workers == 2 {
-            continue;
-        }
         let (one, two) = (of(peer, 1), of(peer, 2));
         let over = |own: f64, workers: usize| own / of(Peer::Echo.name(), workers);
         let _ = writeln!(
