@@ -14,7 +14,7 @@ use crate::load::{self, Plan, Report, Sending};
 use crate::peer::{Peer, Running, Wish};
 use crate::questions::{Questions, Spread};
 use crate::tcp::{self, Use};
-use crate::{procfs, sys};
+use crate::{probe, procfs, sys};
 
 /// Queries a second of the latency figures: a server that has little to do.
 const LOW_RATE: u32 = 2_000;
@@ -124,6 +124,8 @@ pub struct Load {
     pub loaded: f64,
     /// Resident octets after that.
     pub resident: u64,
+    /// Octets of it that answers are made from, where the server says so.
+    pub table: Option<u64>,
 }
 
 /// The row of an echo whose replies are as long as the answers.
@@ -274,8 +276,9 @@ pub fn start(
     procfs::pin(server.pid(), SERVER_CORE)?;
     let imported = server.imported.map(|time| time.as_secs_f64());
     let loaded = server.loaded.as_secs_f64();
+    let table = server.http.and_then(|http| probe::gauge(http, "nameplane_table_bytes"));
     eprintln!("{} loaded in {loaded:.1} s, {} MB", peer.name(), resident >> 20);
-    Ok((server, Load { peer, imported, loaded, resident }))
+    Ok((server, Load { peer, imported, loaded, resident, table }))
 }
 
 /// Runs `f` on any core: what it starts inherits that.

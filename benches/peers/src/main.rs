@@ -149,7 +149,7 @@ fn run(args: &Args) -> Result<(), Fault> {
         peers: args.list("peers", peer, Peer::ALL.into())?,
         sendings: args.list("sending", Sending::parse, vec![Sending::Plain, Sending::Gso])?,
         rounds: args.get("rounds", if quick { 3 } else { 5 })?,
-        turn: seconds("seconds", 0.3, 1.0)?,
+        turn: seconds("seconds", 0.3, 0.5)?,
         limit: seconds("limit", 90.0, 600.0)?,
         load_limit: seconds("load-limit", 30.0, 300.0)?,
         divisor: args.get("divisor", if quick { 20 } else { 1 })?,

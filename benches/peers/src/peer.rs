@@ -29,6 +29,9 @@ pub enum Peer {
     PowerDnsLmdb,
 }
 
+/// How far nameplane's port of HTTP stands above its port of DNS.
+const HTTP_ABOVE: u16 = 1000;
+
 /// How long a server may take to end before it is killed.
 const ENDED_WITHIN: Duration = Duration::from_secs(8);
 
@@ -135,6 +138,8 @@ fn nameplane() -> PathBuf {
 pub struct Running {
     pub peer: Peer,
     pub address: SocketAddr,
+    /// Where nameplane's API is.
+    pub http: Option<SocketAddr>,
     /// From the start of the process to the answer for every zone asked about.
     pub loaded: Duration,
     /// Before that: time to bring the zone files into the server's own store, if it has one.
@@ -177,7 +182,9 @@ impl Running {
         let start = Instant::now();
         let child = command.spawn()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut running = Running { peer, address, loaded: Duration::ZERO, imported, child };
+        let http = SocketAddr::from(([127, 0, 0, 1], port + HTTP_ABOVE));
+        let http = (peer == Peer::Nameplane).then_some(http);
+        let mut running = Running { peer, address, http, loaded: Duration::ZERO, imported, child };
         if peer == Peer::Echo {
             std::thread::sleep(Duration::from_millis(100));
         } else {
@@ -275,7 +282,7 @@ impl Setup<'_> {
         command.arg("serve").arg("--config").arg(conf);
         command.arg("--data-dir").arg(self.dir.join("data"));
         command.args(["--listen-dns", &format!("127.0.0.1:{}", self.port)]);
-        command.args(["--listen-http", &format!("127.0.0.1:{}", self.port + 1000)]);
+        command.args(["--listen-http", &format!("127.0.0.1:{}", self.port + HTTP_ABOVE)]);
         command.args(["--udp-workers", &self.wish.workers.to_string()]);
         Ok(command)
     }

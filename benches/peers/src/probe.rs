@@ -1,6 +1,7 @@
-//! One question, to see whether a server answers for a zone yet.
+//! One question: whether a server answers for a zone yet, and what nameplane says of its memory.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// Whether `server` answers the SOA of `apex` with authority.
@@ -26,4 +27,15 @@ pub fn soa(server: SocketAddr, apex: &str) -> bool {
             && answer[3] & 15 == 0
             && answer[7] == 1
     })
+}
+
+/// The value of a gauge without labels at nameplane's `/metrics`.
+pub fn gauge(http: SocketAddr, name: &str) -> Option<u64> {
+    let mut stream = TcpStream::connect_timeout(&http, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    line.trim().parse::<f64>().ok().map(|value| value as u64)
 }

@@ -165,17 +165,24 @@ fn latency(out: &mut String, results: &Results) {
 pub fn loads(out: &mut String, loads: &[Load], records: u64) {
     let _ = writeln!(
         out,
-        "\n| loading | import s | start to serving s | resident MB | octets per record |\n|---|---|---|---|---|"
+        "\n| loading | import s | start to serving s | both s | resident MB | octets per record | \
+         of these the table of answers |\n|---|{}",
+        "---|".repeat(6)
     );
     for load in loads.iter().filter(|load| load.peer != Peer::Echo) {
-        let imported = load.imported.map_or("–".into(), |seconds| format!("{seconds:.1}"));
+        let seconds =
+            |time: Option<f64>| time.map_or("–".into(), |seconds| format!("{seconds:.1}"));
+        let each = |octets: u64| format!("{:.0}", octets as f64 / records.max(1) as f64);
         let _ = writeln!(
             out,
-            "| {} | {imported} | {:.1} | {} | {:.0} |",
+            "| {} | {} | {:.1} | {:.1} | {} | {} | {} |",
             load.peer.name(),
+            seconds(load.imported),
             load.loaded,
+            load.loaded + load.imported.unwrap_or(0.0),
             load.resident >> 20,
-            load.resident as f64 / records.max(1) as f64
+            each(load.resident),
+            load.table.map_or("–".into(), each)
         );
     }
 }
