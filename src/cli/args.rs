@@ -32,6 +32,9 @@ pub(super) enum Command {
     /// API tokens
     #[command(subcommand)]
     Token(Token),
+    /// TSIG keys, which sign transfers, NOTIFY and updates
+    #[command(subcommand)]
+    Tsig(Tsig),
     /// Orders: see, approve, reject
     #[command(subcommand)]
     Order(Order),
@@ -294,6 +297,56 @@ pub(super) enum Token {
     /// End a token at once
     Revoke {
         id: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Tsig {
+    /// Make a key and print its secret in base64, once
+    Create {
+        /// Its name, as both sides write it
+        name: String,
+        #[arg(long, default_value = "hmac-sha256", value_parser = ["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"])]
+        algorithm: String,
+        /// File with the secret in base64; made at random without
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        /// The organisation it belongs to; your own without
+        #[arg(long)]
+        org: Option<String>,
+        /// A zone it may be used for; may be given more than once; all without
+        #[arg(long)]
+        zone: Vec<String>,
+        /// Octets of the shortest MAC that is taken; the whole without
+        #[arg(long, value_name = "OCTETS")]
+        mac_octets: Option<u8>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List keys, without their secrets
+    List {
+        #[arg(long)]
+        org: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Give a key another secret and print it, once
+    Rotate {
+        name: String,
+        /// File with the new secret in base64; made at random without
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        /// Seconds the secret before stays good; a week without
+        #[arg(long, value_name = "SECONDS")]
+        overlap_s: Option<u64>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// End a key at once
+    Delete {
+        name: String,
         #[command(flatten)]
         target: Target,
     },

@@ -13,6 +13,7 @@ mod people;
 mod print;
 mod store;
 mod top;
+mod tsig;
 mod zone;
 
 use std::path::Path;
@@ -44,6 +45,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Org(org) => people::org(org),
         Command::User(user) => people::user(user),
         Command::Token(token) => people::token(token),
+        Command::Tsig(tsig) => tsig::tsig(tsig),
         Command::Order(order) => people::order(order),
         Command::Store(store) => store::run(store),
         Command::Check(Check::Config { file }) => check_config(&file),

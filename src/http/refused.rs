@@ -5,6 +5,7 @@ use crate::manage::access::NoAccess;
 use crate::manage::change::basket::BasketError;
 use crate::manage::change::order::OrderError;
 use crate::manage::fault::{self, Refused, Stop};
+use crate::manage::holding::tsig::TsigKeyError;
 use crate::manage::people::organisation::OrgError;
 use crate::manage::people::token::TokenError;
 use crate::manage::people::user::UserError;
@@ -44,7 +45,7 @@ macro_rules! refusals {
     )*};
 }
 
-refusals!(BasketError OrderError OrgError TokenError UserError);
+refusals!(BasketError OrderError OrgError TokenError TsigKeyError UserError);
 
 /// A refusal, its broken rules listed.
 pub fn refused(refusal: &impl Refused) -> Problem {

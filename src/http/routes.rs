@@ -15,7 +15,9 @@ use utoipa::openapi::{RefOr, Schema};
 use super::App;
 use super::call::{self, Ask, Gives, Handler, Takes};
 use super::guard::RequestId;
-use super::rest::{basket, events, limits, orders, orgs, rrsets, tokens, traffic, users, zones};
+use super::rest::{
+    basket, events, limits, orders, orgs, rrsets, tokens, traffic, tsig, users, zones,
+};
 use crate::manage::access::Permission;
 use crate::manage::event;
 
@@ -176,6 +178,12 @@ fn lines() -> Vec<Route> {
         route(post("/v1/orders/{order}/return"),          ("orders.return", "Puts the items of your order that was not applied back into your basket, once."), May(OrderPlace), Event(OrderReturned), orders::return_to_basket),
         route(post("/v1/orders/{order}/preview"),         ("orders.preview", "Says what applying an order now would do. Nothing is kept."), Token, Read, orders::preview),
         route(post("/v1/change-orders"),                  ("orders.push", "Pushes changes that were approved elsewhere: placed and applied at once, all or none; waits until they are served."), May(OrderPush), Event(OrderApplied), orders::push),
+
+        route(get("/v1/tsig-keys"),               ("tsig.list", "Lists the TSIG keys of an organisation."), May(TsigManage), Read, tsig::list),
+        route(post("/v1/tsig-keys"),              ("tsig.create", "Creates a TSIG key. Its secret is shown this once."), May(TsigManage), Event(TsigKeyCreated), tsig::create),
+        route(get("/v1/tsig-keys/{key}"),         ("tsig.get", "Shows a TSIG key, without its secret."), May(TsigManage), Read, tsig::get),
+        route(post("/v1/tsig-keys/{key}/rotate"), ("tsig.rotate", "Gives a TSIG key another secret, shown this once; the one before stays good for a while."), May(TsigManage), Event(TsigKeyRotated), tsig::rotate),
+        route(delete("/v1/tsig-keys/{key}"),      ("tsig.delete", "Ends a TSIG key."), May(TsigManage), Event(TsigKeyDeleted), tsig::delete),
 
         route(get("/v1/limits"),       ("limits.get", "Says how much an organisation may have, and a request may bring."), May(OrgView), Read, limits::get),
         route(get("/v1/events"),       ("events.list", "Lists what was done by whom, oldest first."), May(EventView), Read, events::list),

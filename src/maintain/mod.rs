@@ -17,6 +17,7 @@ pub mod signing;
 pub mod stage;
 #[cfg(test)]
 mod tests;
+pub mod tsig;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -35,6 +36,7 @@ pub use signing::Signing;
 
 use crate::answer::Writer;
 use crate::seal::Sealer;
+use crate::serve::Keyring;
 use crate::store::Store;
 use crate::transport::client::Dialer;
 
@@ -51,6 +53,7 @@ struct Inner {
     gate: load::Gate,
     /// The listener that [`Maintain::self_check`] asks.
     own_listener: OnceLock<SocketAddr>,
+    keyring: Arc<Keyring>,
 }
 
 /// What an operator decides about the keeping of zones.
@@ -61,7 +64,7 @@ pub struct Settings {
     pub dialer: Dialer,
     /// Whom to ask for the addresses of name servers that stand in no zone kept here.
     pub resolvers: Vec<SocketAddr>,
-    /// What keeps signing keys secret; none, and no zone can be signed.
+    /// What keeps signing keys and TSIG keys secret; none, and no zone can be signed and no key kept.
     pub sealer: Option<Sealer>,
 }
 
@@ -80,7 +83,11 @@ impl Maintain {
     fn new(store: Store, publisher: Option<publish::Publisher>, settings: Settings) -> Maintain {
         let gate = load::Gate::default();
         let own_listener = OnceLock::new();
-        Maintain { inner: Arc::new(Inner { store, publisher, settings, gate, own_listener }) }
+        let keyring = Arc::default();
+        let inner = Inner { store, publisher, settings, gate, own_listener, keyring };
+        let maintain = Maintain { inner: Arc::new(inner) };
+        maintain.load_keyring();
+        maintain
     }
 
     /// Says which UDP listener is ours, once it is bound; the first call counts.

@@ -91,6 +91,8 @@ permissions! {
     OrderPush "order.push" N N N Y Y;
     /// Stop orders that wait, and let them go on.
     OrderHold "order.hold" N N N Y Y;
+    /// See, create, change and end TSIG keys.
+    TsigManage "tsig.manage" N N Y Y Y;
     /// See the organisation.
     OrgView "org.view" Y Y Y Y Y;
     /// Change the details of the organisation.

@@ -89,6 +89,9 @@ kinds! {
     OrderScheduled "order.scheduled"
     OrderHeld "order.held"
     OrderReleased "order.released"
+    TsigKeyCreated "tsig_key.created"
+    TsigKeyRotated "tsig_key.rotated"
+    TsigKeyDeleted "tsig_key.deleted"
 }
 
 /// A thing that events speak of.
@@ -101,6 +104,7 @@ pub enum Object {
     Order(OrderId),
     Zone(Name),
     RrSet { zone: Name, owner: Name, rtype: Type },
+    TsigKey(Name),
 }
 
 /// One thing an event changed.
@@ -195,7 +199,7 @@ pub struct EventView {
 /// One thing an event changed, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EventItemView {
-    /// `zone`, `rrset`, `order`, `item`, `user`, `token`, `organisation`.
+    /// `zone`, `rrset`, `order`, `item`, `user`, `token`, `organisation`, `tsig_key`.
     pub object: String,
     /// Its name or id; `owner type` for an RRset.
     pub id: String,
@@ -214,6 +218,7 @@ fn item_view(touched: &Touched) -> EventItemView {
         Object::Item(id) => ("item", id.to_string(), None),
         Object::Order(id) => ("order", id.to_string(), None),
         Object::Zone(apex) => ("zone", apex.to_string(), Some(apex.to_string())),
+        Object::TsigKey(name) => ("tsig_key", name.to_string(), None),
         Object::RrSet { zone, owner, rtype } => {
             ("rrset", format!("{owner} {rtype}"), Some(zone.to_string()))
         }

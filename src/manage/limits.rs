@@ -41,6 +41,12 @@ pub const GRANTS_MAX: usize = 1_000;
 pub const ORG_DEPTH_MAX: usize = 8;
 /// Seconds a token may live at most: ten years.
 pub const TOKEN_LIFE_S_MAX: u64 = 10 * 366 * 86_400;
+/// TSIG keys of one organisation.
+pub const TSIG_KEYS_MAX: usize = 1_000;
+/// Zones a TSIG key lists.
+pub const TSIG_ZONES_MAX: usize = 1_000;
+/// Seconds the secret before stays good when a TSIG key gets another: 90 days.
+pub const TSIG_OVERLAP_S_MAX: usize = 90 * 86_400;
 /// Largest TTL in seconds ([RFC 2181](https://www.rfc-editor.org/rfc/rfc2181) §8).
 pub const TTL_S_MAX: u32 = 0x7fff_ffff;
 /// TTL in seconds of a new RRset whose author named none.

@@ -55,7 +55,7 @@ impl Context {
     ) -> Result<Signer, Refusal> {
         let message = slot.octets.get(..slot.len).unwrap_or_default();
         let keys = &self.shared().settings.keys;
-        tsig::check(message, at, |name| keys.find(name), now_s.into())
+        tsig::check(message, at, |name| keys.find(name, now_s.into()), now_s.into())
     }
 
     /// Says what is wrong with a signature.

@@ -26,6 +26,7 @@ struct Tenant {
     zone: String,
     item: String,
     order: String,
+    key: String,
 }
 
 impl Town {
@@ -102,7 +103,9 @@ impl Tenant {
         assert_eq!(order["state"], "awaiting_approval");
         let added = ask(&secret, "POST", "/v1/basket/items", add("mail"));
         let (item, order) = (text(&added["items"][0]["id"]), text(&order["id"]));
-        Tenant { secret, org, user, token, zone, item, order }
+        let key = format!("{name}-key.");
+        ask(&secret, "POST", "/v1/tsig-keys", json!({"name": key}));
+        Tenant { secret, org, user, token, zone, item, order, key }
     }
 }
 
@@ -115,6 +118,7 @@ fn request(route: &Route, tenant: &Tenant) -> (String, Option<Value>) {
         ("{zone}", &tenant.zone),
         ("{item}", &tenant.item),
         ("{order}", &tenant.order),
+        ("{key}", &tenant.key),
         ("{seq}", &"1".to_owned()),
         ("{name}", &"@".to_owned()),
         ("{type}", &"NS".to_owned()),
@@ -124,7 +128,8 @@ fn request(route: &Route, tenant: &Tenant) -> (String, Option<Value>) {
     let query = match route.name {
         "zones.explain" => "?name=@&type=NS".to_owned(),
         "orgs.list" => format!("?parent={}", tenant.org),
-        "tokens.list" | "events.list" | "limits.get" | "zones.list" | "orders.list" => {
+        "tokens.list" | "tsig.list" | "events.list" | "limits.get" | "zones.list"
+        | "orders.list" => {
             format!("?org={}", tenant.org)
         }
         _ => String::new(),
@@ -141,6 +146,7 @@ fn body(name: &str, tenant: &Tenant) -> Option<Value> {
         "orgs.update" => json!({"name": "stranger"}),
         "users.create" => json!({"name": "stranger"}),
         "users.update" => json!({"name": "stranger"}),
+        "tsig.create" => json!({"name": "stranger.", "org": tenant.org}),
         "tokens.create" => json!({"name": "stranger", "user": tenant.user}),
         "zones.create" => {
             json!({"zone": "new.example.", "org": tenant.org, "name_servers": ["ns.new.example."]})
@@ -232,6 +238,7 @@ fn i30_what_is_anothers_is_not_there() {
         zone: "nobody.example.".into(),
         item: "01JD4Z7Q8R5S6T7V8W9X0Y1Z2A".into(),
         order: "01JD4Z7Q8R5S6T7V8W9X0Y1Z2A".into(),
+        key: "nobody-key.".into(),
     };
     let before = town.happened();
     for route in table() {

@@ -6,8 +6,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nameplane::http::{self, Readiness, Settings, State};
-use nameplane::maintain::Maintain;
+use nameplane::maintain::{self, Maintain};
 use nameplane::manage::{Manage, bootstrap};
+use nameplane::seal::Sealer;
 use nameplane::store::Store;
 use tokio::sync::oneshot;
 
@@ -42,7 +43,13 @@ impl World {
         settings: Settings,
         readiness: Option<Arc<dyn Fn() -> Readiness + Send + Sync>>,
     ) -> World {
-        let maintain = Maintain::offline(Store::in_memory(), Default::default());
+        let maintain = Maintain::offline(
+            Store::in_memory(),
+            maintain::Settings {
+                sealer: Some(Sealer::passing().unwrap()),
+                ..maintain::Settings::default()
+            },
+        );
         let manage = Manage::new(maintain);
         let operator = bootstrap::first_start(&manage).unwrap().secret.unwrap();
         let ready = Readiness { ready: true, text: "ready".into() };

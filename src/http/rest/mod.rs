@@ -11,6 +11,7 @@ pub mod rrsets;
 mod submitted;
 pub mod tokens;
 pub mod traffic;
+pub mod tsig;
 pub mod users;
 pub mod zones;
 

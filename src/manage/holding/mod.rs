@@ -1,7 +1,8 @@
-//! What organisations hold: zones.
+//! What organisations hold: zones, and TSIG keys.
 
 pub mod check;
 pub mod file;
 pub mod import;
+pub mod tsig;
 pub mod version;
 pub mod zone;
