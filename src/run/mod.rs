@@ -89,13 +89,9 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     watch(&registry, &store, &maintain, &zones);
     let transfer_allow = Prefixes::new(config.transfer.allow.iter().copied());
     let asks = Arc::new(asks::Desk { manage: manage.clone(), transfer_allow });
-    let shared = Shared::new(
-        serve_settings(&config, &maintain)?,
-        zones,
-        asks,
-        Arc::clone(&registry),
-        random()?,
-    );
+    let settings =
+        serve::Settings { keys: Arc::clone(maintain.keyring()), ..serve_settings(&config)? };
+    let shared = Shared::new(settings, zones, asks, Arc::clone(&registry), random()?);
     let desk = Arc::new(Desk::new(shared));
     let filled = Arc::new(AtomicBool::new(!(demo && is_new)));
     let (tap, tapping) = start_tap(&config, &registry)?.unzip();
@@ -313,7 +309,7 @@ fn start_log(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve_settings(config: &Config, maintain: &Maintain) -> Result<serve::Settings, Failure> {
+fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
     let limit = &config.rate_limit;
     let mut cookie_secrets: Vec<[u8; 16]> =
         config.dns.cookie_secret.iter().map(|secret| secret.0).collect();
@@ -337,7 +333,6 @@ fn serve_settings(config: &Config, maintain: &Maintain) -> Result<serve::Setting
         cookies_above: config.dns.cookies_required_above,
         report_agent: report_agent(config)?,
         update_allow: Prefixes::new(config.update.allow_unsigned.iter().copied()),
-        keys: Arc::clone(maintain.keyring()),
         idle_timeout_s: config.tcp.idle_timeout_s,
         ..serve::Settings::default()
     })
