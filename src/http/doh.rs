@@ -15,6 +15,9 @@ use tokio::time::timeout;
 
 use super::problem::{Kind, Problem};
 use super::{App, Peer};
+use crate::wire::header::HEADER_OCTETS;
+use crate::wire::query::{RecordAt, skip_name};
+use crate::wire::{Header, Rcode, Type};
 
 /// The media type of a DNS message.
 const MESSAGE: &str = "application/dns-message";
@@ -102,69 +105,36 @@ fn answer(app: &App, request: &Request, query: &[u8]) -> Result<Response, Proble
 /// Seconds a cache may keep the message ([RFC 8484](https://www.rfc-editor.org/rfc/rfc8484) §5.1): its smallest answer TTL; without an
 /// answer what the SOA allows ([RFC 2308](https://www.rfc-editor.org/rfc/rfc2308) §5); none when it is an error or has neither.
 fn keeps_s(message: &[u8]) -> Option<u32> {
-    let count = |at: usize| Some(u16::from_be_bytes(message.get(at..at + 2)?.try_into().ok()?));
-    let (rcode, truncated) = (message.get(3)? & 15, message.get(2)? & 2 != 0);
-    if truncated || !matches!(rcode, 0 | 3) {
+    let header = Header::read(message)?;
+    let rcode = header.flags.rcode();
+    if header.flags.is_truncated() || !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN) {
         return None;
     }
-    let mut at = 12;
-    for _ in 0..count(4)? {
-        at = name_end(message, at)? + 4;
+    let mut at = HEADER_OCTETS;
+    for _ in 0..header.questions {
+        at = skip_name(message, at).ok()? + 4;
     }
-    let (answers, authority) = (count(6)?, count(8)?);
+    let (answers, authority) = (u32::from(header.answers), u32::from(header.authorities));
     let mut smallest: Option<u32> = None;
-    for position in 0..u32::from(answers) + u32::from(authority) {
-        let record = Record::at(message, at)?;
-        let in_answer = position < u32::from(answers);
-        let ttl = match (in_answer, record.rtype == 6) {
+    for position in 0..answers + authority {
+        let record = RecordAt::read(message, at).ok()?;
+        let in_answer = position < answers;
+        let ttl = match (in_answer, record.rtype == Type::SOA) {
             (true, _) => Some(record.ttl),
-            (false, true) => Some(record.ttl.min(record.last_u32?)),
+            (false, true) => {
+                let minimum = message.get(record.rdata_at..record.end)?.last_chunk()?;
+                Some(record.ttl.min(u32::from_be_bytes(*minimum)))
+            }
             (false, false) => None,
         };
         // NXDOMAIN behind a CNAME keeps no longer than its SOA allows either.
-        if let Some(ttl) = ttl.filter(|_| in_answer || answers == 0 || rcode == 3) {
+        let counts = in_answer || answers == 0 || rcode == Rcode::NXDOMAIN;
+        if let Some(ttl) = ttl.filter(|_| counts) {
             smallest = Some(smallest.map_or(ttl, |other| other.min(ttl)));
         }
         at = record.end;
     }
     smallest
-}
-
-struct Record {
-    rtype: u16,
-    ttl: u32,
-    /// The last four octets of the RDATA: MINIMUM in a SOA.
-    last_u32: Option<u32>,
-    end: usize,
-}
-
-impl Record {
-    fn at(message: &[u8], at: usize) -> Option<Record> {
-        let fixed = name_end(message, at)?;
-        let head: &[u8; 10] = message.get(fixed..fixed + 10)?.try_into().ok()?;
-        let [t0, t1, _, _, l0, l1, l2, l3, d0, d1] = *head;
-        let end = fixed + 10 + usize::from(u16::from_be_bytes([d0, d1]));
-        let rdata = message.get(fixed + 10..end)?;
-        Some(Record {
-            rtype: u16::from_be_bytes([t0, t1]),
-            ttl: u32::from_be_bytes([l0, l1, l2, l3]),
-            last_u32: rdata.last_chunk().map(|octets| u32::from_be_bytes(*octets)),
-            end,
-        })
-    }
-}
-
-/// Where the name at `at` ends; a pointer ends it.
-fn name_end(message: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        let len = *message.get(at)?;
-        match len {
-            0 => return Some(at + 1),
-            1..=63 => at += 1 + usize::from(len),
-            192.. => return Some(at + 2),
-            _ => return None,
-        }
-    }
 }
 
 #[cfg(test)]

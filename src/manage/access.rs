@@ -17,6 +17,7 @@ use super::fault::Stop;
 use super::id::{OrgId, TokenId, UserId};
 use super::limits::ORG_DEPTH_MAX;
 use super::people::organisation::{ORGS, OrgKind, Organisation};
+use super::words::worded;
 use crate::store::{RowError, Rows};
 use crate::wire::Name;
 
@@ -54,18 +55,14 @@ const N: bool = false;
 macro_rules! permissions {
     ($($(#[$doc:meta])* $name:ident $text:tt
         $reader:ident $member:ident $superuser:ident $reseller:ident $operator:ident;)*) => {
-        /// One thing that may be allowed.
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-            utoipa::ToSchema,
-        )]
-        pub enum Permission {
-            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        worded! {
+            /// One thing that may be allowed.
+            pub enum Permission { $($(#[$doc])* $name $text)* }
         }
 
-        /// Permission, its text, and whether reader, member, superuser, reseller, operator have it.
-        const TABLE: &[(Permission, &str, [bool; 5])] = &[
-            $((Permission::$name, $text, [$reader, $member, $superuser, $reseller, $operator]),)*
+        /// Permission, and whether reader, member, superuser, reseller, operator have it.
+        const TABLE: &[(Permission, [bool; 5])] = &[
+            $((Permission::$name, [$reader, $member, $superuser, $reseller, $operator]),)*
         ];
     };
 }
@@ -114,25 +111,8 @@ permissions! {
 }
 
 impl Permission {
-    /// All of them, in the order of the table.
-    pub fn all() -> impl Iterator<Item = Permission> {
-        TABLE.iter().map(|(permission, ..)| *permission)
-    }
-
-    /// The permission with this text.
-    pub fn named(text: &str) -> Option<Permission> {
-        TABLE.iter().find(|(_, name, _)| *name == text).map(|(permission, ..)| *permission)
-    }
-
     fn bit(self) -> u64 {
         1 << self as u64
-    }
-}
-
-impl fmt::Display for Permission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = TABLE.iter().find(|(permission, ..)| permission == self);
-        f.write_str(row.map_or("?", |(_, text, _)| text))
     }
 }
 
@@ -147,9 +127,8 @@ impl Permissions {
 
     /// What a role may.
     pub fn of(role: Role) -> Permissions {
-        let granted =
-            |row: &&(Permission, &str, [bool; 5])| row.2.get(role as usize) == Some(&true);
-        TABLE.iter().filter(granted).map(|(permission, ..)| *permission).collect()
+        let granted = |row: &&(Permission, [bool; 5])| row.1.get(role as usize) == Some(&true);
+        TABLE.iter().filter(granted).map(|(permission, _)| *permission).collect()
     }
 
     /// Whether `permission` is among these.

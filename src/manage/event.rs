@@ -17,6 +17,7 @@ use super::id::{ItemId, OrderId, OrgId, TokenId, UserId};
 use super::limits::PAGE_ROWS_MAX;
 use super::page::Page;
 use super::time::Timestamp;
+use super::words::worded;
 use crate::store::{RowError, Rows, Table, Tx};
 use crate::wire::{Name, Type};
 
@@ -51,17 +52,10 @@ pub fn hex(digest: &[u8]) -> String {
 
 macro_rules! kinds {
     ($($name:ident $text:tt)*) => {
-        /// What happened.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-        #[schema(as = EventKind)]
-        pub enum Kind {
-            $(#[serde(rename = $text)] $name,)*
-        }
-
-        impl std::fmt::Display for Kind {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(match self { $(Kind::$name => $text,)* })
-            }
+        worded! {
+            /// What happened.
+            #[schema(as = EventKind)]
+            pub enum Kind { $($name $text)* }
         }
     };
 }

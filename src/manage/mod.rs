@@ -19,6 +19,7 @@ pub mod limits;
 pub mod page;
 pub mod people;
 pub mod time;
+mod words;
 
 use crate::maintain::Maintain;
 use crate::store::{Store, Tx};

@@ -689,6 +689,19 @@ mod tests {
     }
 
     #[test]
+    fn all_workers_take_from_the_same_buckets() {
+        let desk = limited(0, false);
+        let query = message(7, 0, NOBODYS, &[]);
+        let sent = (0..4).filter(|_| {
+            let worker = Context::new(desk.shared(), Transport::Udp);
+            let mut slot = Slot::new(4096);
+            slot.receive(&query, "192.0.2.1:4444".parse().unwrap());
+            handle(&worker, &mut slot, NOW) != Outcome::Silent
+        });
+        assert_eq!(sent.count(), 1);
+    }
+
+    #[test]
     fn a_dry_run_only_counts() {
         let desk = limited(0, true);
         let query = message(7, 0, NOBODYS, &[]);

@@ -585,4 +585,26 @@ mod tests {
             assert_eq!((counters.get(&DROPPED, 0), counters.get(&WORKERS, 0)), (1, 0));
         });
     }
+
+    /// Ports below 1024 may be closed to whoever runs the tests: those that are open are tried.
+    #[test]
+    fn what_comes_from_a_port_no_client_asks_from_gets_no_reply() {
+        serve("127.0.0.1:0", echo, |server, counters| {
+            let open: Vec<UdpSocket> = NOBODY[1..]
+                .iter()
+                .filter_map(|port| UdpSocket::bind(("127.0.0.1", *port)).ok())
+                .collect();
+            for socket in &open {
+                socket.send_to(b"echo this", server).unwrap();
+            }
+            let client = client(server);
+            client.send(b"hello").unwrap();
+            assert_eq!(client.recv(&mut [0; 9]).unwrap(), 5);
+            assert_eq!(counters.get(&DROPPED, 1), open.len() as u64);
+            for socket in &open {
+                socket.set_nonblocking(true).unwrap();
+                assert!(socket.recv(&mut [0; 9]).is_err());
+            }
+        });
+    }
 }

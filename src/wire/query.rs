@@ -319,8 +319,12 @@ impl RecordAt {
 }
 
 /// Where the name at `at` ends: behind its root label or its first pointer.
+///
+/// # Errors
+///
+/// FORMERR when it does not end within the message.
 #[inline]
-pub(super) fn skip_name(message: &[u8], at: usize) -> Result<usize, Fault> {
+pub fn skip_name(message: &[u8], at: usize) -> Result<usize, Fault> {
     let mut here = at;
     loop {
         let len = *message.get(here).ok_or(FORMERR)?;

@@ -251,7 +251,7 @@ fn i30_what_is_anothers_is_not_there() {
         let foreign = town.call(route, &town.club, &town.shop.secret);
         let expected = match route.name {
             // Permissions no customer has come before everything.
-            "orgs.create" | "orders.push" | "orders.hold" | "orders.release" => 403,
+            "orgs.create" | "orders.push" | "orders.hold" | "orders.release" | "traffic.get" => 403,
             // The name is taken; DNS says so to everybody.
             "zones.import" => 422,
             _ => 404,

@@ -16,57 +16,44 @@
 //! times. `conflict` and `failed` mean that nothing was applied. From `on_hold` an order goes back to
 //! where it was and nowhere else, so that nothing gets past its approval.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::manage::time::Timestamp;
+use crate::manage::words::worded;
 
-/// Where an order stands.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    utoipa::ToSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Placed; its items no longer change.
-    Submitted,
-    /// Waits for somebody other than its author.
-    AwaitingApproval,
-    /// May be applied.
-    Approved,
-    /// On its way through the door.
-    Applying,
-    /// Durable, and published on this server.
-    Applied,
-    /// This server was asked over UDP and gave the new answers.
-    Served,
-    /// What it was based on has changed; nothing was applied.
-    Conflict,
-    /// It breaks a rule of a zone; nothing was applied.
-    Failed,
-    /// An approver said no.
-    Rejected,
-    /// Taken back before it was applied.
-    Cancelled,
-    /// Applied, and undone by a later order.
-    Reverted,
-    // Stored by their place: add at the end.
-    /// Served everywhere: every name server of its zones was asked and gave the new answers.
-    Confirmed,
-    /// May be applied, and waits for its time.
-    Scheduled,
-    /// Stopped until somebody lets it go on.
-    OnHold,
+worded! {
+    /// Where an order stands.
+    pub enum State {
+        /// Placed; its items no longer change.
+        Submitted "submitted"
+        /// Waits for somebody other than its author.
+        AwaitingApproval "awaiting_approval"
+        /// May be applied.
+        Approved "approved"
+        /// On its way through the door.
+        Applying "applying"
+        /// Durable, and published on this server.
+        Applied "applied"
+        /// This server was asked over UDP and gave the new answers.
+        Served "served"
+        /// What it was based on has changed; nothing was applied.
+        Conflict "conflict"
+        /// It breaks a rule of a zone; nothing was applied.
+        Failed "failed"
+        /// An approver said no.
+        Rejected "rejected"
+        /// Taken back before it was applied.
+        Cancelled "cancelled"
+        /// Applied, and undone by a later order.
+        Reverted "reverted"
+        // Stored by their place: add at the end.
+        /// Served everywhere: every name server of its zones was asked and gave the new answers.
+        Confirmed "confirmed"
+        /// May be applied, and waits for its time.
+        Scheduled "scheduled"
+        /// Stopped until somebody lets it go on.
+        OnHold "on_hold"
+    }
 }
 
 /// The steps there are.
@@ -89,11 +76,6 @@ const STEPS: &[(State, &[State])] = &[
 ];
 
 impl State {
-    /// All of them.
-    pub fn all() -> impl Iterator<Item = State> {
-        STEPS.iter().map(|(state, _)| *state)
-    }
-
     /// Whether an order may go from here to `to`.
     pub fn leads_to(self, to: State) -> bool {
         STEPS.iter().any(|(from, next)| *from == self && next.contains(&to))
@@ -117,35 +99,9 @@ impl State {
         matches!(self, State::Applied | State::Served | State::Confirmed)
     }
 
-    /// The word for it, as in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            State::Submitted => "submitted",
-            State::AwaitingApproval => "awaiting_approval",
-            State::Approved => "approved",
-            State::Applying => "applying",
-            State::Applied => "applied",
-            State::Served => "served",
-            State::Conflict => "conflict",
-            State::Failed => "failed",
-            State::Rejected => "rejected",
-            State::Cancelled => "cancelled",
-            State::Reverted => "reverted",
-            State::Confirmed => "confirmed",
-            State::Scheduled => "scheduled",
-            State::OnHold => "on_hold",
-        }
-    }
-
     /// Whether it waits for somebody or something, and can be taken back meanwhile.
     pub fn waits(self) -> bool {
         matches!(self, State::AwaitingApproval | State::Scheduled | State::OnHold)
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! `INTEROP_PEERS=knot,nsd` compares with some only.
 
+mod cookies;
 pub mod message;
 mod peers;
 pub mod questions;
@@ -144,6 +145,13 @@ fn wanted(peer: Peer) -> bool {
 /// Brings the zones into a new data directory and serves it.
 fn serve(zones: &[Zone], home: &Path) -> Server {
     Server::at(&import(zones, home), &[])
+}
+
+/// Serves a data directory with a settings file.
+fn serve_with(data: &Path, home: &Path, settings: &str) -> Server {
+    let config = home.join("server.toml");
+    fs::write(&config, settings).unwrap();
+    Server::at(data, &["--config", config.to_str().unwrap()])
 }
 
 /// Brings the zones into a new data directory.

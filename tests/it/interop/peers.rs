@@ -21,6 +21,9 @@ pub enum Peer {
     PowerDns,
 }
 
+/// The secret of the cookies of those that check them.
+pub const COOKIE_SECRET: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
+
 /// A zone to serve: apex without its final dot, and its file.
 pub type Zone = (String, PathBuf);
 
@@ -188,8 +191,10 @@ fn knot(zones: &[Zone], dir: &Path, port: u16) -> Command {
     let mut text = format!(
         "server:\n rundir: {home}\n listen: 127.0.0.1@{port}\n udp-workers: 1\n \
          tcp-workers: 1\n background-workers: 1\nlog:\n - target: {home}/knot.log\n   \
-         any: info\ndatabase:\n storage: {home}/db\ntemplate:\n - id: default\n   \
-         zonefile-sync: -1\n   journal-content: none\n   semantic-checks: soft\nzone:\n"
+         any: info\ndatabase:\n storage: {home}/db\nmod-cookies:\n - id: one\n   \
+         secret: 0x{COOKIE_SECRET}\ntemplate:\n - id: default\n   \
+         zonefile-sync: -1\n   journal-content: none\n   semantic-checks: soft\n   \
+         global-module: mod-cookies/one\nzone:\n"
     );
     for (apex, path) in zones {
         write!(text, " - domain: {apex}.\n   file: {}\n", path.display()).unwrap();
@@ -205,7 +210,8 @@ fn bind(zones: &[Zone], dir: &Path, port: u16) -> Command {
         "options {{ directory \"{home}\"; listen-on port {port} {{ 127.0.0.1; }}; \
          listen-on-v6 {{ none; }}; recursion no; minimal-responses yes; pid-file none; \
          session-keyfile none; managed-keys-directory \"{home}\"; notify no; \
-         dnssec-validation no; \
+         dnssec-validation no; cookie-algorithm siphash24; cookie-secret \"{COOKIE_SECRET}\"; \
+         require-server-cookie yes; \
          check-integrity no; check-names primary ignore; \
          max-records-per-type 0; max-types-per-name 0; }};\ncontrols {{ }};\n"
     );
