@@ -99,11 +99,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let state = http_state(&config, &manage, &maintain, &registry, resolve, Arc::clone(&filled));
     let settings = transport::Settings { tap, ..transport_settings(&config, demo, &state)? };
     let listening = transport::start(&settings, Arc::clone(&desk), &runtime)?;
-    let (udp_octets, limits) = (listening.buffer_octets(), Arc::clone(desk.shared()));
-    registry.watch_memory("udp_buffers", move || udp_octets);
-    registry.watch_memory("rate_limit", move || limits.rate_limit_octets());
-    let streams = Arc::clone(&desk);
-    registry.watch_memory("message_buffers", move || streams.buffer_octets());
+    watch_buffers(&registry, &desk, listening.buffer_octets());
     drop(settings); // and with it the last tap that is not a listener's
     if let Some(&own) = listening.addresses().first() {
         maintain.set_own_listener(own);
@@ -499,6 +495,13 @@ fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Pu
     registry.watch_memory("table", table(|snapshot| snapshot.octets() as u64));
     registry.watch_memory("store_backlog", kept(|store| store.stats().backlog_bytes));
     registry.watch_memory("store_cache_max", || store::CACHE_BYTES);
+}
+
+fn watch_buffers(registry: &Registry, desk: &Arc<Desk>, udp_octets: u64) {
+    let (shared, streams) = (Arc::clone(desk.shared()), Arc::clone(desk));
+    registry.watch_memory("udp_buffers", move || udp_octets);
+    registry.watch_memory("rate_limit", move || shared.rate_limit_octets());
+    registry.watch_memory("message_buffers", move || streams.buffer_octets());
 }
 
 async fn wait_until(done: impl Fn() -> bool) {

@@ -239,28 +239,7 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
     }
     let seen = |zone: &Name| !hidden.contains(zone);
     let zones = outcome.zones.into_iter().filter(|zone| seen(&zone.zone));
-    let scheduled = order.history.reached(State::Scheduled).is_some();
-    let started = if scheduled { State::Applying } else { State::Approved };
-    let started = order.history.reached(started);
-    let since = |at: Option<Timestamp>| {
-        let took = at?.since(started?);
-        u64::try_from(took.as_micros()).ok()
-    };
-    let served_at = order.history.reached(State::Served);
-    let receipt = order.history.reached(State::Applied).map(|_| Receipt {
-        zones: zones.map(ZoneLine::from).collect(),
-        durable_us: since(order.durable_at),
-        served_us: since(served_at),
-        durable_at: order.durable_at,
-        served_at,
-    });
-    let waits_for = match state {
-        State::AwaitingApproval if order.nests => Some("operator"),
-        State::AwaitingApproval => Some("approver"),
-        State::Scheduled => Some("time"),
-        State::OnHold => Some("release"),
-        _ => None,
-    };
+    let receipt = receipt(&order, zones);
     let who = |user: Option<_>| user.map(|user| shown::person(rows, user)).transpose();
     let approvals = order.approvals.iter().map(|approval| {
         Ok(ApprovalView {
@@ -277,7 +256,7 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
     Ok(OrderView {
         number: order.name(),
         state,
-        waits_for: waits_for.map(str::to_owned),
+        waits_for: waits_for(&order).map(str::to_owned),
         not_before: rows.get(&ORDER_TIMES, &order.id)?,
         hold: hold.transpose()?,
         placed_by: who(order.placed_by)?,
@@ -300,6 +279,36 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
         reverts: order.reverts,
         reverted_by: order.reverted_by,
     })
+}
+
+/// What an applied order did, and how long it took from the moment it could begin.
+fn receipt(order: &Order, zones: impl Iterator<Item = ZoneReceipt>) -> Option<Receipt> {
+    order.history.reached(State::Applied)?;
+    let scheduled = order.history.reached(State::Scheduled).is_some();
+    let started = if scheduled { State::Applying } else { State::Approved };
+    let started = order.history.reached(started);
+    let since = |at: Option<Timestamp>| {
+        let took = at?.since(started?);
+        u64::try_from(took.as_micros()).ok()
+    };
+    let served_at = order.history.reached(State::Served);
+    Some(Receipt {
+        zones: zones.map(ZoneLine::from).collect(),
+        durable_us: since(order.durable_at),
+        served_us: since(served_at),
+        durable_at: order.durable_at,
+        served_at,
+    })
+}
+
+fn waits_for(order: &Order) -> Option<&'static str> {
+    match order.state() {
+        State::AwaitingApproval if order.nests => Some("operator"),
+        State::AwaitingApproval => Some("approver"),
+        State::Scheduled => Some("time"),
+        State::OnHold => Some("release"),
+        _ => None,
+    }
 }
 
 /// Which orders are asked for.

@@ -43,7 +43,7 @@ fn rfc9018_a_cookie_is_good_at_every_server_that_has_its_secret() {
     let settings = format!("[dns]\ncookie_secret = \"{COOKIE_SECRET}\"\n");
     let server = serve_with(&import(&zones, home.path()), home.path(), &settings);
     for peer in [Peer::Bind, Peer::Knot].into_iter().filter(|peer| peer.is_here()) {
-        let dir = home.path().join(peer.name());
+        let dir = home.path().join(format!("{peer:?}"));
         fs::create_dir(&dir).unwrap();
         let running = peer.start(&zones, &dir);
 
