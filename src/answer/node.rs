@@ -60,6 +60,8 @@ pub enum ZoneState {
     Loading,
     /// Here, but not to be answered: REFUSED.
     Suspended,
+    /// Here, but too old to be answered, or not transferred yet: SERVFAIL.
+    Expired,
 }
 
 /// What an apex says of its zone.
@@ -98,6 +100,7 @@ pub(super) fn put(out: &mut Vec<u8>, draft: &Draft<'_>) {
             ZoneState::Live => 0,
             ZoneState::Loading => 1,
             ZoneState::Suspended => 2,
+            ZoneState::Expired => 3,
         });
         out.extend_from_slice(&facts.negative_ttl.to_be_bytes());
     }
@@ -197,6 +200,7 @@ impl<'s> Node<'s> {
             state: match state {
                 0 => ZoneState::Live,
                 1 => ZoneState::Loading,
+                3 => ZoneState::Expired,
                 _ => ZoneState::Suspended,
             },
             negative_ttl: u32::from_be_bytes([n0, n1, n2, n3]),

@@ -350,11 +350,16 @@ impl<'s> Turn<'_, 's, '_> {
             return Next::Done;
         }
         let missing = self.snapshot.loading || state == ZoneState::Loading;
-        let (kind, rcode, ede) = match missing {
-            true => {
+        let (kind, rcode, ede) = match (missing, state) {
+            (true, _) => {
                 (Kind::NotReady, Rcode::SERVFAIL, Ede::new(Ede::NOT_READY, "zone is being loaded"))
             }
-            false => (
+            (false, ZoneState::Expired) => (
+                Kind::NotReady,
+                Rcode::SERVFAIL,
+                Ede::new(Ede::INVALID_DATA, "no fresh copy from a primary"),
+            ),
+            (false, _) => (
                 Kind::Refused,
                 Rcode::REFUSED,
                 Ede::new(Ede::NOT_AUTHORITATIVE, "not a zone of this server"),

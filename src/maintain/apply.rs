@@ -3,7 +3,7 @@
 use super::change::{AppliedZone, CHANGED_MAX, ChangedRrSet, Content, Reason, ZoneState};
 use super::commit::{Door, Touched};
 use super::rows::{self, ChunksMut, JournalExtent, Release, Zone};
-use super::{content, journal, rules};
+use super::{content, journal, rules, secondary};
 use crate::store::{RowError, Rows, Tail};
 use crate::wire::{Name, RrSet, Serial, Type};
 use crate::zone::chunk::{self, Counts};
@@ -90,21 +90,22 @@ impl Door<'_, '_> {
 
     pub(super) fn delete(&mut self, apex: &Name) -> Result<AppliedZone> {
         let zone = self.changeable(apex)?;
-        let soa = self.soa(&zone)?;
+        let soa = self.soa_if_any(&zone)?;
         let key = Tail(apex.key());
+        secondary::forget(self.tx, apex)?;
         self.tx.put(&rows::LAST_SERIALS, &key, &zone.serial)?;
         self.tx.delete(&rows::ZONES_BY_NAME, &key)?;
         self.tx.delete(&rows::ZONES_OF, &(zone.org.clone(), key))?;
         self.tx.delete(&rows::ZONES, &zone.id)?;
         self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Everything)?;
-        let applied = whole_change(&zone, Some(zone.serial), None, Some(soa.rrset), None);
+        let applied = whole_change(&zone, Some(zone.serial), None, soa.map(|soa| soa.rrset), None);
         self.touch(zone.id, Some(zone), Touched::Whole);
         self.touch_parent(apex)?;
         Ok(applied)
     }
 
     pub(super) fn replace(&mut self, apex: &Name, content: &Content) -> Result<AppliedZone> {
-        let zone = self.changeable(apex)?;
+        let zone = self.editable(apex)?;
         if let Content::Staged(staged) = content {
             return self.switch_to_staged(zone, staged);
         }
@@ -132,7 +133,7 @@ impl Door<'_, '_> {
     }
 
     pub(super) fn edit(&mut self, apex: &Name, edits: &[RrSetEdit]) -> Result<AppliedZone> {
-        let zone = self.changeable(apex)?;
+        let zone = self.editable(apex)?;
         if zone.presigned {
             return Err(Reason::PreSigned.into());
         }
@@ -181,6 +182,15 @@ impl Door<'_, '_> {
         Ok(unchanged(&zone))
     }
 
+    /// The zone, if its records are changed here and nothing stops that.
+    fn editable(&mut self, apex: &Name) -> Result<Zone> {
+        let zone = self.changeable(apex)?;
+        match secondary::is_one(self.tx, apex)? {
+            true => Err(Reason::Secondary.into()),
+            false => Ok(zone),
+        }
+    }
+
     /// The zone, unless its commits are stopped.
     pub(super) fn changeable(&mut self, apex: &Name) -> Result<Zone> {
         let zone = rows::zone(self.tx, apex)?.ok_or(Reason::UnknownZone)?;
@@ -191,8 +201,13 @@ impl Door<'_, '_> {
     }
 
     pub(super) fn soa(&mut self, zone: &Zone) -> Result<Set> {
-        let soa = rows::with_view(self.tx, zone, |view| set_at(view, &zone.apex, Type::SOA))?;
+        let soa = self.soa_if_any(zone)?;
         Ok(soa.ok_or_else(|| ReadFault(format!("{} has no SOA", zone.apex)))?)
+    }
+
+    /// The SOA; none in a zone that still waits for its first transfer.
+    pub(super) fn soa_if_any(&mut self, zone: &Zone) -> Result<Option<Set>> {
+        Ok(rows::with_view(self.tx, zone, |view| set_at(view, &zone.apex, Type::SOA))?)
     }
 
     pub(super) fn new_zone_id(&mut self) -> Result<u32> {
@@ -205,7 +220,7 @@ impl Door<'_, '_> {
     }
 
     /// Writes the next version of a zone: its changed rows, its journal, its own row.
-    fn write(
+    pub(super) fn write(
         &mut self,
         mut zone: Zone,
         delta: &Delta,
@@ -231,7 +246,7 @@ impl Door<'_, '_> {
     }
 
     /// Puts whole new content in a zone's place, under a generation of its own.
-    fn switch(
+    pub(super) fn switch(
         &mut self,
         mut zone: Zone,
         octets: &[u8],
@@ -254,7 +269,7 @@ impl Door<'_, '_> {
         counts: Counts,
         soa: Set,
     ) -> Result<AppliedZone> {
-        let before = self.soa(&zone)?.rrset;
+        let before = self.soa_if_any(&zone)?.map(|soa| soa.rrset);
         let from = zone.serial;
         self.touch(zone.id, Some(zone.clone()), Touched::Whole);
         self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Generation)?;
@@ -266,7 +281,8 @@ impl Door<'_, '_> {
         zone.journal = JournalExtent { first: zone.version + 1, octets: 0 };
         zone.changed_us = self.now_us;
         self.tx.put(&rows::ZONES, &zone.id, &zone)?;
-        Ok(whole_change(&zone, Some(from), Some(zone.serial), Some(before), Some(soa.rrset)))
+        let from = before.is_some().then_some(from);
+        Ok(whole_change(&zone, from, Some(zone.serial), before, Some(soa.rrset)))
     }
 }
 
@@ -277,7 +293,7 @@ fn signed_serial(apex: &Name, new: &PackedZone<'_>, last: Serial) -> Result<Seri
     if last.is_before(own) { Ok(own) } else { Err(content::serial_behind(apex, own, last)) }
 }
 
-fn whole_change(
+pub(super) fn whole_change(
     zone: &Zone,
     from: Option<Serial>,
     to: Option<Serial>,
@@ -295,7 +311,7 @@ fn whole_change(
     }
 }
 
-fn unchanged(zone: &Zone) -> AppliedZone {
+pub(super) fn unchanged(zone: &Zone) -> AppliedZone {
     let serial = Some(zone.serial);
     AppliedZone {
         apex: zone.apex.clone(),

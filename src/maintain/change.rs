@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::sign::Plan;
 use crate::wire::{Name, RrSet, Serial, Type};
+use crate::zone::delta::Step;
 use crate::zone::{Conflict, ReadFault, RrSetEdit};
 
 /// One thing asked of one zone.
@@ -24,6 +25,22 @@ pub enum ZoneChange {
     /// The zone is signed like this from now on, with keys put before or in the same commit
     /// (see [`Door::put_signing_key`](super::Door::put_signing_key)); none, no longer.
     SetSigning { apex: Name, plan: Option<Box<Plan>> },
+    /// A new zone without records, held by `org`: a secondary that is still to be transferred.
+    Expect { apex: Name, org: String },
+    /// The zone's content becomes what a primary has, under the primary's serial.
+    Transfer { apex: Name, transferred: Transferred },
+}
+
+/// What a primary sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transferred {
+    /// What is here is what it has: the zone is answered again if it was expired.
+    Same,
+    /// The steps from what is here, oldest first.
+    Steps(Vec<Step>),
+    /// The zone as a whole, [packed](Content::Packed) or [staged](Content::Staged). `any_serial` takes
+    /// it even if its serial is not ahead: an operator said so.
+    Whole { content: Content, any_serial: bool },
 }
 
 impl ZoneChange {
@@ -36,7 +53,9 @@ impl ZoneChange {
             | ZoneChange::Edit { apex, .. }
             | ZoneChange::Move { apex, .. }
             | ZoneChange::SetState { apex, .. }
-            | ZoneChange::SetSigning { apex, .. } => apex,
+            | ZoneChange::SetSigning { apex, .. }
+            | ZoneChange::Expect { apex, .. }
+            | ZoneChange::Transfer { apex, .. } => apex,
         }
     }
 }
@@ -73,6 +92,8 @@ pub enum ZoneState {
     Held,
     /// Answered with REFUSED.
     Suspended,
+    /// Answered with SERVFAIL: a secondary whose records are too old, or that has none yet.
+    Expired,
 }
 
 /// What a commit did.
@@ -132,6 +153,10 @@ pub enum Reason {
     Held,
     /// The zone is kept as its signer made it: replace it as a whole, or strip its signatures.
     PreSigned,
+    /// The zone has its primary elsewhere: what it holds is changed there.
+    Secondary,
+    /// A primary's steps do not lead on from what is here: ask it for the whole zone.
+    Astray(String),
     /// The base is stale.
     Conflict(Box<Conflict>),
     /// A zone rule would be broken. `text` says how, and the way out.
@@ -153,6 +178,10 @@ impl fmt::Display for Reason {
             Reason::PreSigned => f.write_str(
                 "zone is pre-signed and kept as it is: replace it as a whole, or import it with its signatures stripped",
             ),
+            Reason::Secondary => f.write_str(
+                "zone is a secondary: change it at its primary, or make it a primary here first",
+            ),
+            Reason::Astray(text) => f.write_str(text),
             Reason::Conflict(conflict) => conflict.fmt(f),
             Reason::Broken { text, .. }
             | Reason::Signing { text }

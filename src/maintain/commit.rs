@@ -230,6 +230,8 @@ impl<'t> Door<'_, 't> {
             Task::One(ZoneChange::SetSigning { apex, plan }) => {
                 self.set_signing(apex, plan.as_deref())
             }
+            Task::One(ZoneChange::Expect { apex, org }) => self.expect(apex, org),
+            Task::One(ZoneChange::Transfer { apex, transferred }) => self.take(apex, transferred),
         }
     }
 

@@ -14,7 +14,9 @@ mod publish;
 pub mod rows;
 mod rules;
 pub mod signing;
+pub mod secondary;
 pub mod stage;
+mod take;
 #[cfg(test)]
 mod tests;
 pub mod tsig;
@@ -25,7 +27,7 @@ use std::time::SystemTime;
 
 pub use change::{
     Applied, AppliedZone, ChangedRrSet, Content, Reason, Refusal, RefusedZone, Staged, ZoneChange,
-    ZoneState,
+    Transferred, ZoneState,
 };
 pub use commit::{CommitError, Committed, Door};
 pub use keeper::Running;

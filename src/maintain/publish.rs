@@ -80,7 +80,11 @@ pub(super) fn is_answered(zone: &Zone) -> bool {
 
 /// What stands in the table for a zone whose records are not answered from.
 pub(super) fn put_stub(into: &mut Rendered, zone: &Zone) {
-    into.put_stub(&zone.apex, zone.id, answer::ZoneState::Suspended);
+    let state = match zone.state {
+        ZoneState::Expired => answer::ZoneState::Expired,
+        _ => answer::ZoneState::Suspended,
+    };
+    into.put_stub(&zone.apex, zone.id, state);
 }
 
 struct Rendering<'a, 't> {

@@ -116,18 +116,7 @@ impl Door<'_, '_> {
         apex: &Name,
         last: Option<Serial>,
     ) -> Result<(Set, Counts)> {
-        let key = (staged.zone, staged.generation);
-        let stage = self.tx.get(&STAGES, &key)?;
-        // An id is for one zone only: rows staged for a zone that is gone by now are released with it.
-        let new = rows::zone(self.tx, apex)?.is_none();
-        if stage.is_none_or(|stage| stage.apex != *apex || stage.new != new) {
-            let text = "the staged records are gone: stage them again".into();
-            return Err(Reason::Limit { text }.into());
-        }
-        self.tx.delete(&STAGES, &key)?;
-        let mut chunks = ChunksMut { tx: self.tx, zone: key.0, generation: key.1 };
-        let soa = set_at(&chunk::ChunkView::new(apex, &chunks), apex, Type::SOA)?;
-        let soa = soa.ok_or_else(|| rules::no_soa(apex))?;
+        let soa = self.claim_staged(staged, apex)?;
         let own = soa.rrset.soa_serial();
         let serial = match (staged.presigned, last, own) {
             (true, Some(last), Some(own)) if !last.is_before(own) => {
@@ -145,8 +134,26 @@ impl Door<'_, '_> {
         let change =
             SetChange { owner, rtype: Type::SOA, before: Some(soa), after: Some(after.clone()) };
         let mut counts = staged.counts;
+        let (zone, generation) = (staged.zone, staged.generation);
+        let mut chunks = ChunksMut { tx: self.tx, zone, generation };
         counts += chunk::update(&mut chunks, apex, &Delta::new(vec![change]))?;
         Ok((after, counts))
+    }
+
+    /// Takes staged rows out of the list of those that belong to nobody; gives their SOA.
+    pub(super) fn claim_staged(&mut self, staged: &Staged, apex: &Name) -> Result<Set> {
+        let key = (staged.zone, staged.generation);
+        let stage = self.tx.get(&STAGES, &key)?;
+        // An id is for one zone only: rows staged for a zone that is gone by now are released with it.
+        let new = rows::zone(self.tx, apex)?.is_none();
+        if stage.is_none_or(|stage| stage.apex != *apex || stage.new != new) {
+            let text = "the staged records are gone: stage them again".into();
+            return Err(Reason::Limit { text }.into());
+        }
+        self.tx.delete(&STAGES, &key)?;
+        let chunks = ChunksMut { tx: self.tx, zone: key.0, generation: key.1 };
+        let soa = set_at(&chunk::ChunkView::new(apex, &chunks), apex, Type::SOA)?;
+        Ok(soa.ok_or_else(|| rules::no_soa(apex))?)
     }
 
     pub(super) fn switch_to_staged(

@@ -259,6 +259,7 @@ fn against(refusal: &DoorRefusal, yours: &Yours<'_>) -> Against {
                 Reason::Held => "held",
                 Reason::PreSigned => "presigned",
                 Reason::Signing { .. } => "signing",
+                Reason::Secondary | Reason::Astray(_) => "secondary",
                 Reason::Limit { .. } => "limit",
                 Reason::Unreadable(_) => "unreadable",
             };

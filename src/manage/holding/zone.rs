@@ -100,7 +100,7 @@ pub struct ZoneView {
     #[schema(value_type = String, example = "example.com.")]
     pub name: Name,
     pub org: OrgId,
-    /// `live`, `staged`, `held` or `suspended`.
+    /// `live`, `staged`, `held`, `suspended`, or `expired` for a secondary with nothing fresh enough to answer.
     pub state: String,
     pub serial: u32,
     /// Counts the versions, from 1.
@@ -123,6 +123,7 @@ impl From<Held> for ZoneView {
             ZoneState::Staged => "staged",
             ZoneState::Held => "held",
             ZoneState::Suspended => "suspended",
+            ZoneState::Expired => "expired",
         };
         ZoneView {
             name: zone.apex,

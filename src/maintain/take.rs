@@ -1,0 +1,211 @@
+//! What a primary sent, on its way into the zone that follows it.
+//!
+//! Same door, same rules as any change, but for the number: a secondary has the serial of its
+//! primary. It moves forward, or an operator said that it need not.
+
+use super::apply::{Refused, unchanged};
+use super::change::{
+    AppliedZone, CHANGED_MAX, ChangedRrSet, Content, Reason, Staged, Transferred, ZoneState,
+};
+use super::commit::{Door, Touched};
+use super::rows::{self, JournalExtent, Zone};
+use super::{content, rules, secondary};
+use crate::store::{Rows, Tail};
+use crate::wire::{Name, Serial, Type};
+use crate::zone::chunk::Counts;
+use crate::zone::delta::{Delta, Set, Step, set_at};
+use crate::zone::packed::Node;
+use crate::zone::tree::PackedZone;
+use crate::zone::{ReadFault, View};
+
+/// A transferred zone that differs in more RRsets takes the old one's place as a whole.
+const DELTA_SETS_MAX: usize = 100_000;
+
+type Result<T> = std::result::Result<T, Refused>;
+
+impl Door<'_, '_> {
+    /// Makes a zone that has no records yet.
+    pub(super) fn expect(&mut self, apex: &Name, org: &str) -> Result<AppliedZone> {
+        if rows::zone(self.tx, apex)?.is_some() {
+            return Err(Reason::ZoneExists.into());
+        }
+        let key = Tail(apex.key());
+        let last = self.tx.get(&rows::LAST_SERIALS, &key)?;
+        let zone = Zone {
+            id: self.new_zone_id()?,
+            apex: apex.clone(),
+            org: org.to_owned(),
+            state: ZoneState::Expired,
+            presigned: false,
+            serial: last.unwrap_or(Serial(0)),
+            version: 0,
+            generation: 0,
+            counts: Counts::default(),
+            journal: JournalExtent { first: 1, octets: 0 },
+            created_us: self.now_us,
+            changed_us: self.now_us,
+        };
+        self.tx.put(&rows::ZONES_BY_NAME, &key, &zone.id)?;
+        self.tx.put(&rows::ZONES_OF, &(zone.org.clone(), key), &zone.id)?;
+        self.tx.put(&rows::ZONES, &zone.id, &zone)?;
+        self.touch(zone.id, None, Touched::Whole);
+        self.touch_parent(apex)?;
+        Ok(AppliedZone { from: None, to: None, ..unchanged(&zone) })
+    }
+
+    /// Takes what a primary sent.
+    pub(super) fn take(&mut self, apex: &Name, transferred: &Transferred) -> Result<AppliedZone> {
+        let mut zone = self.changeable(apex)?;
+        if !secondary::is_one(self.tx, apex)? {
+            let text = format!("{apex} is no secondary any more");
+            return Err(Reason::Astray(text).into());
+        }
+        // Whatever comes of it is fresh; if it is refused, so is this.
+        if zone.state == ZoneState::Expired
+            && (zone.version > 0 || !matches!(transferred, Transferred::Same))
+        {
+            self.touch(zone.id, Some(zone.clone()), Touched::Whole);
+            zone.state = ZoneState::Live;
+            self.tx.put(&rows::ZONES, &zone.id, &zone)?;
+        }
+        let applied = match transferred {
+            Transferred::Same => return Ok(unchanged(&zone)),
+            Transferred::Steps(steps) => self.take_steps(zone, steps)?,
+            Transferred::Whole { content: Content::Staged(staged), any_serial } => {
+                self.take_staged_whole(zone, staged, *any_serial)?
+            }
+            Transferred::Whole { content, any_serial } => {
+                self.take_whole(zone, content, *any_serial)?
+            }
+        };
+        self.note_signed(apex)?;
+        Ok(applied)
+    }
+
+    fn take_steps(&mut self, zone: Zone, steps: &[Step]) -> Result<AppliedZone> {
+        let apex = zone.apex.clone();
+        let mut touched = Vec::new();
+        let mut all = AppliedZone { from: Some(zone.serial), ..unchanged(&zone) };
+        for step in steps {
+            let zone = rows::zone(self.tx, &apex)?.ok_or(Reason::UnknownZone)?;
+            if step.from != zone.serial {
+                let text = format!("a step starts at serial {}, {apex} has {}", step.from, zone.serial);
+                return Err(Reason::Astray(text).into());
+            }
+            let delta = rows::with_view(self.tx, &zone, |view| step.delta(view));
+            let delta = tidy(delta.map_err(|fault| Reason::Astray(fault.0))?);
+            if let Some(stranger) = delta.changes.iter().find(|change| !change.owner.is_at_or_below(&apex)) {
+                return Err(rules::out_of_zone(&stranger.owner, &apex).into());
+            }
+            touched.extend(delta.owners());
+            let presigned = zone.presigned;
+            let applied = self.write(zone, &delta, step.to, presigned)?;
+            join(&mut all, applied);
+        }
+        let zone = rows::zone(self.tx, &apex)?.ok_or(Reason::UnknownZone)?;
+        touched.sort_by_cached_key(Name::key);
+        touched.dedup();
+        let broken = rows::with_view(self.tx, &zone, |view| rules::touched(view, &touched))?;
+        if broken.is_empty() { Ok(all) } else { Err(Refused(broken)) }
+    }
+
+    fn take_whole(
+        &mut self,
+        zone: Zone,
+        content: &Content,
+        any_serial: bool,
+    ) -> Result<AppliedZone> {
+        let fresh = content::fresh(&zone.apex, content)?;
+        let new = PackedZone::new(zone.apex.clone(), &fresh.octets);
+        let soa = set_at(&new, &zone.apex, Type::SOA)?;
+        let soa = soa.ok_or_else(|| rules::no_soa(&zone.apex))?;
+        let serial = next_serial(&zone, &soa, any_serial)?;
+        if zone.version > 0 && zone.serial.is_before(serial) {
+            let delta =
+                rows::with_view(self.tx, &zone, |old| Delta::between(old, &new, DELTA_SETS_MAX))?;
+            if let Some(delta) = delta {
+                return self.write(zone, &delta, serial, fresh.presigned);
+            }
+        }
+        self.switch(zone, &fresh.octets, soa, fresh.presigned)
+    }
+
+    fn take_staged_whole(
+        &mut self,
+        mut zone: Zone,
+        staged: &Staged,
+        any_serial: bool,
+    ) -> Result<AppliedZone> {
+        let soa = self.claim_staged(staged, &zone.apex)?;
+        next_serial(&zone, &soa, any_serial)?;
+        zone.presigned = staged.presigned;
+        self.take_over(zone, staged.generation, staged.counts, soa)
+    }
+
+    /// Notes whether the zone is signed: its steps may have signed it, or the contrary.
+    fn note_signed(&mut self, apex: &Name) -> Result<()> {
+        let mut zone = rows::zone(self.tx, apex)?.ok_or(Reason::UnknownZone)?;
+        let signed = rows::with_view(self.tx, &zone, |view| is_signed(view))?;
+        if signed != zone.presigned {
+            zone.presigned = signed;
+            self.tx.put(&rows::ZONES, &zone.id, &zone)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a zone has keys and a signed SOA.
+pub(super) fn is_signed(view: &dyn View) -> std::result::Result<bool, ReadFault> {
+    let mut signed = false;
+    view.node(view.apex(), &mut |node: Node<'_>| {
+        let soa = node.rrset(Type::SOA).is_some_and(|soa| soa.sig_count > 0);
+        signed = soa && node.rrset(Type::DNSKEY).is_some();
+    })?;
+    Ok(signed)
+}
+
+/// The serial that content brings, if the zone may take it.
+fn next_serial(zone: &Zone, soa: &Set, any_serial: bool) -> Result<Serial> {
+    let own = soa.rrset.soa_serial().ok_or_else(|| rules::no_soa(&zone.apex))?;
+    let first = zone.version == 0 && zone.serial == Serial(0);
+    match first || any_serial || zone.serial.is_before(own) {
+        true => Ok(own),
+        false => {
+            let (apex, last) = (&zone.apex, zone.serial);
+            let text = format!(
+                "serial {own} of the primary is not ahead of {last}, which {apex} had here: raise it there, or take it all the same with any_serial"
+            );
+            Err(Reason::Broken { rule: "serial", owner: apex.clone(), text }.into())
+        }
+    }
+}
+
+/// A delta whose sets are as the zone keeps them, whatever the steps were made of: none without
+/// records, no signature twice.
+fn tidy(delta: Delta) -> Delta {
+    let mut changes = delta.changes;
+    for change in &mut changes {
+        if change.after.as_ref().is_some_and(|set| set.rrset.is_empty()) {
+            change.after = None;
+        }
+        if let Some(set) = &mut change.after {
+            set.sigs.sort_unstable();
+            set.sigs.dedup();
+        }
+    }
+    Delta::new(changes)
+}
+
+/// Adds what the next step did to what those before it did.
+fn join(all: &mut AppliedZone, next: AppliedZone) {
+    all.to = next.to;
+    for change in next.changed {
+        let same = |old: &ChangedRrSet| old.owner == change.owner && old.rtype == change.rtype;
+        match all.changed.iter().position(same).and_then(|at| all.changed.get_mut(at)) {
+            Some(old) => old.after = change.after,
+            None if all.changed.len() < CHANGED_MAX => all.changed.push(change),
+            None => {}
+        }
+    }
+    all.changed_count += next.changed_count;
+}
