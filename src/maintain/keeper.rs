@@ -59,6 +59,7 @@ impl Running {
         *self.stop.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stop.told.notify_all();
         self.maintain.gate().shut("the server is stopping");
+        self.maintain.refreshing().close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -104,6 +105,16 @@ impl Maintain {
         if let Err(error) = self.commit(|door| door.drop_stages()) {
             tracing::warn!(?error, "staged rows of the last run are kept");
         }
+        let refreshing = self.start_refreshing().unwrap_or_else(|fault| {
+            tracing::error!(%fault, "secondary zones are not refreshed: {fault}");
+            Vec::new()
+        });
+        self.upkeep(stop);
+        self.refreshing().close();
+        refreshing.into_iter().for_each(|thread| drop(thread.join()));
+    }
+
+    fn upkeep(&self, stop: &Stop) {
         let mut rest = BREATH;
         let mut ages = Ages::default();
         while !stop.rest(rest) {

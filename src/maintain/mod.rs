@@ -11,6 +11,7 @@ pub mod load;
 pub mod outgoing;
 pub mod probe;
 mod publish;
+pub mod refresh;
 pub mod rows;
 mod rules;
 pub mod signing;
@@ -53,6 +54,7 @@ struct Inner {
     publisher: Option<publish::Publisher>,
     settings: Settings,
     gate: load::Gate,
+    refresh: refresh::Desk,
     /// The listener that [`Maintain::self_check`] asks.
     own_listener: OnceLock<SocketAddr>,
     keyring: Arc<Keyring>,
@@ -62,6 +64,7 @@ struct Inner {
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub journal: journal::Limits,
+    pub refresh: refresh::Settings,
     /// The one gate for whatever the server says of its own accord.
     pub dialer: Dialer,
     /// Whom to ask for the addresses of name servers that stand in no zone kept here.
@@ -86,7 +89,8 @@ impl Maintain {
         let gate = load::Gate::default();
         let own_listener = OnceLock::new();
         let keyring = Arc::default();
-        let inner = Inner { store, publisher, settings, gate, own_listener, keyring };
+        let refresh = refresh::Desk::default();
+        let inner = Inner { store, publisher, settings, gate, refresh, own_listener, keyring };
         let maintain = Maintain { inner: Arc::new(inner) };
         maintain.load_keyring();
         maintain
@@ -132,6 +136,10 @@ impl Maintain {
 
     fn publisher(&self) -> Option<&publish::Publisher> {
         self.inner.publisher.as_ref()
+    }
+
+    fn refreshing(&self) -> &refresh::Desk {
+        &self.inner.refresh
     }
 
     fn gate(&self) -> &load::Gate {

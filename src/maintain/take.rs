@@ -201,9 +201,10 @@ fn join(all: &mut AppliedZone, next: AppliedZone) {
     all.to = next.to;
     for change in next.changed {
         let same = |old: &ChangedRrSet| old.owner == change.owner && old.rtype == change.rtype;
-        match all.changed.iter().position(same).and_then(|at| all.changed.get_mut(at)) {
+        let (at, room) = (all.changed.iter().position(same), all.changed.len() < CHANGED_MAX);
+        match at.and_then(|at| all.changed.get_mut(at)) {
             Some(old) => old.after = change.after,
-            None if all.changed.len() < CHANGED_MAX => all.changed.push(change),
+            None if room => all.changed.push(change),
             None => {}
         }
     }

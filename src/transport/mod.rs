@@ -4,6 +4,7 @@
 //! same checklist.
 
 pub mod client;
+pub mod conversation;
 mod gate;
 mod listen;
 pub mod proxy;
@@ -14,6 +15,7 @@ mod tapped;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
+pub mod xot;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

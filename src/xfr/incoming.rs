@@ -23,7 +23,8 @@ pub use self::fault::{Misbehaviour, TransferFault};
 use crate::wire::header::HEADER_OCTETS;
 use crate::wire::name::wire_len;
 use crate::wire::rdata::{self, expand_name};
-use crate::wire::{Header, Name, Opcode, Rcode, Serial, Type};
+use crate::wire::query::RecordAt;
+use crate::wire::{Flags, Header, Name, Opcode, Rcode, Serial, Type};
 use crate::zone::delta::Step;
 use crate::zone::serial;
 
@@ -297,6 +298,33 @@ impl Incoming {
 enum Section {
     Dels,
     Adds,
+}
+
+/// The serial in the answer to [`question::soa`].
+///
+/// # Errors
+///
+/// [`TransferFault`] when it is no answer from a server that has the zone.
+pub fn serial_in(message: &[u8], apex: &Name) -> Result<Serial, TransferFault> {
+    let header = Header::read(message).ok_or(Misbehaviour::Malformed)?;
+    if header.flags.rcode() != Rcode::NOERROR {
+        return Err(TransferFault::Refused(header.flags.rcode()));
+    }
+    if header.flags.0 & Flags::AA == 0 {
+        return Err(Misbehaviour::NotAuthoritative.into());
+    }
+    let id = header.id;
+    let limits = Limits { octets_max: 0, records_max: 0 };
+    let at = Incoming::new(apex.clone(), Asked::Axfr, id, limits)
+        .skip_question(message, header.questions)?;
+    let mut owner = Vec::new();
+    let len = expand_name(message, at, &mut owner).ok_or(Misbehaviour::Malformed)?;
+    let record = RecordAt::read(message, at).map_err(|_| Misbehaviour::Malformed)?;
+    if len == 0 || record.rtype != Type::SOA || !owner.eq_ignore_ascii_case(apex.as_wire()) {
+        return Err(Misbehaviour::NoSoa.into());
+    }
+    let rdata = rdata_of(Type::SOA, message, record.rdata_at..record.end)?;
+    serial::of_soa(&rdata).ok_or(Misbehaviour::NoSoa.into())
 }
 
 fn rdata_of(rtype: Type, message: &[u8], range: Range<usize>) -> Result<Box<[u8]>, TransferFault> {

@@ -23,6 +23,8 @@ pub enum Misbehaviour {
     Malformed,
     /// A message without records.
     Empty,
+    /// An answer from a server that does not have the zone itself.
+    NotAuthoritative,
     /// The first record is not the zone's SOA.
     NoSoa,
     /// Something stands behind the end.
@@ -66,6 +68,7 @@ impl fmt::Display for Misbehaviour {
         match self {
             Misbehaviour::Malformed => f.write_str("sent a message that is no part of a transfer"),
             Misbehaviour::Empty => f.write_str("sent a message without records"),
+            Misbehaviour::NotAuthoritative => f.write_str("does not have the zone itself"),
             Misbehaviour::NoSoa => f.write_str("began the transfer with something else than a SOA"),
             Misbehaviour::Trailing => f.write_str("went on behind the end of the transfer"),
             Misbehaviour::Class => f.write_str("sent a record of another class than IN"),

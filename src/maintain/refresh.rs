@@ -1,0 +1,443 @@
+//! Secondary zones kept fresh: which zone asks its primaries when, and what came of it.
+//!
+//! All zones wait in one queue ordered by time; a few threads take from it. A thread does one round
+//! for one zone and puts it back with its next time. What NOTIFY, the API or a start wants brings a
+//! zone forward, once, however often it is wanted.
+//!
+//! Promises: a zone is in one round at a time; a primary that did not answer is left alone for a
+//! while by all zones; a zone whose records are too old is not answered from.
+
+mod pull;
+mod round;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+pub use self::pull::Trouble;
+use self::round::Ended;
+use super::secondary::{self, Following};
+use super::{Maintain, ZoneChange, ZoneState, now_us};
+use crate::transport::client::AskError;
+use crate::wire::tsig::TsigKey;
+use crate::wire::{Name, Rcode, Serial};
+use crate::xfr::timers::{Bounds, Round, SECOND_US, SoaTimers, Times};
+use crate::zone::ReadFault;
+
+/// What an operator decides about transfers in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Zones asking at once.
+    pub threads: usize,
+    /// Octets of one transferred zone, uncompressed.
+    pub transfer_octets_max: usize,
+    pub transfer_records_max: usize,
+    /// Seconds one transfer may take.
+    pub transfer_s_max: u64,
+    /// Octets a second that a transfer brings at least, after its first ten seconds.
+    pub transfer_octets_per_s_min: u64,
+    pub bounds: Bounds,
+    /// PEM file of the authorities that certify primaries reached over TLS.
+    pub authorities: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            threads: 8,
+            transfer_octets_max: 1 << 30,
+            transfer_records_max: 50_000_000,
+            transfer_s_max: 3600,
+            transfer_octets_per_s_min: 1024,
+            bounds: Bounds::default(),
+            authorities: None,
+        }
+    }
+}
+
+/// How long a primary that did not answer is left alone, in microseconds.
+const OUT_OF_REACH_US: u64 = 10 * SECOND_US;
+
+/// Within which time zones that are due at the start ask, for each hundred of them.
+const START_SPREAD_US: u64 = SECOND_US;
+
+/// Zones read in one step at the start.
+const PAGE_ZONES: usize = 1_000;
+
+/// Why a zone is asked about, beyond its time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// Who told us to.
+    pub from: Option<IpAddr>,
+    /// The whole zone, even if nothing is newer.
+    pub transfer: bool,
+    /// Whatever serial it has.
+    pub any_serial: bool,
+    /// A person wants it: even of a primary that did not answer a moment ago.
+    pub forced: bool,
+}
+
+impl Ask {
+    fn join(&mut self, other: Ask) {
+        self.from = other.from.or(self.from);
+        self.transfer |= other.transfer;
+        self.any_serial |= other.any_serial;
+        self.forced |= other.forced;
+    }
+}
+
+/// A transfer that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Took {
+    /// Microseconds since 1970.
+    pub at_us: u64,
+    pub primary: SocketAddr,
+    /// `AXFR` or `IXFR`.
+    pub how: &'static str,
+    pub serial: Serial,
+    pub records: usize,
+    pub octets: u64,
+    pub elapsed: Duration,
+}
+
+/// How a secondary zone stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Microseconds since 1970, as all times here.
+    pub confirmed_us: Option<u64>,
+    pub next_us: Option<u64>,
+    pub expires_us: Option<u64>,
+    /// Whether it asks now.
+    pub asking: bool,
+    /// Rounds that failed since it was confirmed.
+    pub failures: u32,
+    /// Why the last round failed.
+    pub trouble: Option<String>,
+    /// The last transfer since the start.
+    pub took: Option<Took>,
+}
+
+/// Where secondary zones wait for their time.
+#[derive(Default)]
+pub(super) struct Desk {
+    queue: Mutex<Queue>,
+    told: Condvar,
+    keys: OnceLock<Box<dyn Fn(&Name) -> Option<Arc<TsigKey>> + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    open: bool,
+    zones: BTreeMap<Vec<u8>, Entry>,
+    /// When each zone that is not asking is looked at next.
+    due: BTreeSet<(u64, Vec<u8>)>,
+    /// Primaries that did not answer, and until when they are left alone.
+    out_of_reach: HashMap<SocketAddr, u64>,
+}
+
+struct Entry {
+    apex: Name,
+    times: Times,
+    timers: Option<SoaTimers>,
+    expired: bool,
+    asking: bool,
+    /// What was wanted since the last round began.
+    wanted: Option<Ask>,
+    trouble: Option<String>,
+    took: Option<Took>,
+}
+
+/// What a thread is to do.
+enum Job {
+    Ask(Name, Ask),
+    Expire(Name),
+}
+
+impl Entry {
+    fn due_us(&self) -> u64 {
+        let expires = self.times.expires_us(self.timers).filter(|_| !self.expired);
+        self.times.next_us.min(expires.unwrap_or(u64::MAX))
+    }
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets no thread wait any more.
+    pub fn close(&self) {
+        self.lock().open = false;
+        self.told.notify_all();
+    }
+
+    fn key(&self, name: &Name) -> Option<Arc<TsigKey>> {
+        self.keys.get().and_then(|keys| keys(name))
+    }
+
+    fn is_out_of_reach(&self, primary: SocketAddr) -> Result<(), Trouble> {
+        match self.lock().out_of_reach.get(&primary) {
+            Some(until) if *until > now_us() => Err(Trouble::Dial(AskError::Silent(primary))),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_out_of_reach(&self, primary: SocketAddr) {
+        let now = now_us();
+        let mut queue = self.lock();
+        queue.out_of_reach.retain(|_, until| *until > now);
+        queue.out_of_reach.insert(primary, now + OUT_OF_REACH_US);
+    }
+
+    fn note_in_reach(&self, primary: SocketAddr) {
+        self.lock().out_of_reach.remove(&primary);
+    }
+
+    /// Waits for the next thing to do; none when the desk is closed.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.lock();
+        while queue.open {
+            let now = now_us();
+            let wait_us = match queue.due.first() {
+                Some((due, _)) if *due <= now => {
+                    let Some((_, key)) = queue.due.pop_first() else { continue };
+                    let Some(entry) = queue.zones.get_mut(&key) else { continue };
+                    entry.asking = true;
+                    let expired = !entry.expired && entry.times.is_expired(entry.timers, now);
+                    return Some(match expired {
+                        true => Job::Expire(entry.apex.clone()),
+                        false => {
+                            Job::Ask(entry.apex.clone(), entry.wanted.take().unwrap_or_default())
+                        }
+                    });
+                }
+                Some((due, _)) => due - now,
+                None => 3600 * SECOND_US,
+            };
+            let wait = Duration::from_micros(wait_us);
+            let waited = self.told.wait_timeout(queue, wait);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        None
+    }
+
+    /// Puts a zone back after `with` looked at it; takes it out if `with` says so.
+    fn put_back(&self, apex: &Name, with: impl FnOnce(&mut Entry) -> bool) {
+        let key = apex.key();
+        let mut queue = self.lock();
+        let Some(entry) = queue.zones.get_mut(&key) else { return };
+        entry.asking = false;
+        if !with(entry) {
+            queue.zones.remove(&key);
+            return;
+        }
+        if entry.wanted.is_some() {
+            entry.times.hurry(now_us());
+        }
+        let due = entry.due_us();
+        queue.due.insert((due, key));
+        self.told.notify_one();
+    }
+
+    fn want(&self, apex: &Name, ask: Ask) -> bool {
+        let key = apex.key();
+        let mut queue = self.lock();
+        let Some(entry) = queue.zones.get_mut(&key) else { return false };
+        entry.wanted.get_or_insert_default().join(ask);
+        if !entry.asking {
+            let old = entry.due_us();
+            entry.times.hurry(now_us());
+            let due = entry.due_us();
+            queue.due.remove(&(old, key.clone()));
+            queue.due.insert((due, key));
+        }
+        self.told.notify_one();
+        true
+    }
+}
+
+impl Maintain {
+    /// Says where TSIG keys are found; the first call counts.
+    pub fn set_keys(&self, keys: impl Fn(&Name) -> Option<Arc<TsigKey>> + Send + Sync + 'static) {
+        let _ = self.refreshing().keys.set(Box::new(keys));
+    }
+
+    /// Reads which zones follow others, and starts the threads that ask for them.
+    pub(super) fn start_refreshing(&self) -> Result<Vec<JoinHandle<()>>, ReadFault> {
+        self.refreshing().lock().open = true;
+        let mut all = Vec::new();
+        loop {
+            let after = all.last().map(|following: &Following| following.apex.clone());
+            let page = self
+                .store()
+                .read(|rows| secondary::followers(rows, after.as_ref(), PAGE_ZONES))?;
+            let full = page.len() == PAGE_ZONES;
+            all.extend(page);
+            if !full {
+                break;
+            }
+        }
+        let spread_us = all.len() as u64 * START_SPREAD_US / 100;
+        for following in &all {
+            self.watch(&following.apex, spread_us);
+        }
+        let threads = (0..self.settings().refresh.threads.max(1)).filter_map(|number| {
+            let maintain = self.clone();
+            let name = format!("refresh-{number}");
+            let thread = thread::Builder::new().name(name).spawn(move || maintain.work());
+            thread.inspect_err(|error| tracing::error!(%error, "a thread cannot be started")).ok()
+        });
+        Ok(threads.collect())
+    }
+
+    /// Begins to look after a zone that follows others, or looks at it again after its row changed.
+    pub fn watch(&self, apex: &Name, spread_us: u64) {
+        let Ok(Some((zone, following))) = self.follower(apex) else { return };
+        let confirmed_us = self.store().read(|rows| secondary::confirmed_us(rows, apex));
+        let confirmed_us = confirmed_us.ok().flatten();
+        let soa = self.soa_of(&zone).ok().flatten();
+        let timers = soa.and_then(|soa| SoaTimers::of(&soa));
+        let timers = timers.map(|timers| timers.within(self.settings().refresh.bounds));
+        let times = Times::restored(confirmed_us, timers, now_us(), spread_us, random());
+        let key = apex.key();
+        let mut queue = self.refreshing().lock();
+        if let Some(entry) = queue.zones.get_mut(&key) {
+            // It is asking, or waits: either way it asks anew, with the row as it is now.
+            entry.wanted.get_or_insert_default().forced = true;
+            let (asking, old) = (entry.asking, entry.due_us());
+            entry.times.hurry(now_us());
+            let due = entry.due_us();
+            if !asking {
+                queue.due.remove(&(old, key.clone()));
+                queue.due.insert((due, key));
+            }
+        } else {
+            let entry = Entry {
+                apex: following.apex,
+                times,
+                timers,
+                expired: zone.state == ZoneState::Expired,
+                asking: false,
+                wanted: None,
+                trouble: None,
+                took: None,
+            };
+            queue.due.insert((entry.due_us(), key.clone()));
+            queue.zones.insert(key, entry);
+        }
+        self.refreshing().told.notify_one();
+    }
+
+    /// Asks for a zone at once; returns whether it is one that follows others.
+    pub fn refresh(&self, apex: &Name, ask: Ask) -> bool {
+        self.refreshing().want(apex, ask)
+    }
+
+    /// A primary says that a zone changed ([RFC 1996](https://www.rfc-editor.org/rfc/rfc1996)). `key` is the name of the key that signed it.
+    ///
+    /// From anybody but a primary it is refused, and nothing is done. What it says about the serial is a
+    /// hint only, and not needed.
+    pub fn notified(&self, apex: &Name, from: IpAddr, key: Option<&Name>) -> Rcode {
+        let Ok(followed) = self.follower(apex) else { return Rcode::SERVFAIL };
+        let Some((_, following)) = followed else { return Rcode::NOTAUTH };
+        let is_primary = following.primaries.iter().any(|primary| {
+            primary.address.ip().to_canonical() == from.to_canonical()
+                || key.is_some() && primary.key.as_ref() == key
+        });
+        if !is_primary {
+            tracing::debug!(zone = %apex, %from, "NOTIFY for {apex} from no primary of it");
+            return Rcode::REFUSED;
+        }
+        self.refresh(apex, Ask { from: Some(from.to_canonical()), ..Ask::default() });
+        Rcode::NOERROR
+    }
+
+    /// How a secondary zone stands; none if it is not looked after.
+    pub fn standing(&self, apex: &Name) -> Option<Standing> {
+        let queue = self.refreshing().lock();
+        let entry = queue.zones.get(&apex.key())?;
+        Some(Standing {
+            confirmed_us: entry.times.confirmed_us,
+            next_us: (!entry.asking).then_some(entry.times.next_us),
+            expires_us: entry.times.expires_us(entry.timers),
+            asking: entry.asking,
+            failures: entry.times.failures,
+            trouble: entry.trouble.clone(),
+            took: entry.took.clone(),
+        })
+    }
+
+    fn work(&self) {
+        while let Some(job) = self.refreshing().next() {
+            match job {
+                Job::Expire(apex) => self.expire(&apex),
+                Job::Ask(apex, ask) => {
+                    let ended = self.round(&apex, &ask);
+                    self.note(&apex, ended);
+                }
+            }
+        }
+    }
+
+    /// Stops answering from a zone that nobody has confirmed for too long.
+    fn expire(&self, apex: &Name) {
+        let live = self.follower(apex).ok().flatten();
+        let live = live.is_some_and(|(zone, _)| zone.state == ZoneState::Live);
+        let state = ZoneState::Expired;
+        let change = [ZoneChange::SetState { apex: apex.clone(), state }];
+        if live {
+            match self.commit(|door| door.apply(&change)) {
+                Ok(_) => tracing::error!(
+                    zone = %apex,
+                    "zone {apex} expired: no primary has confirmed it for as long as its SOA allows"
+                ),
+                Err(error) => tracing::error!(zone = %apex, ?error, "zone {apex} cannot expire"),
+            }
+        }
+        self.refreshing().put_back(apex, |entry| {
+            entry.expired = true;
+            true
+        });
+    }
+
+    fn note(&self, apex: &Name, ended: Ended) {
+        let Ended { zone, following, timers, outcome, primary } = ended;
+        let bounds = self.settings().refresh.bounds;
+        let timers = timers.map(|timers| timers.within(bounds));
+        let took = matches!(&outcome, Ok(Some(_)));
+        self.refreshing().put_back(apex, |entry| {
+            if following.is_none() {
+                return outcome.is_err();
+            }
+            entry.timers = timers.or(entry.timers);
+            match outcome {
+                Ok(took) => {
+                    entry.times.round(Round::Confirmed, entry.timers, now_us(), random());
+                    entry.expired = false;
+                    entry.trouble = None;
+                    entry.took = took.or(entry.took.take());
+                }
+                Err(trouble) => {
+                    entry.times.round(Round::Failed, entry.timers, now_us(), random());
+                    let text = trouble.to_string();
+                    // Once for each new reason, not once for each round.
+                    if entry.trouble.as_ref() != Some(&text) {
+                        tracing::warn!(zone = %apex, "zone {apex} cannot be refreshed: {text}");
+                    }
+                    entry.trouble = Some(text);
+                }
+            }
+            true
+        });
+        let _ = (zone, took, primary);
+    }
+}
+
+/// A number nobody can guess.
+fn random() -> u32 {
+    (RandomState::new().build_hasher().finish() >> 32) as u32
+}
