@@ -6,6 +6,7 @@ use crate::manage::change::basket::BasketError;
 use crate::manage::change::order::OrderError;
 use crate::manage::fault::{self, Refused, Stop};
 use crate::manage::holding::tsig::TsigKeyError;
+use crate::manage::holding::primaries::PrimariesError;
 use crate::manage::people::organisation::OrgError;
 use crate::manage::people::token::TokenError;
 use crate::manage::people::user::UserError;
@@ -45,7 +46,7 @@ macro_rules! refusals {
     )*};
 }
 
-refusals!(BasketError OrderError OrgError TokenError TsigKeyError UserError);
+refusals!(BasketError OrderError OrgError PrimariesError TokenError TsigKeyError UserError);
 
 /// A refusal, its broken rules listed.
 pub fn refused(refusal: &impl Refused) -> Problem {

@@ -16,7 +16,7 @@ use super::App;
 use super::call::{self, Ask, Gives, Handler, Takes};
 use super::guard::RequestId;
 use super::rest::{
-    basket, events, limits, orders, orgs, rrsets, tokens, traffic, tsig, users, zones,
+    basket, events, limits, orders, orgs, primaries, rrsets, tokens, traffic, tsig, users, zones,
 };
 use crate::manage::access::Permission;
 use crate::manage::event;
@@ -158,6 +158,12 @@ fn lines() -> Vec<Route> {
         route(get("/v1/zones/{zone}/rrsets/{name}/{type}"),    ("rrsets.get", "Shows an RRset as it is served."), May(ZoneView), Read, rrsets::get),
         route(put("/v1/zones/{zone}/rrsets/{name}/{type}"),    ("rrsets.put", "Asks that an RRset is exactly this; needs If-Match or If-None-Match."), May(ZoneEdit), Event(BasketChanged), rrsets::put),
         route(delete("/v1/zones/{zone}/rrsets/{name}/{type}"), ("rrsets.delete", "Asks that an RRset is gone; needs If-Match."), May(ZoneEdit), Event(BasketChanged), rrsets::delete),
+
+        route(get("/v1/secondary-zones"),          ("primaries.list", "Lists the zones whose primary is elsewhere, and how each stands."), May(ServerOperate), Read, primaries::list),
+        route(get("/v1/zones/{zone}/primaries"),    ("primaries.get", "Says whom a zone follows, and how that stands."), May(ZoneView), Read, primaries::get),
+        route(put("/v1/zones/{zone}/primaries"),    ("primaries.set", "Makes a zone follow primaries elsewhere; creates it if there is none."), May(ServerOperate), Event(PrimariesSet), primaries::set),
+        route(delete("/v1/zones/{zone}/primaries"), ("primaries.remove", "Makes a zone a primary, with the records it has."), May(ServerOperate), Event(PrimariesRemoved), primaries::remove),
+        route(post("/v1/zones/{zone}/refresh"),     ("primaries.refresh", "Asks the primaries of a zone at once; for the whole zone if wanted."), May(ServerOperate), Event(RefreshAsked), primaries::refresh),
 
         route(get("/v1/basket"),                 ("basket.get", "Shows your basket, and what stands in the way of placing it."), May(OrderPlace), Read, basket::get),
         route(post("/v1/basket"),                ("basket.add_all", "Puts several things into your basket, all or none."), May(ZoneEdit), Event(BasketChanged), basket::add_all),

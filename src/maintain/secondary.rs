@@ -14,9 +14,9 @@ use crate::wire::Name;
 use crate::zone::ReadFault;
 
 /// Apex key → whom the zone follows.
-const FOLLOWED: Table<Tail, Following> = Table::new("primaries of zones", *b"zp");
+const FOLLOWED: Table<Tail, Following> = Table::new("primaries of zones", *b"fp");
 /// Apex key → when a primary last confirmed what is here, in microseconds since 1970.
-const CONFIRMED: Table<Tail, u64> = Table::new("confirmations", *b"zc");
+const CONFIRMED: Table<Tail, u64> = Table::new("confirmations", *b"fc");
 
 /// Primaries of one zone.
 pub const PRIMARIES_MAX: usize = 16;

@@ -86,6 +86,9 @@ kinds! {
     TsigKeyCreated "tsig_key.created"
     TsigKeyRotated "tsig_key.rotated"
     TsigKeyDeleted "tsig_key.deleted"
+    PrimariesSet "zone.primaries_set"
+    PrimariesRemoved "zone.primaries_removed"
+    RefreshAsked "zone.refresh_asked"
 }
 
 /// A thing that events speak of.

@@ -7,7 +7,7 @@ use crate::serve::asks::Asked;
 use crate::serve::{Asks, Messages, Prefixes};
 use crate::wire::{Rcode, Serial};
 
-/// Updates become orders, transfers are read out of the store. NOTIFY has nobody to answer it yet.
+/// Updates become orders, transfers are read out of the store, NOTIFY makes secondary zones ask.
 pub(super) struct Desk {
     pub(super) manage: Manage,
     /// Who may transfer every zone.
@@ -15,8 +15,8 @@ pub(super) struct Desk {
 }
 
 impl Asks for Desk {
-    fn notify(&self, _: &Asked<'_>, _: Option<Serial>) -> Rcode {
-        Rcode::NOTAUTH // no zone here has a primary elsewhere
+    fn notify(&self, asked: &Asked<'_>, _: Option<Serial>) -> Rcode {
+        self.manage.maintain.notified(&asked.zone, asked.from.ip(), asked.key.as_ref())
     }
 
     fn update(&self, asked: &Asked<'_>, unsigned: bool) -> Rcode {

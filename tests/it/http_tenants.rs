@@ -160,6 +160,8 @@ fn body(name: &str, tenant: &Tenant) -> Option<Value> {
         "basket.add_all" => json!({"items": [change]}),
         "basket.place" => json!({"items": [tenant.item]}),
         "orders.push" => json!({"items": [change]}),
+        "primaries.set" => json!({"primaries": [{"address": "127.0.0.1"}]}),
+        "primaries.refresh" => json!({"transfer": true}),
         "orders.reject" | "orders.hold" => json!({"comment": "no"}),
         _ => return None,
     })
@@ -252,6 +254,7 @@ fn i30_what_is_anothers_is_not_there() {
         let expected = match route.name {
             // Permissions no customer has come before everything.
             "orgs.create" | "orders.push" | "orders.hold" | "orders.release" | "traffic.get" => 403,
+            "primaries.list" | "primaries.set" | "primaries.remove" | "primaries.refresh" => 403,
             // The name is taken; DNS says so to everybody.
             "zones.import" => 422,
             _ => 404,

@@ -7,6 +7,7 @@ pub mod events;
 pub mod limits;
 pub mod orders;
 pub mod orgs;
+pub mod primaries;
 pub mod rrsets;
 mod submitted;
 pub mod tokens;

@@ -4,5 +4,6 @@ pub mod check;
 pub mod file;
 pub mod import;
 pub mod tsig;
+pub mod primaries;
 pub mod version;
 pub mod zone;

@@ -1,0 +1,46 @@
+//! Zones whose primary is elsewhere.
+
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::http::call::{Ask, Done, Listed, NoPath, NoQuery, Reply};
+use crate::http::problem::Problem;
+use crate::manage::holding::primaries::{self, NewPrimaries, PrimariesView, RefreshAsk};
+use crate::wire::Name;
+
+use super::page_limit;
+use super::zones::ZonePath;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Listing {
+    /// Begin behind this one.
+    #[param(value_type = Option<String>)]
+    after: Option<Name>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u16>,
+}
+
+pub fn list(ask: Ask<NoPath, Listing>) -> Result<Reply<Listed<PrimariesView>>, Problem> {
+    let limit = page_limit(ask.query.limit)?;
+    let after = ask.query.after.as_ref();
+    Ok(Reply::new(Listed(primaries::list(&ask.manage, &ask.context, after, limit)?)))
+}
+
+pub fn get(ask: Ask<ZonePath>) -> Result<Reply<PrimariesView>, Problem> {
+    Ok(Reply::new(primaries::get(&ask.manage, &ask.context, &ask.path.zone)?))
+}
+
+pub fn set(ask: Ask<ZonePath, NoQuery, NewPrimaries>) -> Result<Reply<PrimariesView>, Problem> {
+    Ok(Reply::new(primaries::set(&ask.manage, &ask.context, &ask.path.zone, &ask.body)?))
+}
+
+pub fn remove(ask: Ask<ZonePath>) -> Result<Done, Problem> {
+    primaries::remove(&ask.manage, &ask.context, &ask.path.zone)?;
+    Ok(Done)
+}
+
+pub fn refresh(ask: Ask<ZonePath, NoQuery, RefreshAsk>) -> Result<Reply<PrimariesView>, Problem> {
+    Ok(Reply::new(primaries::refresh(&ask.manage, &ask.context, &ask.path.zone, &ask.body)?))
+}

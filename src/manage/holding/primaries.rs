@@ -1,0 +1,458 @@
+//! Zones whose primary is elsewhere: whom they follow, and how that stands.
+//!
+//! Who looks after the server decides which zones follow whom: it is the server that goes and asks.
+//! Where it may go is `[net] dial`'s to say, not this file's.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::zone::{self, Held};
+use crate::maintain::refresh::{Ask, Standing};
+use crate::maintain::secondary::{self, Following, PRIMARIES_MAX, Primary, TlsPeer};
+use crate::maintain::{CommitError, Refusal, ZoneChange, ZoneState, signing};
+use crate::manage::Manage;
+use crate::manage::access::{Context, NoAccess, Permission};
+use crate::manage::event::{self, Kind as Happened, News, Object, Touched};
+use crate::manage::fault::{self, Kind, Problem, Refused, Stop, stops};
+use crate::manage::id::OrgId;
+use crate::manage::limits::PAGE_ROWS_MAX;
+use crate::manage::page::Page;
+use crate::manage::time::Timestamp;
+use crate::wire::Name;
+
+/// The ports of DNS, and of DNS over TLS.
+const PORT: u16 = 53;
+const TLS_PORT: u16 = 853;
+
+/// Whom a zone is to follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPrimaries {
+    /// Who will hold the zone, if there is none of this name yet; your own organisation if left out.
+    #[serde(default)]
+    pub org: Option<OrgId>,
+    /// Asked in this order.
+    pub primaries: Vec<PrimaryAsk>,
+    /// Whether the zone is a catalog (RFC 9432): the zones it names follow the same primaries.
+    #[serde(default)]
+    pub catalog: bool,
+}
+
+/// A server that has the zone before us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrimaryAsk {
+    /// An address, with its port if it is not 53, or 853 with TLS.
+    #[schema(example = "192.0.2.1")]
+    pub address: String,
+    /// The name of the TSIG key shared with it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub key: Option<Name>,
+    /// How it proves who it is over TLS (RFC 9103); left out, it is asked in the clear.
+    #[serde(default)]
+    pub tls: Option<TlsAsk>,
+}
+
+/// What the certificate of a primary must show: a name, a pin, or both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsAsk {
+    /// The name it is for, certified by one of `[secondary] authorities`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// SHA-256 of public keys that are taken, in base64.
+    #[serde(default)]
+    pub pins: Vec<String>,
+}
+
+/// What is wanted of the primaries of a zone, at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshAsk {
+    /// The whole zone, even if nothing is newer.
+    #[serde(default)]
+    pub transfer: bool,
+    /// Whatever serial it has: the zone may go back. Asks for the whole zone too.
+    #[serde(default)]
+    pub any_serial: bool,
+}
+
+/// A zone that follows primaries, and how that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PrimariesView {
+    #[schema(value_type = String)]
+    pub zone: Name,
+    pub org: OrgId,
+    /// As of the zone: `expired` until there is something fresh enough to answer from.
+    pub state: String,
+    /// None before the first transfer.
+    pub serial: Option<u32>,
+    pub primaries: Vec<PrimaryAsk>,
+    pub catalog: bool,
+    /// The catalog that named the zone, if one did.
+    #[schema(value_type = Option<String>)]
+    pub member_of: Option<Name>,
+    /// When a primary last said that this is the newest.
+    #[schema(value_type = Option<String>)]
+    pub confirmed_at: Option<Timestamp>,
+    /// `asking`, `ask`, `transfer`, or `none` while no server runs.
+    pub next: String,
+    #[schema(value_type = Option<String>)]
+    pub next_at: Option<Timestamp>,
+    /// When the zone is not answered any more, unless a primary confirms it before.
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Timestamp>,
+    /// Rounds over all primaries that failed since.
+    pub failures: u32,
+    /// Why the last one failed.
+    pub trouble: Option<String>,
+    pub last_transfer: Option<TransferView>,
+}
+
+/// A transfer that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TransferView {
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+    pub primary: String,
+    /// `AXFR` or `IXFR`.
+    pub how: String,
+    pub serial: u32,
+    pub records: u64,
+    pub octets: u64,
+    pub elapsed_ms: u64,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PrimariesError {
+    Stop(Stop),
+    /// The request breaks rules; all are listed.
+    Invalid(Vec<Problem>),
+    /// The door's own reasons.
+    Refused(String),
+}
+
+stops!(PrimariesError);
+
+impl fmt::Display for PrimariesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PrimariesError::Stop(stop) => stop.fmt(f),
+            PrimariesError::Invalid(problems) => fault::write_all(problems, f),
+            PrimariesError::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Refused for PrimariesError {
+    fn kind(&self) -> Kind {
+        match self {
+            PrimariesError::Stop(stop) => stop.kind(),
+            PrimariesError::Invalid(_) => Kind::Invalid,
+            PrimariesError::Refused(_) => Kind::Conflict,
+        }
+    }
+
+    fn problems(&self) -> &[Problem] {
+        match self {
+            PrimariesError::Invalid(problems) => problems,
+            _ => &[],
+        }
+    }
+}
+
+/// Makes a zone follow primaries; creates it if there is none. What it has is answered from until
+/// the first transfer takes its place.
+///
+/// # Errors
+///
+/// [`PrimariesError`]; nothing happened.
+pub fn set(
+    manage: &Manage,
+    context: &Context,
+    apex: &Name,
+    ask: &NewPrimaries,
+) -> Result<PrimariesView, PrimariesError> {
+    context.may(Permission::ServerOperate)?;
+    let primaries = primaries_of(ask).map_err(PrimariesError::Invalid)?;
+    let org = ask.org.unwrap_or(context.org);
+    commit(manage, |door| {
+        let held = zone::held(door.tx(), apex)?;
+        if let Some(held) = &held
+            && signing::of(door.tx(), &held.zone)?.is_some()
+        {
+            let text = format!("{apex} is signed here: end that before it follows a primary");
+            return Err(PrimariesError::Refused(text));
+        }
+        let org = held.as_ref().map_or(org, |held| held.org);
+        crate::manage::access::org(door.tx(), context, Permission::ZoneManage, org)?;
+        let before = secondary::following(door.tx(), apex)?;
+        if held.is_none() {
+            let change = ZoneChange::Expect { apex: apex.clone(), org: org.to_string() };
+            door.apply(&[change]).map_err(told)?;
+        }
+        let member = before.as_ref().and_then(|before| before.member.clone());
+        let after =
+            Following { apex: apex.clone(), primaries: primaries.clone(), catalog: ask.catalog, member };
+        secondary::follow(door.tx(), &after)?;
+        let touched = Touched::of(Object::Zone(apex.clone()), before.as_ref(), Some(&after));
+        let news =
+            News { kind: Happened::PrimariesSet, order: None, orgs: vec![org], touched: vec![touched] };
+        event::record(door.tx(), context, news)?;
+        Ok(())
+    })?;
+    manage.maintain.watch(apex, 0);
+    Ok(get(manage, context, apex)?)
+}
+
+/// Makes a zone a primary, with the records it has; one that never had any goes.
+///
+/// # Errors
+///
+/// [`PrimariesError`]; nothing happened.
+pub fn remove(manage: &Manage, context: &Context, apex: &Name) -> Result<(), PrimariesError> {
+    context.may(Permission::ServerOperate)?;
+    commit(manage, |door| {
+        let held = zone::fetch(door.tx(), context, Permission::ZoneManage, apex)?;
+        let before = secondary::following(door.tx(), apex)?.ok_or(NoAccess::NotFound)?;
+        secondary::forget(door.tx(), apex)?;
+        let change = match (held.zone.version, held.zone.state) {
+            (0, _) => Some(ZoneChange::Delete { apex: apex.clone() }),
+            (_, ZoneState::Expired) => {
+                Some(ZoneChange::SetState { apex: apex.clone(), state: ZoneState::Live })
+            }
+            _ => None,
+        };
+        door.apply(&change.into_iter().collect::<Vec<_>>()).map_err(told)?;
+        let touched = vec![Touched::of(Object::Zone(apex.clone()), Some(&before), None)];
+        let news =
+            News { kind: Happened::PrimariesRemoved, order: None, orgs: vec![held.org], touched };
+        event::record(door.tx(), context, news)?;
+        Ok(())
+    })
+}
+
+/// Asks the primaries of a zone at once.
+///
+/// # Errors
+///
+/// [`Stop::Access`] when the zone follows nobody.
+pub fn refresh(
+    manage: &Manage,
+    context: &Context,
+    apex: &Name,
+    ask: &RefreshAsk,
+) -> Result<PrimariesView, Stop> {
+    context.may(Permission::ServerOperate)?;
+    manage.transact(|tx| -> Result<(), Stop> {
+        let held = zone::fetch(tx, context, Permission::ZoneView, apex)?;
+        secondary::following(tx, apex)?.ok_or(NoAccess::NotFound)?;
+        let touched = vec![Touched { object: Object::Zone(apex.clone()), before: None, after: None }];
+        let news =
+            News { kind: Happened::RefreshAsked, order: None, orgs: vec![held.org], touched };
+        event::record(tx, context, news)?;
+        Ok(())
+    })?;
+    let RefreshAsk { transfer, any_serial } = *ask;
+    let transfer = transfer || any_serial;
+    manage.maintain.refresh(apex, Ask { from: None, transfer, any_serial, forced: true });
+    get(manage, context, apex)
+}
+
+/// Whom a zone follows, and how that stands.
+///
+/// # Errors
+///
+/// [`Stop::Access`] when it follows nobody, or is not in reach.
+pub fn get(manage: &Manage, context: &Context, apex: &Name) -> Result<PrimariesView, Stop> {
+    let (held, following) = manage.store.read(|rows| -> Result<_, Stop> {
+        let held = zone::fetch(rows, context, Permission::ZoneView, apex)?;
+        let following = secondary::following(rows, apex)?.ok_or(NoAccess::NotFound)?;
+        Ok((held, following))
+    })?;
+    Ok(view(manage, held, following))
+}
+
+/// Lists zones that follow primaries, in canonical order of their names.
+///
+/// # Errors
+///
+/// [`Stop::Access`] without the right to look after the server.
+pub fn list(
+    manage: &Manage,
+    context: &Context,
+    after: Option<&Name>,
+    limit: usize,
+) -> Result<Page<PrimariesView>, Stop> {
+    context.may(Permission::ServerOperate)?;
+    let limit = limit.clamp(1, PAGE_ROWS_MAX);
+    let (next, found) = manage.store.read(|rows| -> Result<_, Stop> {
+        let followers = secondary::followers(rows, after, limit)?;
+        let next = followers.last().filter(|_| followers.len() == limit);
+        let next = next.map(|following| following.apex.to_string());
+        let mut found = Vec::with_capacity(followers.len());
+        for following in followers {
+            if let Some(held) = zone::held(rows, &following.apex)? {
+                found.push((held, following));
+            }
+        }
+        Ok((next, found))
+    })?;
+    let views = found.into_iter().map(|(held, following)| view(manage, held, following));
+    Ok(Page { items: views.collect(), next })
+}
+
+fn view(manage: &Manage, held: Held, following: Following) -> PrimariesView {
+    let standing = manage.maintain.standing(&following.apex);
+    let known = standing.is_some();
+    let Standing { confirmed_us, next_us, expires_us, asking, failures, trouble, took } =
+        standing.unwrap_or_default();
+    let next = match (known, asking, held.zone.version) {
+        (false, ..) => "none",
+        (_, true, _) => "asking",
+        (.., 0) => "transfer",
+        _ => "ask",
+    };
+    let last_transfer = took.map(|took| TransferView {
+        at: Timestamp(took.at_us),
+        primary: took.primary.to_string(),
+        how: took.how.to_owned(),
+        serial: took.serial.0,
+        records: took.records as u64,
+        octets: took.octets,
+        elapsed_ms: u64::try_from(took.elapsed.as_millis()).unwrap_or(u64::MAX),
+    });
+    let (zone, version) = (zone::ZoneView::from(held), following.apex.clone());
+    PrimariesView {
+        zone: version,
+        org: zone.org,
+        state: zone.state,
+        serial: (zone.version > 0).then_some(zone.serial),
+        primaries: following.primaries.iter().map(shown).collect(),
+        catalog: following.catalog,
+        member_of: following.member.map(|member| member.catalog),
+        confirmed_at: confirmed_us.map(Timestamp),
+        next: next.to_owned(),
+        next_at: next_us.map(Timestamp),
+        expires_at: expires_us.map(Timestamp),
+        failures,
+        trouble,
+        last_transfer,
+    }
+}
+
+fn shown(primary: &Primary) -> PrimaryAsk {
+    PrimaryAsk {
+        address: primary.address.to_string(),
+        key: primary.key.clone(),
+        tls: primary.tls.as_ref().map(|tls| TlsAsk {
+            name: tls.name.clone(),
+            pins: tls.pins.iter().map(|pin| BASE64.encode(pin)).collect(),
+        }),
+    }
+}
+
+/// The primaries of a request, or every fault of it.
+fn primaries_of(ask: &NewPrimaries) -> Result<Vec<Primary>, Vec<Problem>> {
+    let (mut primaries, mut problems) = (Vec::new(), Vec::new());
+    if ask.primaries.is_empty() || ask.primaries.len() > PRIMARIES_MAX {
+        let text = format!("a zone follows 1 to {PRIMARIES_MAX} primaries");
+        problems.push(Problem::at("primaries", "count", text));
+    }
+    for (number, primary) in ask.primaries.iter().enumerate() {
+        match primary_of(primary) {
+            Ok(primary) => primaries.push(primary),
+            Err((field, text)) => {
+                problems.push(Problem::at(format!("primaries[{number}].{field}"), field, text));
+            }
+        }
+    }
+    if problems.is_empty() { Ok(primaries) } else { Err(problems) }
+}
+
+fn primary_of(ask: &PrimaryAsk) -> Result<Primary, (&'static str, String)> {
+    let port = if ask.tls.is_some() { TLS_PORT } else { PORT };
+    let address: SocketAddr = match (ask.address.parse(), ask.address.parse::<IpAddr>()) {
+        (Ok(address), _) => address,
+        (_, Ok(address)) => SocketAddr::new(address, port),
+        _ => {
+            let text = format!("{:?} is no address: write 192.0.2.1 or [2001:db8::1]:53", ask.address);
+            return Err(("address", text));
+        }
+    };
+    let tls = ask.tls.as_ref().map(tls_of).transpose()?;
+    Ok(Primary { address, key: ask.key.clone(), tls })
+}
+
+fn tls_of(ask: &TlsAsk) -> Result<TlsPeer, (&'static str, String)> {
+    if ask.name.is_none() && ask.pins.is_empty() {
+        return Err(("tls", "a primary over TLS needs a name, a pin, or both".to_owned()));
+    }
+    let pin = |text: &String| {
+        let octets = BASE64.decode(text).ok().and_then(|octets| octets.try_into().ok());
+        octets.ok_or_else(|| ("tls", format!("{text:?} is no SHA-256 in base64")))
+    };
+    Ok(TlsPeer { name: ask.name.clone(), pins: ask.pins.iter().map(pin).collect::<Result<_, _>>()? })
+}
+
+fn commit(
+    manage: &Manage,
+    f: impl FnOnce(&mut crate::maintain::Door<'_, '_>) -> Result<(), PrimariesError>,
+) -> Result<(), PrimariesError> {
+    match manage.maintain.commit(f) {
+        Ok(_) => Ok(()),
+        Err(CommitError::Refused(error)) => Err(error),
+        Err(CommitError::Unreadable(fault)) => Err(fault.into()),
+        Err(CommitError::Write(error)) => Err(error.into()),
+    }
+}
+
+fn told(refusal: Refusal) -> PrimariesError {
+    PrimariesError::Refused(refusal.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(address: &str, tls: Option<TlsAsk>) -> PrimaryAsk {
+        PrimaryAsk { address: address.to_owned(), key: None, tls }
+    }
+
+    #[test]
+    fn an_address_has_the_port_of_its_transport_unless_it_says_another() {
+        let address = |ask: &PrimaryAsk| primary_of(ask).unwrap().address.to_string();
+        let pinned = TlsAsk { name: None, pins: vec![BASE64.encode([7; 32])] };
+        assert_eq!(address(&ask("192.0.2.1", None)), "192.0.2.1:53");
+        assert_eq!(address(&ask("2001:db8::1", Some(pinned.clone()))), "[2001:db8::1]:853");
+        assert_eq!(address(&ask("[2001:db8::1]:5353", Some(pinned.clone()))), "[2001:db8::1]:5353");
+        let primary = primary_of(&ask("192.0.2.1", Some(pinned.clone()))).unwrap();
+        assert_eq!(shown(&primary).tls, Some(pinned));
+    }
+
+    #[test]
+    fn every_fault_of_a_request_is_named() {
+        let nobody = TlsAsk { name: None, pins: Vec::new() };
+        let short = TlsAsk { name: None, pins: vec!["AAAA".into()] };
+        let new = NewPrimaries {
+            org: None,
+            primaries: vec![
+                ask("ns.example", None),
+                ask("192.0.2.1", Some(nobody)),
+                ask("192.0.2.1", Some(short)),
+            ],
+            catalog: false,
+        };
+        let places: Vec<_> =
+            primaries_of(&new).unwrap_err().into_iter().map(|problem| problem.at).collect();
+        assert_eq!(places, ["primaries[0].address", "primaries[1].tls", "primaries[2].tls"]);
+        let none = NewPrimaries { org: None, primaries: Vec::new(), catalog: false };
+        assert_eq!(primaries_of(&none).unwrap_err()[0].rule, "count");
+    }
+}
