@@ -14,8 +14,8 @@ mod publish;
 pub mod refresh;
 pub mod rows;
 mod rules;
-pub mod signing;
 pub mod secondary;
+pub mod signing;
 pub mod stage;
 mod take;
 #[cfg(test)]
@@ -27,8 +27,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 pub use change::{
-    Applied, AppliedZone, ChangedRrSet, Content, Reason, Refusal, RefusedZone, Staged, ZoneChange,
-    Transferred, ZoneState,
+    Applied, AppliedZone, ChangedRrSet, Content, Reason, Refusal, RefusedZone, Staged, Transferred,
+    ZoneChange, ZoneState,
 };
 pub use commit::{CommitError, Committed, Door};
 pub use keeper::Running;

@@ -272,9 +272,8 @@ impl Maintain {
         let mut all = Vec::new();
         loop {
             let after = all.last().map(|following: &Following| following.apex.clone());
-            let page = self
-                .store()
-                .read(|rows| secondary::followers(rows, after.as_ref(), PAGE_ZONES))?;
+            let page =
+                self.store().read(|rows| secondary::followers(rows, after.as_ref(), PAGE_ZONES))?;
             let full = page.len() == PAGE_ZONES;
             all.extend(page);
             if !full {

@@ -128,10 +128,7 @@ pub(super) fn confirm(tx: &mut Tx<'_>, apex: &Name, at_us: u64) -> Result<(), Ro
 
 impl Maintain {
     /// The zone and whom it follows; none of either if it is gone or a primary by now.
-    pub(super) fn follower(
-        &self,
-        apex: &Name,
-    ) -> Result<Option<(Zone, Following)>, ReadFault> {
+    pub(super) fn follower(&self, apex: &Name) -> Result<Option<(Zone, Following)>, ReadFault> {
         self.store().read(|rows| {
             let Some(following) = following(rows, apex)? else { return Ok(None) };
             Ok(rows::zone(rows, apex)?.map(|zone| (zone, following)))

@@ -89,12 +89,15 @@ impl Door<'_, '_> {
         for step in steps {
             let zone = rows::zone(self.tx, &apex)?.ok_or(Reason::UnknownZone)?;
             if step.from != zone.serial {
-                let text = format!("a step starts at serial {}, {apex} has {}", step.from, zone.serial);
+                let text =
+                    format!("a step starts at serial {}, {apex} has {}", step.from, zone.serial);
                 return Err(Reason::Astray(text).into());
             }
             let delta = rows::with_view(self.tx, &zone, |view| step.delta(view));
             let delta = tidy(delta.map_err(|fault| Reason::Astray(fault.0))?);
-            if let Some(stranger) = delta.changes.iter().find(|change| !change.owner.is_at_or_below(&apex)) {
+            if let Some(stranger) =
+                delta.changes.iter().find(|change| !change.owner.is_at_or_below(&apex))
+            {
                 return Err(rules::out_of_zone(&stranger.owner, &apex).into());
             }
             touched.extend(delta.owners());

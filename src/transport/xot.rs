@@ -126,7 +126,8 @@ impl Trust {
         server: SocketAddr,
     ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
         let name = self.name.clone().unwrap_or_else(|| ServerName::from(server.ip()));
-        let tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        let tls =
+            ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
         Ok(StreamOwned::new(tls, stream))
     }
 
@@ -174,13 +175,9 @@ impl ServerCertVerifier for Verifier {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }
         match &self.chain {
-            Some(chain) => chain.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            ),
+            Some(chain) => {
+                chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
             None => Ok(ServerCertVerified::assertion()),
         }
     }

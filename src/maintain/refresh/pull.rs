@@ -59,13 +59,19 @@ impl fmt::Display for Trouble {
             Trouble::Trust(error) => error.fmt(f),
             Trouble::UnknownKey(name) => write!(f, "there is no TSIG key {name}"),
             Trouble::Slow { primary, octets, elapsed } => {
-                write!(f, "{primary} sent {octets} octets in {} s, which is too slow", elapsed.as_secs())
+                write!(
+                    f,
+                    "{primary} sent {octets} octets in {} s, which is too slow",
+                    elapsed.as_secs()
+                )
             }
             Trouble::Behind { primary, theirs, ours } => write!(
                 f,
                 "{primary} has serial {theirs}, which is behind {ours} here: raise it there, or transfer with any_serial"
             ),
-            Trouble::Refused(primary, why) => write!(f, "the zone of {primary} cannot be taken: {why}"),
+            Trouble::Refused(primary, why) => {
+                write!(f, "the zone of {primary} cannot be taken: {why}")
+            }
             Trouble::Store(why) => f.write_str(why),
         }
     }
@@ -104,9 +110,10 @@ impl<'a> Source<'a> {
         primary: &'a Primary,
         keys: &dyn Fn(&Name) -> Option<Arc<TsigKey>>,
     ) -> Result<Source<'a>, Trouble> {
-        let key = primary.key.as_ref().map(|name| {
-            keys(name).ok_or_else(|| Trouble::UnknownKey(name.clone()))
-        });
+        let key = primary
+            .key
+            .as_ref()
+            .map(|name| keys(name).ok_or_else(|| Trouble::UnknownKey(name.clone())));
         let trust = primary.tls.as_ref().map(|peer| {
             let authorities = settings.authorities.as_deref();
             Trust::new(peer.name.as_deref(), peer.pins.clone(), authorities).map_err(Trouble::Trust)

@@ -38,7 +38,8 @@ struct Here {
 impl Maintain {
     /// Asks the primaries of `apex`. Whatever comes of it is committed when this returns.
     pub(super) fn round(&self, apex: &Name, ask: &Ask) -> Ended {
-        let gone = |outcome| Ended { zone: None, following: None, timers: None, outcome, primary: None };
+        let gone =
+            |outcome| Ended { zone: None, following: None, timers: None, outcome, primary: None };
         let (zone, following) = match self.follower(apex) {
             Ok(Some(found)) => found,
             Ok(None) => return gone(Ok(None)),
@@ -79,9 +80,9 @@ impl Maintain {
 
     /// The RDATA of a zone's SOA; none before its first transfer.
     pub(super) fn soa_of(&self, zone: &Zone) -> Result<Option<Box<[u8]>>, Trouble> {
-        let soa = self.store().read(|rows| {
-            rows::with_view(rows, zone, |view| set_at(view, &zone.apex, Type::SOA))
-        });
+        let soa = self
+            .store()
+            .read(|rows| rows::with_view(rows, zone, |view| set_at(view, &zone.apex, Type::SOA)));
         let soa = soa.map_err(|fault| Trouble::Store(fault.to_string()))?;
         Ok(soa.and_then(|set| set.rrset.rdatas().first().cloned()))
     }
@@ -228,11 +229,7 @@ impl Maintain {
     }
 
     /// A primary has what is here. That is written down now and then, and when it changes anything.
-    fn confirm(
-        &self,
-        here: &Here,
-        primary: std::net::SocketAddr,
-    ) -> Result<Option<Took>, Trouble> {
+    fn confirm(&self, here: &Here, primary: std::net::SocketAddr) -> Result<Option<Took>, Trouble> {
         let apex = &here.zone.apex;
         if here.zone.state == ZoneState::Expired {
             self.commit_transfer(here, primary, "confirmation", Transferred::Same)?;

@@ -198,12 +198,20 @@ pub fn set(
             door.apply(&[change]).map_err(told)?;
         }
         let member = before.as_ref().and_then(|before| before.member.clone());
-        let after =
-            Following { apex: apex.clone(), primaries: primaries.clone(), catalog: ask.catalog, member };
+        let after = Following {
+            apex: apex.clone(),
+            primaries: primaries.clone(),
+            catalog: ask.catalog,
+            member,
+        };
         secondary::follow(door.tx(), &after)?;
         let touched = Touched::of(Object::Zone(apex.clone()), before.as_ref(), Some(&after));
-        let news =
-            News { kind: Happened::PrimariesSet, order: None, orgs: vec![org], touched: vec![touched] };
+        let news = News {
+            kind: Happened::PrimariesSet,
+            order: None,
+            orgs: vec![org],
+            touched: vec![touched],
+        };
         event::record(door.tx(), context, news)?;
         Ok(())
     })?;
@@ -253,7 +261,8 @@ pub fn refresh(
     manage.transact(|tx| -> Result<(), Stop> {
         let held = zone::fetch(tx, context, Permission::ZoneView, apex)?;
         secondary::following(tx, apex)?.ok_or(NoAccess::NotFound)?;
-        let touched = vec![Touched { object: Object::Zone(apex.clone()), before: None, after: None }];
+        let touched =
+            vec![Touched { object: Object::Zone(apex.clone()), before: None, after: None }];
         let news =
             News { kind: Happened::RefreshAsked, order: None, orgs: vec![held.org], touched };
         event::record(tx, context, news)?;
@@ -382,7 +391,8 @@ fn primary_of(ask: &PrimaryAsk) -> Result<Primary, (&'static str, String)> {
         (Ok(address), _) => address,
         (_, Ok(address)) => SocketAddr::new(address, port),
         _ => {
-            let text = format!("{:?} is no address: write 192.0.2.1 or [2001:db8::1]:53", ask.address);
+            let text =
+                format!("{:?} is no address: write 192.0.2.1 or [2001:db8::1]:53", ask.address);
             return Err(("address", text));
         }
     };
@@ -398,7 +408,10 @@ fn tls_of(ask: &TlsAsk) -> Result<TlsPeer, (&'static str, String)> {
         let octets = BASE64.decode(text).ok().and_then(|octets| octets.try_into().ok());
         octets.ok_or_else(|| ("tls", format!("{text:?} is no SHA-256 in base64")))
     };
-    Ok(TlsPeer { name: ask.name.clone(), pins: ask.pins.iter().map(pin).collect::<Result<_, _>>()? })
+    Ok(TlsPeer {
+        name: ask.name.clone(),
+        pins: ask.pins.iter().map(pin).collect::<Result<_, _>>()?,
+    })
 }
 
 fn commit(

@@ -10,6 +10,7 @@
 mod cookies;
 pub mod message;
 mod peers;
+mod primaries;
 pub mod questions;
 mod rules;
 
