@@ -7,6 +7,7 @@
 //! Promises: a zone is in one round at a time; a primary that did not answer is left alone for a
 //! while by all zones; a zone whose records are too old is not answered from.
 
+mod catalog;
 mod pull;
 mod round;
 
@@ -14,16 +15,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use self::pull::Trouble;
 use self::round::Ended;
 use super::secondary::{self, Following};
-use super::{Maintain, ZoneChange, ZoneState, now_us};
+use super::{Maintain, Zone, ZoneChange, ZoneState, now_us};
 use crate::transport::client::AskError;
-use crate::wire::tsig::TsigKey;
 use crate::wire::{Name, Rcode, Serial};
 use crate::xfr::timers::{Bounds, Round, SECOND_US, SoaTimers, Times};
 use crate::zone::ReadFault;
@@ -36,6 +36,8 @@ pub struct Settings {
     /// Octets of one transferred zone, uncompressed.
     pub transfer_octets_max: usize,
     pub transfer_records_max: usize,
+    /// Zones that one catalog may name.
+    pub catalog_zones_max: usize,
     /// Seconds one transfer may take.
     pub transfer_s_max: u64,
     /// Octets a second that a transfer brings at least, after its first ten seconds.
@@ -51,6 +53,7 @@ impl Default for Settings {
             threads: 8,
             transfer_octets_max: 1 << 30,
             transfer_records_max: 50_000_000,
+            catalog_zones_max: 1_000_000,
             transfer_s_max: 3600,
             transfer_octets_per_s_min: 1024,
             bounds: Bounds::default(),
@@ -126,7 +129,6 @@ pub struct Standing {
 pub(super) struct Desk {
     queue: Mutex<Queue>,
     told: Condvar,
-    keys: OnceLock<Box<dyn Fn(&Name) -> Option<Arc<TsigKey>> + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -149,6 +151,8 @@ struct Entry {
     wanted: Option<Ask>,
     trouble: Option<String>,
     took: Option<Took>,
+    /// Of a catalog: the serial whose zones are here.
+    named: Option<Serial>,
 }
 
 /// What a thread is to do.
@@ -173,10 +177,6 @@ impl Desk {
     pub fn close(&self) {
         self.lock().open = false;
         self.told.notify_all();
-    }
-
-    fn key(&self, name: &Name) -> Option<Arc<TsigKey>> {
-        self.keys.get().and_then(|keys| keys(name))
     }
 
     fn is_out_of_reach(&self, primary: SocketAddr) -> Result<(), Trouble> {
@@ -261,11 +261,6 @@ impl Desk {
 }
 
 impl Maintain {
-    /// Says where TSIG keys are found; the first call counts.
-    pub fn set_keys(&self, keys: impl Fn(&Name) -> Option<Arc<TsigKey>> + Send + Sync + 'static) {
-        let _ = self.refreshing().keys.set(Box::new(keys));
-    }
-
     /// Reads which zones follow others, and starts the threads that ask for them.
     pub(super) fn start_refreshing(&self) -> Result<Vec<JoinHandle<()>>, ReadFault> {
         self.refreshing().lock().open = true;
@@ -324,6 +319,7 @@ impl Maintain {
                 wanted: None,
                 trouble: None,
                 took: None,
+                named: None,
             };
             queue.due.insert((entry.due_us(), key.clone()));
             queue.zones.insert(key, entry);
@@ -404,35 +400,55 @@ impl Maintain {
     }
 
     fn note(&self, apex: &Name, ended: Ended) {
-        let Ended { zone, following, timers, outcome, primary } = ended;
+        let Ended { zone, following, timers, outcome } = ended;
         let bounds = self.settings().refresh.bounds;
         let timers = timers.map(|timers| timers.within(bounds));
-        let took = matches!(&outcome, Ok(Some(_)));
+        let named = match (&zone, &following) {
+            (Some(zone), Some(following)) if following.catalog && outcome.is_ok() => {
+                self.name_zones(zone, following)
+            }
+            _ => None,
+        };
         self.refreshing().put_back(apex, |entry| {
             if following.is_none() {
                 return outcome.is_err();
             }
             entry.timers = timers.or(entry.timers);
-            match outcome {
+            let trouble = match outcome {
                 Ok(took) => {
                     entry.times.round(Round::Confirmed, entry.timers, now_us(), random());
                     entry.expired = false;
-                    entry.trouble = None;
                     entry.took = took.or(entry.took.take());
+                    match named {
+                        Some(Ok(serial)) => {
+                            entry.named = Some(serial);
+                            None
+                        }
+                        Some(Err(text)) => Some(text),
+                        None => None,
+                    }
                 }
                 Err(trouble) => {
                     entry.times.round(Round::Failed, entry.timers, now_us(), random());
-                    let text = trouble.to_string();
-                    // Once for each new reason, not once for each round.
-                    if entry.trouble.as_ref() != Some(&text) {
-                        tracing::warn!(zone = %apex, "zone {apex} cannot be refreshed: {text}");
-                    }
-                    entry.trouble = Some(text);
+                    Some(trouble.to_string())
                 }
+            };
+            // Once for each new reason, not once for each round.
+            if let Some(text) = trouble.as_ref().filter(|text| entry.trouble.as_ref() != Some(text))
+            {
+                tracing::warn!(zone = %apex, "zone {apex} cannot be refreshed: {text}");
             }
+            entry.trouble = trouble;
             true
         });
-        let _ = (zone, took, primary);
+    }
+
+    /// Brings the zones that a catalog names, if that was not done for its version yet.
+    fn name_zones(&self, zone: &Zone, catalog: &Following) -> Option<Result<Serial, String>> {
+        let key = zone.apex.key();
+        let done = self.refreshing().lock().zones.get(&key).and_then(|entry| entry.named);
+        (done != Some(zone.serial))
+            .then(|| self.follow_catalog(zone, catalog).map(|()| zone.serial))
     }
 }
 

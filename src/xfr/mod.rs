@@ -11,6 +11,7 @@
 
 pub mod condense;
 pub mod incoming;
+pub mod members;
 pub mod outgoing;
 pub mod timers;
 

@@ -24,8 +24,6 @@ pub(super) struct Ended {
     /// Of the version in service.
     pub timers: Option<SoaTimers>,
     pub outcome: Result<Option<Took>, Trouble>,
-    /// The primary that was asked last.
-    pub primary: Option<Primary>,
 }
 
 /// The zone as the round found it.
@@ -38,8 +36,7 @@ struct Here {
 impl Maintain {
     /// Asks the primaries of `apex`. Whatever comes of it is committed when this returns.
     pub(super) fn round(&self, apex: &Name, ask: &Ask) -> Ended {
-        let gone =
-            |outcome| Ended { zone: None, following: None, timers: None, outcome, primary: None };
+        let gone = |outcome| Ended { zone: None, following: None, timers: None, outcome };
         let (zone, following) = match self.follower(apex) {
             Ok(Some(found)) => found,
             Ok(None) => return gone(Ok(None)),
@@ -50,7 +47,6 @@ impl Maintain {
             following: Some(following.clone()),
             timers: None,
             outcome: Err(Trouble::Store(format!("{apex} has no primaries"))),
-            primary: None,
         };
         let soa = match self.soa_of(&zone) {
             Ok(soa) => soa,
@@ -61,7 +57,6 @@ impl Maintain {
         };
         let here = Here { zone, soa };
         for primary in in_order(&following.primaries, ask) {
-            ended.primary = Some(primary.clone());
             ended.outcome = self.ask_primary(&here, primary, ask);
             if ended.outcome.is_ok() {
                 break;
@@ -97,7 +92,7 @@ impl Maintain {
         if !ask.forced {
             desk.is_out_of_reach(primary.address)?;
         }
-        let keys = |name: &Name| desk.key(name);
+        let keys = |name: &Name| self.tsig_key(name);
         let source = Source::new(self.dialer(), &self.settings().refresh, primary, &keys)?;
         let asked = self.ask_source(here, &source, ask);
         match &asked {
@@ -282,7 +277,7 @@ fn refused(primary: std::net::SocketAddr, why: CommitError<Refusal>) -> Trouble 
     }
 }
 
-fn unwritten(apex: &Name, error: crate::store::RowError) -> Refusal {
+pub(super) fn unwritten(apex: &Name, error: crate::store::RowError) -> Refusal {
     let reasons = vec![Reason::Unreadable(rows::fault(error))];
     Refusal { zones: vec![crate::maintain::RefusedZone { apex: apex.clone(), reasons }] }
 }

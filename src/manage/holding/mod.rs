@@ -3,7 +3,7 @@
 pub mod check;
 pub mod file;
 pub mod import;
-pub mod tsig;
 pub mod primaries;
+pub mod tsig;
 pub mod version;
 pub mod zone;
