@@ -1,5 +1,6 @@
 //! Claims about people and their changes, each on a store of its own in a directory of its own.
 
+mod approvals;
 mod explained;
 mod isolation;
 mod orders;
