@@ -53,6 +53,10 @@ impl Api {
         self.json("POST", path, Some(body))
     }
 
+    pub(super) fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.json("PUT", path, Some(body))
+    }
+
     pub(super) fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.json("DELETE", path, None)
     }

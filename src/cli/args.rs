@@ -38,6 +38,9 @@ pub(super) enum Command {
     /// Orders: see, approve, reject
     #[command(subcommand)]
     Order(Order),
+    /// DNSSEC of zones: switch it, roll keys, see what comes next
+    #[command(subcommand)]
+    Dnssec(DnssecCommand),
     /// The data directory: export, import, verify
     #[command(subcommand)]
     Store(Store),
@@ -402,6 +405,112 @@ pub(super) enum Order {
     /// Take an order back before it is applied
     Cancel {
         id: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DnssecCommand {
+    /// Show a zone's state, keys, and what comes next
+    Status {
+        zone: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Sign a zone, and tell its parent when that is safe
+    On {
+        zone: String,
+        #[arg(long, default_value = "default")]
+        policy: String,
+        /// Take off the signatures that others made, to make them here
+        #[arg(long)]
+        strip: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Unsign a zone, once its parent has no DS and none is in a cache
+    Off {
+        zone: String,
+        /// At once, although resolvers may fail: say why
+        #[arg(long, value_name = "REASON")]
+        force: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List what is to come, of all zones
+    Schedule {
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Replace keys of a zone
+    Rollover {
+        zone: String,
+        /// ksk, zsk or csk; all the zone has if left out
+        #[arg(long)]
+        role: Vec<String>,
+        /// Even while another step is under way
+        #[arg(long)]
+        emergency: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Say that every server of the parent serves the DS asked for, where they cannot be asked
+    DsPublished {
+        zone: String,
+        /// Seconds
+        #[arg(long)]
+        ttl: Option<u32>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Say that no server of the parent serves a DS, where they cannot be asked
+    DsGone {
+        zone: String,
+        /// Seconds
+        #[arg(long)]
+        ttl: Option<u32>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Publish other providers' keys beside the zone's own; those not named leave
+    Foreign {
+        zone: String,
+        /// DNSKEY RDATA, as in a zone file
+        dnskey: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// The named rules by which zones are signed
+    #[command(subcommand)]
+    Policy(DnssecPolicy),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DnssecPolicy {
+    /// List policies
+    List {
+        #[arg(long)]
+        org: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Keep a policy: the default with these fields changed
+    Set {
+        name: String,
+        /// field=value, as `nameplane dnssec policy list --json` shows them
+        #[arg(value_name = "FIELD=VALUE")]
+        fields: Vec<String>,
+        #[arg(long)]
+        org: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Forget a policy that no zone is signed by
+    Delete {
+        name: String,
+        #[arg(long)]
+        org: Option<String>,
         #[command(flatten)]
         target: Target,
     },

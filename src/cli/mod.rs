@@ -8,6 +8,7 @@
 
 mod api;
 mod args;
+mod dnssec;
 mod import;
 mod people;
 mod print;
@@ -47,6 +48,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Token(token) => people::token(token),
         Command::Tsig(tsig) => tsig::tsig(tsig),
         Command::Order(order) => people::order(order),
+        Command::Dnssec(dnssec) => dnssec::run(dnssec),
         Command::Store(store) => store::run(store),
         Command::Check(Check::Config { file }) => check_config(&file),
         Command::Top { server, token, interval_s } => {

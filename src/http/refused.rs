@@ -5,6 +5,7 @@ use crate::manage::access::NoAccess;
 use crate::manage::change::basket::BasketError;
 use crate::manage::change::order::OrderError;
 use crate::manage::fault::{self, Refused, Stop};
+use crate::manage::holding::dnssec::DnssecError;
 use crate::manage::holding::primaries::PrimariesError;
 use crate::manage::holding::tsig::TsigKeyError;
 use crate::manage::people::organisation::OrgError;
@@ -46,7 +47,7 @@ macro_rules! refusals {
     )*};
 }
 
-refusals!(BasketError OrderError OrgError PrimariesError TokenError TsigKeyError UserError);
+refusals!(BasketError DnssecError OrderError OrgError PrimariesError TokenError TsigKeyError UserError);
 
 /// A refusal, its broken rules listed.
 pub fn refused(refusal: &impl Refused) -> Problem {

@@ -16,7 +16,8 @@ use super::App;
 use super::call::{self, Ask, Gives, Handler, Takes};
 use super::guard::RequestId;
 use super::rest::{
-    basket, events, limits, orders, orgs, primaries, rrsets, tokens, traffic, tsig, users, zones,
+    basket, dnssec, events, limits, orders, orgs, primaries, rrsets, tokens, traffic, tsig, users,
+    zones,
 };
 use crate::manage::access::Permission;
 use crate::manage::event;
@@ -164,6 +165,15 @@ fn lines() -> Vec<Route> {
         route(put("/v1/zones/{zone}/primaries"),    ("primaries.set", "Makes a zone follow primaries elsewhere; creates it if there is none."), May(ServerOperate), Event(PrimariesSet), primaries::set),
         route(delete("/v1/zones/{zone}/primaries"), ("primaries.remove", "Makes a zone a primary, with the records it has."), May(ServerOperate), Event(PrimariesRemoved), primaries::remove),
         route(post("/v1/zones/{zone}/refresh"),     ("primaries.refresh", "Asks the primaries of a zone at once; for the whole zone if wanted."), May(ServerOperate), Event(RefreshAsked), primaries::refresh),
+        route(get("/v1/zones/{zone}/dnssec"),              ("dnssec.get", "Shows the DNSSEC of a zone: its state, keys, what its parent says, what comes next and when."), May(ZoneView), Read, dnssec::get),
+        route(put("/v1/zones/{zone}/dnssec"),              ("dnssec.set", "Asks that DNSSEC of a zone is switched on or off, as safely as resolvers need it."), May(ZoneManage), Event(OrderPlaced), dnssec::set),
+        route(post("/v1/zones/{zone}/dnssec/rollover"),    ("dnssec.roll", "Begins to replace keys of a zone."), May(ZoneManage), Event(DnssecRolled), dnssec::roll),
+        route(post("/v1/zones/{zone}/dnssec/parent"),      ("dnssec.seen", "Takes your word for what every server of the parent serves, where they cannot be asked."), May(ZoneManage), Event(DnssecSeen), dnssec::seen),
+        route(put("/v1/zones/{zone}/dnssec/foreign-keys"), ("dnssec.foreign", "Publishes exactly these keys of other providers beside the zone's own."), May(ZoneManage), Event(DnssecChanged), dnssec::foreign),
+        route(get("/v1/dnssec/schedule"),                  ("dnssec.schedule", "Lists what is to come for all zones in your reach, and when."), May(ZoneView), Read, dnssec::schedule),
+        route(get("/v1/dnssec/policies"),                  ("dnssec.policies", "Lists the policies that zones may be signed by."), May(ZoneView), Read, dnssec::policies),
+        route(put("/v1/dnssec/policies/{policy}"),         ("dnssec.put_policy", "Keeps a policy; zones signed by it follow at once."), May(ZoneManage), Event(DnssecPolicyChanged), dnssec::put_policy),
+        route(delete("/v1/dnssec/policies/{policy}"),      ("dnssec.delete_policy", "Forgets a policy that no zone is signed by."), May(ZoneManage), Event(DnssecPolicyChanged), dnssec::delete_policy),
 
         route(get("/v1/basket"),                 ("basket.get", "Shows your basket, and what stands in the way of placing it."), May(OrderPlace), Read, basket::get),
         route(post("/v1/basket"),                ("basket.add_all", "Puts several things into your basket, all or none."), May(ZoneEdit), Event(BasketChanged), basket::add_all),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::dnssec::DnssecWish;
 use crate::sign::Plan;
 use crate::wire::{Name, RrSet, Serial, Type};
 use crate::zone::delta::Step;
@@ -25,6 +26,8 @@ pub enum ZoneChange {
     /// The zone is signed like this from now on, with keys put before or in the same commit
     /// (see [`Door::put_signing_key`](super::Door::put_signing_key)); none, no longer.
     SetSigning { apex: Name, plan: Option<Box<Plan>> },
+    /// The zone is to be signed, or to be so no longer, as soon as that is safe.
+    SetDnssec { apex: Name, wish: DnssecWish },
     /// A new zone without records, held by `org`: a secondary that is still to be transferred.
     Expect { apex: Name, org: String },
     /// The zone's content becomes what a primary has, under the primary's serial.
@@ -55,7 +58,8 @@ impl ZoneChange {
             | ZoneChange::SetState { apex, .. }
             | ZoneChange::SetSigning { apex, .. }
             | ZoneChange::Expect { apex, .. }
-            | ZoneChange::Transfer { apex, .. } => apex,
+            | ZoneChange::Transfer { apex, .. }
+            | ZoneChange::SetDnssec { apex, .. } => apex,
         }
     }
 }

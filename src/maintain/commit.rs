@@ -232,6 +232,7 @@ impl<'t> Door<'_, 't> {
             }
             Task::One(ZoneChange::Expect { apex, org }) => self.expect(apex, org),
             Task::One(ZoneChange::Transfer { apex, transferred }) => self.take(apex, transferred),
+            Task::One(ZoneChange::SetDnssec { apex, wish }) => self.set_dnssec(apex, wish),
         }
     }
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::Maintain;
 use super::journal::{self, JOURNAL};
 use super::rows::{CHUNKS, PARTS, RELEASES, Release, ZONES};
+use super::{Maintain, dnssec};
 use crate::store::{RowError, Rows, TransactError, Tx};
 
 /// Rows that one step takes away.
@@ -31,7 +31,7 @@ const BREATH: Duration = Duration::from_millis(2);
 pub struct Running {
     maintain: Maintain,
     stop: Arc<Stop>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -60,7 +60,7 @@ impl Running {
         self.stop.told.notify_all();
         self.maintain.gate().shut("the server is stopping");
         self.maintain.refreshing().close();
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -86,7 +86,20 @@ impl Maintain {
         let thread = thread::Builder::new().name("maintain".into()).spawn(move || {
             maintain.run(&told);
         })?;
-        Ok(Running { maintain: self.clone(), stop, thread: Some(thread) })
+        let (maintain, told) = (self.clone(), Arc::clone(&stop));
+        let tending = thread::Builder::new().name("dnssec".into()).spawn(move || {
+            if maintain.gate().wait().is_ok() {
+                maintain.tend_dnssec(&told);
+            }
+        })?;
+        Ok(Running { maintain: self.clone(), stop, threads: vec![thread, tending] })
+    }
+
+    /// Takes the steps of DNSSEC that are due, until told to stop.
+    fn tend_dnssec(&self, stop: &Stop) {
+        while !stop.rest(dnssec::REST) {
+            while self.tend_some(dnssec::now_s()) && !stop.rest(BREATH) {}
+        }
     }
 
     fn run(&self, stop: &Stop) {

@@ -5,9 +5,11 @@ pub mod change;
 pub mod commit;
 mod content;
 mod copy;
+pub mod dnssec;
 pub mod journal;
 pub mod keeper;
 pub mod load;
+mod message;
 pub mod outgoing;
 pub mod probe;
 mod publish;
@@ -31,6 +33,7 @@ pub use change::{
     ZoneChange, ZoneState,
 };
 pub use commit::{CommitError, Committed, Door};
+pub use dnssec::DnssecWish;
 pub use keeper::Running;
 pub use load::Progress;
 pub use probe::ProbeError;

@@ -80,6 +80,12 @@ kinds! {
     OrderReturned "order.returned"
     ZonesImported "zones.imported"
     ZoneChanged "zone.changed"
+    DnssecChanged "dnssec.changed"
+    DnssecRolled "dnssec.rolled"
+    DnssecSeen "dnssec.parent_seen"
+    DnssecKeyImported "dnssec.key_imported"
+    DnssecKeyExported "dnssec.key_exported"
+    DnssecPolicyChanged "dnssec.policy_changed"
     OrderScheduled "order.scheduled"
     OrderHeld "order.held"
     OrderReleased "order.released"
@@ -102,6 +108,7 @@ pub enum Object {
     Zone(Name),
     RrSet { zone: Name, owner: Name, rtype: Type },
     TsigKey(Name),
+    DnssecPolicy(String),
 }
 
 /// One thing an event changed.
@@ -196,7 +203,7 @@ pub struct EventView {
 /// One thing an event changed, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EventItemView {
-    /// `zone`, `rrset`, `order`, `item`, `user`, `token`, `organisation`, `tsig_key`.
+    /// `zone`, `rrset`, `order`, `item`, `user`, `token`, `organisation`, `tsig_key`, `dnssec_policy`.
     pub object: String,
     /// Its name or id; `owner type` for an RRset.
     pub id: String,
@@ -216,6 +223,7 @@ fn item_view(touched: &Touched) -> EventItemView {
         Object::Order(id) => ("order", id.to_string(), None),
         Object::Zone(apex) => ("zone", apex.to_string(), Some(apex.to_string())),
         Object::TsigKey(name) => ("tsig_key", name.to_string(), None),
+        Object::DnssecPolicy(name) => ("dnssec_policy", name.clone(), None),
         Object::RrSet { zone, owner, rtype } => {
             ("rrset", format!("{owner} {rtype}"), Some(zone.to_string()))
         }

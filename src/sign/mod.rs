@@ -7,6 +7,7 @@
 //! Does not: know where zones or keys are kept, what time it is, or when a plan changes.
 
 pub mod key;
+pub mod made;
 pub mod plan;
 pub mod rollover;
 

@@ -7,6 +7,7 @@ mod boundaries;
 mod checklist;
 mod commands;
 mod crash;
+mod dnssec;
 mod faulty_disk;
 mod fuzz;
 mod http_api;

@@ -3,6 +3,7 @@
 //! A function here takes a call apart, asks `manage` once, and says what came of it.
 
 pub mod basket;
+pub mod dnssec;
 pub mod events;
 pub mod limits;
 pub mod orders;

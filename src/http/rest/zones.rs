@@ -83,7 +83,7 @@ pub fn get(ask: Ask<ZonePath>) -> Result<Reply<ZoneView>, Problem> {
 pub struct Pushing {
     /// Apply at once, as approved elsewhere; needs the permission `order.push`.
     #[serde(default)]
-    push: bool,
+    pub push: bool,
 }
 
 pub fn create(ask: Ask<NoPath, Pushing, NewZone>) -> Result<Reply<SubmittedView>, Problem> {

@@ -69,7 +69,7 @@ fn zone_change(rows: &impl Rows, item: &Item) -> Result<ZoneChange, Stop> {
     let apex = item.zone.clone();
     let content = |body| match body {
         Body::Zone { packed, presigned } => Content::Packed { octets: packed, presigned },
-        Body::Edit { .. } | Body::Nothing => Content::RrSets(Vec::new()),
+        Body::Edit { .. } | Body::Nothing | Body::Dnssec { .. } => Content::RrSets(Vec::new()),
     };
     Ok(match (&item.what, item.body(rows)?) {
         (What::Edit { owner, rtype }, Body::Edit { base, net }) => {
@@ -81,6 +81,8 @@ fn zone_change(rows: &impl Rows, item: &Item) -> Result<ZoneChange, Stop> {
         }
         (What::Import, body) => ZoneChange::Replace { apex, content: content(body) },
         (What::Delete, _) => ZoneChange::Delete { apex },
+        (What::Dnssec, Body::Dnssec { wish, .. }) => ZoneChange::SetDnssec { apex, wish },
+        (What::Dnssec, _) => ZoneChange::Edit { apex, edits: Vec::new() },
     })
 }
 

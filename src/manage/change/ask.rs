@@ -9,6 +9,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::pending::{self, Base, Op, Rdata, Value};
+use crate::maintain::DnssecWish;
+use crate::maintain::dnssec::REASON_OCTETS_MAX;
+use crate::maintain::dnssec::policy::DEFAULT as DEFAULT_POLICY;
 use crate::manage::fault::Problem;
 use crate::manage::id::OrgId;
 use crate::manage::limits::{self, EDIT_RECORDS_MAX, EDITS_MAX, RDATA_TEXT_OCTETS_MAX, TTL_S_MAX};
@@ -57,6 +60,23 @@ pub enum Ask {
         #[schema(value_type = String, example = "example.com")]
         zone: Name,
     },
+    /// DNSSEC of the zone is switched on or off. Both take their time: no step is taken that would
+    /// make a validating resolver fail.
+    DnssecSet {
+        #[schema(value_type = String, example = "example.com")]
+        zone: Name,
+        /// Whether it is to be signed.
+        on: bool,
+        /// The policy it is signed by; `default` if left out.
+        #[serde(default)]
+        policy: Option<String>,
+        /// Take off the signatures that others made, to make them here.
+        #[serde(default)]
+        strip: bool,
+        /// Off at once, although resolvers may fail until the DS at the parent has expired: why.
+        #[serde(default)]
+        force_reason: Option<String>,
+    },
 }
 
 impl Ask {
@@ -66,7 +86,8 @@ impl Ask {
             Ask::DnsChange { zone, .. }
             | Ask::ZoneCreate { zone, .. }
             | Ask::ZoneImport { zone, .. }
-            | Ask::ZoneDelete { zone } => zone,
+            | Ask::ZoneDelete { zone }
+            | Ask::DnssecSet { zone, .. } => zone,
         }
     }
 
@@ -75,8 +96,38 @@ impl Ask {
         match self {
             Ask::ZoneCreate { zone_file, .. } => zone_file.as_deref(),
             Ask::ZoneImport { zone_file, .. } => Some(zone_file),
-            Ask::DnsChange { .. } | Ask::ZoneDelete { .. } => None,
+            Ask::DnsChange { .. } | Ask::ZoneDelete { .. } | Ask::DnssecSet { .. } => None,
         }
+    }
+}
+
+/// What a switch of DNSSEC asks of its zone.
+///
+/// # Errors
+///
+/// What contradicts itself, with its place behind `at`.
+pub fn dnssec_wish(ask: &Ask, at: &str) -> Result<DnssecWish, Problem> {
+    let Ask::DnssecSet { on, policy, strip, force_reason, .. } = ask else {
+        return Ok(DnssecWish::Off);
+    };
+    let fault = |field: &str, text: &str| Err(Problem::at(format!("{at}{field}"), "dnssec", text));
+    if let Some(reason) = force_reason {
+        if *on {
+            return fault("force_reason", "only switching off is forced");
+        }
+        let words = reason.trim();
+        if words.is_empty() || words.len() > REASON_OCTETS_MAX {
+            return fault("force_reason", "say why, in at most 1000 octets");
+        }
+        return Ok(DnssecWish::ForcedOff { reason: words.to_owned() });
+    }
+    match on {
+        true => {
+            let policy = policy.clone().unwrap_or_else(|| DEFAULT_POLICY.to_owned());
+            Ok(DnssecWish::On { policy, strip: *strip })
+        }
+        false if policy.is_some() => fault("policy", "a zone that is not signed has no policy"),
+        false => Ok(DnssecWish::Off),
     }
 }
 

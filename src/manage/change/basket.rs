@@ -169,7 +169,7 @@ fn earlier(
     let Some(item) = find(rows, user, zone, owner, rtype)? else { return Ok(None) };
     Ok(match item.body(rows)? {
         Body::Edit { base, net } => Some((base, net)),
-        Body::Zone { .. } | Body::Nothing => None,
+        Body::Zone { .. } | Body::Nothing | Body::Dnssec { .. } => None,
     })
 }
 
@@ -179,7 +179,8 @@ fn replaced(rows: &impl Rows, user: UserId, draft: &Draft) -> Result<Option<Item
         return find(rows, user, &draft.zone, owner, *rtype);
     }
     let open = item::open_in(rows, &draft.zone)?;
-    for open in open.iter().filter(|open| open.rtype.0 == 0 && open.owner_key.is_empty()) {
+    let place = item::place_of(&draft.what);
+    for open in open.iter().filter(|open| open.rtype.0 == place && open.owner_key.is_empty()) {
         if open.holder.order.is_none() && open.holder.user == Some(user) {
             return Ok(rows.get(&BASKETS, &(user, open.item))?);
         }

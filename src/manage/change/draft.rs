@@ -8,6 +8,7 @@ use super::file::{self, Asks, File};
 use super::item::{Body, Draft, What};
 use super::pending::{Base, Net, Op, Rdata, Value};
 use crate::maintain::Zone;
+use crate::maintain::dnssec;
 use crate::maintain::rows as zones;
 use crate::manage::access::{self, Context, NoAccess, Permission};
 use crate::manage::fault::{Problem, Stop};
@@ -75,6 +76,17 @@ pub fn drafts<R: Rows>(
                 let held = holding::fetch(rows, context, Permission::ZoneManage, zone)?;
                 Ok(vec![whole(held, What::Delete, Body::Nothing, &at)])
             }
+            Ask::DnssecSet { zone, .. } => {
+                let held = holding::fetch(rows, context, Permission::ZoneManage, zone)?;
+                match ask::dnssec_wish(ask, &at) {
+                    Ok(wish) => {
+                        let before = dnssec::wish(rows, &held.zone)?;
+                        let body = Body::Dnssec { wish, before };
+                        Ok(vec![whole(held, What::Dnssec, body, &at)])
+                    }
+                    Err(problem) => Err(vec![problem.of_zone(zone)]),
+                }
+            }
         };
         match made {
             Ok(made) => drafts.extend(made),
@@ -93,6 +105,7 @@ fn doubles(drafts: &[Draft]) -> Vec<Problem> {
     for draft in drafts {
         let (owner, rtype) = match &draft.what {
             What::Edit { owner, rtype } => (owner.key(), rtype.0),
+            What::Dnssec => (Vec::new(), Type::ANY.0),
             What::Create | What::Import | What::Delete => (Vec::new(), 0),
         };
         if !seen.insert((draft.zone.key(), owner, rtype)) {
@@ -215,7 +228,9 @@ fn create(
             (zone, *org, name_servers.as_slice(), hostmaster.as_ref())
         }
         Ask::ZoneImport { zone, org, .. } => (zone, *org, &[] as &[Name], None),
-        Ask::DnsChange { .. } | Ask::ZoneDelete { .. } => return Ok(Ok(Vec::new())),
+        Ask::DnsChange { .. } | Ask::ZoneDelete { .. } | Ask::DnssecSet { .. } => {
+            return Ok(Ok(Vec::new()));
+        }
     };
     let has_file = ask.zone_file().is_some();
     context.may(Permission::ZoneManage)?;
@@ -288,7 +303,7 @@ pub fn growth(body: &Body) -> u64 {
             .flat_map(packed::Node::rrsets)
             .map(|set| usize::from(set.count) + usize::from(set.sig_count))
             .sum(),
-        Body::Edit { net: Net::Delete, .. } | Body::Nothing => 0,
+        Body::Edit { net: Net::Delete, .. } | Body::Nothing | Body::Dnssec { .. } => 0,
     };
     count as u64
 }

@@ -62,7 +62,7 @@ fn place(many: bool, n: usize) -> String {
 fn limits_of(manage: &Manage, context: &Context, ask: &Ask) -> Result<Option<Organisation>, Stop> {
     let wanted = match ask {
         Ask::ZoneCreate { org, .. } | Ask::ZoneImport { org, .. } => *org,
-        Ask::DnsChange { .. } | Ask::ZoneDelete { .. } => None,
+        Ask::DnsChange { .. } | Ask::ZoneDelete { .. } | Ask::DnssecSet { .. } => None,
     };
     let found = manage.store.read(|rows| {
         let held = holding::held(rows, ask.zone())?;

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::pending::{Base, Net};
+use crate::maintain::DnssecWish;
 use crate::manage::blob::{self, Which};
 use crate::manage::event::{Digest, digest_of};
 use crate::manage::fault::Stop;
@@ -15,16 +16,24 @@ use crate::manage::time::Timestamp;
 use crate::store::{Rows, Table, Tx};
 use crate::wire::{Name, Type};
 
+/// Stands for a type where an item is about the DNSSEC of a zone: no RRset has it.
+const ANY_TYPE: u16 = Type::ANY.0;
+
 /// Octets of a body that stands with its item.
 const BODY_OCTETS_HERE_MAX: usize = 8 * 1024;
 
 /// What an item is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
-    Edit { owner: Name, rtype: Type },
+    Edit {
+        owner: Name,
+        rtype: Type,
+    },
     Create,
     Import,
     Delete,
+    /// DNSSEC is switched on or off.
+    Dnssec,
 }
 
 impl What {
@@ -35,6 +44,7 @@ impl What {
             What::Create => "zone_create",
             What::Import => "zone_import",
             What::Delete => "zone_delete",
+            What::Dnssec => "dnssec_set",
         }
     }
 }
@@ -48,6 +58,8 @@ pub enum Body {
     Zone { packed: Vec<u8>, presigned: bool },
     /// Nothing but what the item is about.
     Nothing,
+    /// What is wanted of DNSSEC, and what was before.
+    Dnssec { wish: DnssecWish, before: DnssecWish },
 }
 
 /// One thing asked for.
@@ -153,10 +165,19 @@ pub struct Open {
     pub holder: Holder,
 }
 
+/// The type under which what is about a whole zone stands, behind an empty owner.
+pub fn place_of(what: &What) -> u16 {
+    match what {
+        What::Edit { rtype, .. } => rtype.0,
+        What::Dnssec => ANY_TYPE,
+        What::Create | What::Import | What::Delete => 0,
+    }
+}
+
 fn overlap_key(item: &Item) -> (Vec<u8>, Vec<u8>, u16, ItemId) {
     match &item.what {
         What::Edit { owner, rtype } => (item.zone.key(), owner.key(), rtype.0, item.id),
-        What::Create | What::Import | What::Delete => (item.zone.key(), Vec::new(), 0, item.id),
+        whole => (item.zone.key(), Vec::new(), place_of(whole), item.id),
     }
 }
 

@@ -253,7 +253,7 @@ impl Row {
         let edit = match &self.item {
             Some(item) => match item.body(rows)? {
                 Body::Edit { base, net } => Some((base, net)),
-                Body::Zone { .. } | Body::Nothing => None,
+                Body::Zone { .. } | Body::Nothing | Body::Dnssec { .. } => None,
             },
             None => None,
         };

@@ -12,8 +12,9 @@ use super::order::{self, OrderError};
 use super::pending::{Base, Net};
 use super::receipt::OrderView;
 use super::state::State;
+use crate::maintain::dnssec;
 use crate::maintain::rows as zones;
-use crate::maintain::{Applied, AppliedZone};
+use crate::maintain::{Applied, AppliedZone, ChangedRrSet};
 use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
 use crate::manage::blob::{self, Which};
@@ -60,7 +61,7 @@ pub(super) fn undo_of_zones(rows: &impl Rows, items: &[Item]) -> Result<Undo, St
         let deleted = match item.what {
             What::Delete => true,
             What::Import => false,
-            What::Edit { .. } | What::Create => continue,
+            What::Edit { .. } | What::Create | What::Dnssec => continue,
         };
         let Some(held) = holding::held(rows, &item.zone)? else { continue };
         if usize::try_from(held.zone.counts.octets).unwrap_or(usize::MAX) > KEPT_ZONE_OCTETS_MAX {
@@ -106,7 +107,10 @@ pub(super) fn undo_of(applied: &Applied, mut undo: Undo) -> Undo {
 }
 
 fn sets_of(zone: &AppliedZone) -> impl Iterator<Item = (Name, Name, Type, Base, Base)> + '_ {
-    zone.changed.iter().filter(|change| change.before != change.after).map(|change| {
+    // What a signer makes follows from the rest.
+    let is_asked =
+        |change: &&ChangedRrSet| change.before != change.after && !ask::is_managed(change.rtype);
+    zone.changed.iter().filter(is_asked).map(|change| {
         let value = |set: &Option<crate::wire::RrSet>| set.as_ref().map(ask::value);
         let (before, after) = (value(&change.before), value(&change.after));
         (zone.apex.clone(), change.owner.clone(), change.rtype, before, after)
@@ -147,7 +151,9 @@ pub fn revert(
                 "the order changed more than is kept to undo it: import the zone as it was",
             ));
         }
-        let drafts = drafts(tx, context, undo)?;
+        let switches = switched_back(tx, context, &kept::items_of(tx, id)?)?;
+        let mut drafts = drafts(tx, context, undo)?;
+        drafts.extend(switches);
         let author = context.actor.user();
         let items = drafts.into_iter().map(|draft| Item::keep(tx, ItemId::new(), author, draft));
         let items = items.collect::<Result<Vec<_>, _>>()?;
@@ -155,6 +161,31 @@ pub fn revert(
         let terms = Terms { note, reverts: Some(id), ..Terms::of(Origin::Revert) };
         order::put_new(door, context, items, terms)
     })
+}
+
+/// What brings DNSSEC back to what was wanted before: no less safely than it was switched.
+fn switched_back(
+    rows: &impl Rows,
+    context: &Context,
+    items: &[Item],
+) -> Result<Vec<Draft>, OrderError> {
+    let mut drafts = Vec::new();
+    for item in items {
+        let Body::Dnssec { before, .. } = item.body(rows)? else { continue };
+        let held = holding::fetch(rows, context, Permission::ZoneManage, &item.zone)?;
+        let now = dnssec::wish(rows, &held.zone)?;
+        if now != before {
+            drafts.push(Draft {
+                zone: item.zone.clone(),
+                org: held.org,
+                what: What::Dnssec,
+                seen_serial: Some(held.zone.serial.0),
+                body: Body::Dnssec { wish: before, before: now },
+                at: String::new(),
+            });
+        }
+    }
+    Ok(drafts)
 }
 
 fn drafts(rows: &impl Rows, context: &Context, undo: Undo) -> Result<Vec<Draft>, OrderError> {

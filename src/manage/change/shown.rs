@@ -7,6 +7,7 @@ use super::draft;
 use super::item::{self, Body, Item, Open, What};
 use super::pending::Net;
 use crate::maintain::rows as zones;
+use crate::maintain::{DnssecWish, dnssec};
 use crate::manage::access::{self, Context};
 use crate::manage::event::hex;
 use crate::manage::fault::Stop;
@@ -67,7 +68,7 @@ pub fn overlaps<R: Rows>(
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ItemView {
     pub id: ItemId,
-    /// `dns_change`, `zone_create`, `zone_import`, `zone_delete`.
+    /// `dns_change`, `zone_create`, `zone_import`, `zone_delete`, `dnssec_set`.
     pub kind: String,
     #[schema(value_type = String)]
     pub zone: Name,
@@ -90,6 +91,8 @@ pub struct ItemView {
     pub removed: Vec<String>,
     /// Records of a new or imported zone.
     pub records: Option<u64>,
+    /// What is wanted of DNSSEC, in words.
+    pub dnssec: Option<String>,
     /// Whether the RRset was changed since its author saw it, so that applying this would be refused.
     pub stale: bool,
     /// Others who have something open on the same RRset.
@@ -117,6 +120,7 @@ pub fn item<R: Rows>(rows: &R, context: &Context, item: &Item) -> Result<ItemVie
         added: Vec::new(),
         removed: Vec::new(),
         records: None,
+        dnssec: None,
         stale: false,
         overlaps: overlaps(rows, context, item::open_beside(rows, item)?)?,
         author: item.author.map(|user| person(rows, user)).transpose()?,
@@ -150,6 +154,19 @@ pub fn item<R: Rows>(rows: &R, context: &Context, item: &Item) -> Result<ItemVie
             view.stale = zone.is_none_or(|zone| Some(zone.serial.0) != item.seen_serial);
             view.records = Some(draft::growth(&body));
             view.effect = "changed".to_owned();
+        }
+        (What::Dnssec, Body::Dnssec { wish, before }) => {
+            let now = zone.as_ref().map(|zone| dnssec::wish(rows, zone)).transpose()?;
+            view.stale = now != Some(before);
+            view.effect = "changed".to_owned();
+            view.dnssec = Some(match wish {
+                DnssecWish::On { policy, strip: false } => format!("on, by policy {policy}"),
+                DnssecWish::On { policy, strip: true } => {
+                    format!("on, by policy {policy}, in place of the signatures it has")
+                }
+                DnssecWish::Off => "off, once the parent has no DS".to_owned(),
+                DnssecWish::ForcedOff { reason } => format!("off at once: {reason}"),
+            });
         }
         _ => {
             view.stale = zone.is_none();

@@ -1,0 +1,150 @@
+//! DNSSEC: switched, watched, rolled; and its policies.
+
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+use super::api::{Api, encoded};
+use super::args::{DnssecCommand as Dnssec, DnssecPolicy, Target};
+use super::{Failure, print};
+
+pub(super) fn run(command: Dnssec) -> Result<ExitCode, Failure> {
+    match command {
+        Dnssec::Status { zone, listing } => {
+            let status = Api::open(&listing.target)?.get(&path(&zone, ""))?;
+            match listing.json {
+                true => print::line(&format!("{status:#}")),
+                false => show(&status),
+            }
+        }
+        Dnssec::On { zone, policy, strip, target } => {
+            let wish = json!({ "on": true, "policy": policy, "strip": strip });
+            switch(&zone, &wish, &target)?;
+        }
+        Dnssec::Off { zone, force, target } => {
+            switch(&zone, &json!({ "on": false, "force_reason": force }), &target)?;
+        }
+        Dnssec::Schedule { listing } => {
+            let rows = Api::open(&listing.target)?.all("/v1/dnssec/schedule")?;
+            let columns = [
+                ("AT", "at"),
+                ("WAITS FOR", "waits_for"),
+                ("ZONE", "zone"),
+                ("STATE", "state"),
+                ("STEP", "what"),
+            ];
+            print::rows(&rows, &columns, listing.json);
+        }
+        Dnssec::Rollover { zone, role, emergency, target } => {
+            let roles = (!role.is_empty()).then_some(role);
+            let body = json!({ "roles": roles, "emergency": emergency });
+            show(&Api::open(&target)?.post(&path(&zone, "/rollover"), &body)?);
+        }
+        Dnssec::DsPublished { zone, ttl, target } => seen(&zone, true, ttl, &target)?,
+        Dnssec::DsGone { zone, ttl, target } => seen(&zone, false, ttl, &target)?,
+        Dnssec::Foreign { zone, dnskey, target } => {
+            let body = json!({ "dnskeys": dnskey });
+            show(&Api::open(&target)?.put(&path(&zone, "/foreign-keys"), &body)?);
+        }
+        Dnssec::Policy(command) => policy(command)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path(zone: &str, rest: &str) -> String {
+    format!("/v1/zones/{}/dnssec{rest}", encoded(zone))
+}
+
+/// Who looks after the server has nobody to ask: pushed, not put into a basket.
+fn switch(zone: &str, wish: &Value, target: &Target) -> Result<(), Failure> {
+    let api = Api::open(target)?;
+    api.put(&path(zone, "?push=true"), wish)?;
+    show(&api.get(&path(zone, ""))?);
+    Ok(())
+}
+
+fn seen(zone: &str, present: bool, ttl: Option<u32>, target: &Target) -> Result<(), Failure> {
+    let body = json!({ "present": present, "ttl": ttl });
+    show(&Api::open(target)?.post(&path(zone, "/parent"), &body)?);
+    Ok(())
+}
+
+/// The state of a zone as a person reads it.
+fn show(status: &Value) {
+    let text = |key: &str| status.get(key).and_then(Value::as_str);
+    let rows = |key: &str| status.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let zone = text("zone").unwrap_or_default();
+    let policy = text("policy").map_or(String::new(), |policy| format!(", policy {policy}"));
+    print::line(&format!("{zone} {}{policy}", text("state").unwrap_or_default()));
+    if let Some(fault) = text("fault") {
+        print::line(&format!("fault: {fault}"));
+    }
+    if let Some(fault) = status.pointer("/parent/fault").and_then(Value::as_str) {
+        print::line(&format!("parent: {fault}"));
+    }
+    for ds in rows("ds") {
+        print::line(&format!("DS {}", ds.as_str().unwrap_or_default()));
+    }
+    let keys = rows("keys");
+    if !keys.is_empty() {
+        let columns = [
+            ("KEY", "tag"),
+            ("ROLE", "role"),
+            ("ALGORITHM", "algorithm"),
+            ("PUBLISHED", "published"),
+            ("SIGNS KEYS", "signs_keys"),
+            ("SIGNS ZONE", "signs_zone"),
+            ("STAYS", "wanted"),
+        ];
+        print::rows(&keys, &columns, false);
+    }
+    let next = rows("next");
+    if !next.is_empty() {
+        print::rows(&next, &[("NEXT", "what"), ("AT", "at"), ("WAITS FOR", "waits_for")], false);
+    }
+}
+
+fn policy(command: DnssecPolicy) -> Result<(), Failure> {
+    let at = |name: &str, org: &Option<String>| {
+        let org = org.as_ref().map_or(String::new(), |org| format!("?org={}", encoded(org)));
+        format!("/v1/dnssec/policies{}{org}", encoded_name(name))
+    };
+    match command {
+        DnssecPolicy::List { org, listing } => {
+            let page = Api::open(&listing.target)?.get(&at("", &org))?;
+            let rows = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+            let columns = [
+                ("POLICY", "name"),
+                ("ORG", "org"),
+                ("ALGORITHM", "policy.algorithm"),
+                ("SPLIT", "policy.split"),
+                ("DENIAL", "policy.denial"),
+            ];
+            print::rows(&rows, &columns, listing.json);
+        }
+        DnssecPolicy::Set { name, fields, org, target } => {
+            let mut body = Map::new();
+            for field in fields {
+                let (key, value) = field
+                    .split_once('=')
+                    .ok_or_else(|| format!("{field} is not of the form field=value"))?;
+                // Numbers, lists and truth values are JSON; whatever is not is a word.
+                let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+                body.insert(key.to_owned(), value);
+            }
+            let kept = Api::open(&target)?.put(&at(&name, &org), &Value::Object(body))?;
+            print::line(&format!("{kept:#}"));
+        }
+        DnssecPolicy::Delete { name, org, target } => {
+            Api::open(&target)?.delete(&at(&name, &org))?;
+        }
+    }
+    Ok(())
+}
+
+fn encoded_name(name: &str) -> String {
+    match name {
+        "" => String::new(),
+        name => format!("/{}", encoded(name)),
+    }
+}

@@ -1,0 +1,286 @@
+//! The DNSSEC of zones over time: what was asked of each, and how far it is.
+//!
+//! A change of DNSSEC is written down by the door and carried out by [`tend`]: keys are made, steps
+//! are taken when [`Rollover`] says that they are safe, and each step is a commit of its own. What a
+//! zone is signed with never changes but by such a step.
+//!
+//! Promises: a zone that waits for time or for its parent stands in the due index; nothing is held in
+//! memory that a restart would lose.
+
+mod adopt;
+pub mod parent;
+pub mod policy;
+mod step;
+mod tend;
+
+use serde::{Deserialize, Serialize};
+
+pub use adopt::role_of;
+pub use policy::Policy;
+pub(super) use tend::{REST, now_s};
+
+use super::apply::Refused;
+use super::change::{AppliedZone, Reason};
+use super::commit::Door;
+use super::rows::{self, Zone, fault};
+use crate::sign::rollover::{KeyId, Role, Rollover, State};
+use crate::store::{RawRows, RowError, Rows, Table, Tx};
+use crate::wire::Name;
+use crate::zone::ReadFault;
+
+/// Zone → the life of its DNSSEC.
+const LIVES: Table<u32, Life> = Table::new("dnssec lives", *b"dl");
+/// (When, in seconds since 1970; zone): zones that are to be looked at then.
+const DUE: Table<(u64, u32), ()> = Table::new("dnssec due", *b"dd");
+
+/// Lines of its past that are kept of each zone.
+pub const HISTORY_MAX: usize = 50;
+
+/// Octets of a reason people give.
+pub const REASON_OCTETS_MAX: usize = 1_000;
+
+/// Foreign keys of one zone.
+pub const FOREIGN_KEYS_MAX: usize = 8;
+
+/// What is asked of a zone's DNSSEC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DnssecWish {
+    /// Signed by this policy. `strip`: signatures that others made are taken off first.
+    On { policy: String, strip: bool },
+    /// Unsigned, once no validating resolver can mind.
+    Off,
+    /// Unsigned at once, whoever minds.
+    ForcedOff { reason: String },
+}
+
+/// The life of one zone's DNSSEC.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    pub rollover: Rollover,
+    /// The name of its policy.
+    pub policy: String,
+    /// Counts the changes of this row: what was worked out on another is not applied.
+    pub revision: u64,
+    /// Roles whose keys are to be replaced.
+    pub roll: Vec<Role>,
+    /// Other providers' keys: DNSKEY RDATA by tag.
+    pub foreign: Vec<(KeyId, Vec<u8>)>,
+    /// Why it is to be unsigned at once.
+    pub forced: Option<String>,
+    /// When it is looked at next, in seconds since 1970; none when nothing is expected.
+    pub due_s: Option<u64>,
+    /// When the parent was last asked, in seconds since 1970.
+    pub asked_parent_s: Option<u64>,
+    /// Why the parent's servers could not all be asked.
+    pub parent_fault: Option<String>,
+    /// Why the last step failed. The zone stays as it is and the step is tried again.
+    pub fault: Option<String>,
+    /// What happened, oldest first, with the time in seconds since 1970.
+    pub history: Vec<(u64, String)>,
+}
+
+impl Life {
+    /// Whether anything of DNSSEC is wanted, published or under way.
+    pub fn is_over(&self) -> bool {
+        self.rollover.state() == State::Off && !self.rollover.is_on() && self.forced.is_none()
+    }
+
+    fn tell(&mut self, now_s: u64, text: impl Into<String>) {
+        self.history.push((now_s, text.into()));
+        let surplus = self.history.len().saturating_sub(HISTORY_MAX);
+        self.history.drain(..surplus);
+    }
+}
+
+/// The life of a zone's DNSSEC; none if it never had any.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn life<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<Option<Life>, ReadFault> {
+    rows.get(&LIVES, &zone.id).map_err(fault)
+}
+
+/// What would ask for the zone's DNSSEC as it is now.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn wish<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<DnssecWish, ReadFault> {
+    let life = life(rows, zone)?.filter(|life| life.rollover.is_on());
+    Ok(match life {
+        Some(life) => DnssecWish::On { policy: life.policy, strip: false },
+        None => DnssecWish::Off,
+    })
+}
+
+/// Zones behind `after` whose DNSSEC is not over, by id, at most `limit` looked at.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn lives<R: RawRows + ?Sized>(
+    rows: &R,
+    after: Option<u32>,
+    limit: usize,
+) -> Result<Vec<(u32, Life)>, ReadFault> {
+    rows.scan(&LIVES, &(), after.as_ref(), limit).map_err(fault)
+}
+
+/// Puts a life, counts the change, and notes when it is due.
+pub(super) fn put_life(tx: &mut Tx<'_>, zone: u32, life: &mut Life) -> Result<(), RowError> {
+    if let Some(before) = tx.get(&LIVES, &zone)?.and_then(|before| before.due_s) {
+        tx.delete(&DUE, &(before, zone))?;
+    }
+    life.revision += 1;
+    if let Some(due) = life.due_s {
+        tx.put(&DUE, &(due, zone), &())?;
+    }
+    tx.put(&LIVES, &zone, life)
+}
+
+/// Has a zone looked at now.
+///
+/// # Errors
+///
+/// When the store does not take it.
+pub fn hurry(tx: &mut Tx<'_>, zone: u32) -> Result<(), RowError> {
+    let Some(mut life) = tx.get(&LIVES, &zone)? else { return Ok(()) };
+    life.due_s = Some(0);
+    put_life(tx, zone, &mut life)
+}
+
+/// The last is gone with its zone.
+fn drop_life(tx: &mut Tx<'_>, zone: u32) -> Result<(), RowError> {
+    if let Some(due) = tx.get(&LIVES, &zone)?.and_then(|life| life.due_s) {
+        tx.delete(&DUE, &(due, zone))?;
+    }
+    tx.delete(&LIVES, &zone)
+}
+
+impl Door<'_, '_> {
+    /// The present second.
+    fn now_s(&self) -> u64 {
+        self.now_us / 1_000_000
+    }
+
+    pub(super) fn set_dnssec(
+        &mut self,
+        apex: &Name,
+        wish: &DnssecWish,
+    ) -> Result<AppliedZone, Refused> {
+        let zone = self.changeable(apex)?;
+        let mut life = life(self.tx, &zone)?.unwrap_or_default();
+        let now_s = self.now_s();
+        match wish {
+            DnssecWish::On { policy, strip } => {
+                let rules = policy::find(self.tx, &zone.org, policy)?;
+                let none = || signing(format!("there is no DNSSEC policy {policy}"));
+                let rules = rules.ok_or_else(none)?;
+                if self.sealer.is_none() {
+                    let text = "there is no instance key to keep signing keys secret with";
+                    return Err(signing(text.into()).into());
+                }
+                if zone.presigned && life.is_over() {
+                    self.adopt(&zone, &mut life, *strip, now_s)?;
+                }
+                self.want_imported(&zone, &mut life, &rules, now_s)?;
+                life.policy.clone_from(policy);
+                life.forced = None;
+                life.rollover.turn_on();
+                life.tell(now_s, format!("switched on with policy {policy}"));
+            }
+            DnssecWish::Off => {
+                if life.is_over() {
+                    return Ok(unchanged(&zone));
+                }
+                life.rollover.turn_off();
+                life.tell(now_s, "switched off");
+            }
+            DnssecWish::ForcedOff { reason } => {
+                if life.is_over() {
+                    return Ok(unchanged(&zone));
+                }
+                life.forced = Some(reason.clone());
+                life.rollover.turn_off();
+                life.tell(now_s, format!("forced off: {reason}"));
+                tracing::warn!(zone = %zone.apex, "DNSSEC of {} is forced off: {reason}", zone.apex);
+            }
+        }
+        life.due_s = Some(0);
+        put_life(self.tx, zone.id, &mut life)?;
+        Ok(unchanged(&zone))
+    }
+
+    /// Changes the life of a zone that has one; it is looked at at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::UnknownZone`]; [`Reason::Signing`] when DNSSEC is off, or with what `change` says.
+    pub fn change_life(
+        &mut self,
+        apex: &Name,
+        change: impl FnOnce(&mut Life, &Policy, u64) -> Result<String, String>,
+    ) -> Result<(), Reason> {
+        let zone = rows::zone(self.tx, apex).map_err(Reason::Unreadable)?;
+        let zone = zone.ok_or(Reason::UnknownZone)?;
+        let off = || signing(format!("DNSSEC of {apex} is off"));
+        let life = life(self.tx, &zone).map_err(Reason::Unreadable)?;
+        let mut life = life.filter(|life| !life.is_over()).ok_or_else(off)?;
+        let policy = policy::find(self.tx, &zone.org, &life.policy).map_err(Reason::Unreadable)?;
+        let now_s = self.now_s();
+        let told = change(&mut life, &policy.unwrap_or_default(), now_s).map_err(signing)?;
+        life.tell(now_s, told);
+        life.due_s = Some(0);
+        put_life(self.tx, zone.id, &mut life).map_err(|error| Reason::Unreadable(fault(error)))
+    }
+}
+
+fn signing(text: String) -> Reason {
+    Reason::Signing { text }
+}
+
+fn unchanged(zone: &Zone) -> AppliedZone {
+    AppliedZone {
+        apex: zone.apex.clone(),
+        zone: zone.id,
+        from: Some(zone.serial),
+        to: Some(zone.serial),
+        changed: Vec::new(),
+        changed_count: 0,
+    }
+}
+
+/// The DNSKEY RDATA of every key that a zone's life knows.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn public_keys<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    life: &Life,
+) -> Result<Vec<(KeyId, Vec<u8>)>, ReadFault> {
+    let own = super::signing::dnskeys(rows, zone)?;
+    let own = own.into_iter().map(|(tag, dnskey)| (KeyId(tag), dnskey));
+    Ok(own.chain(life.foreign.iter().cloned()).collect())
+}
+
+/// The DS RDATA that the parent of a zone is to have; empty, none.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn wanted_ds<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    life: &Life,
+    policy: &Policy,
+) -> Result<Vec<Box<[u8]>>, ReadFault> {
+    let keys = public_keys(rows, zone, life)?;
+    let asked = life.rollover.asked_of_parent();
+    let is_asked = |id: KeyId| asked.is_some_and(|asked| asked.keys.contains(id));
+    let dnskeys: Vec<&[u8]> =
+        keys.iter().filter(|(id, _)| is_asked(*id)).map(|(_, dnskey)| &dnskey[..]).collect();
+    Ok(step::ds_of(&zone.apex, &dnskeys, policy))
+}
