@@ -247,12 +247,7 @@ fn answer(snapshot: &Snapshot, slots: &mut [Slot], messages: &[Vec<u8>]) -> usiz
         slot.query.parse(&slot.buffer[..message.len()], snapshot.key()).unwrap();
         prefetch::directory(snapshot, &slot.query);
     }
-    for slot in slots.iter() {
-        prefetch::pages(snapshot, &slot.query);
-    }
-    for slot in slots.iter() {
-        prefetch::nodes(snapshot, &slot.query);
-    }
+    prefetch::rest(snapshot, slots.iter().map(|slot| &slot.query));
     let mut octets = 0;
     for slot in slots {
         let dnssec_ok = slot.query.dnssec_ok();

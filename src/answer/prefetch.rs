@@ -1,12 +1,14 @@
 //! Prefetching: the memory that a batch of queries will need, asked for before the first is answered.
 //!
 //! A query misses the cache three times, each time because of what the time before brought. For a whole batch
-//! the misses of one stage overlap: call [`directory`] for every query, then [`pages`] for every
-//! query, then [`nodes`], then answer.
+//! the misses of one stage overlap: call [`directory`] for every query as it is parsed, then [`rest`], then answer.
+//! Only what is not there makes the parent needed too: denials lead there, and most aliases. Asking for
+//! it in vain costs as much as asking for what is needed.
 //!
 //! On x86-64 these functions need SSE, which that architecture always has but which the compiler wants to see
 //! at the caller too: a caller marked `#[target_feature(enable = "sse")]` calls them safely.
 
+use super::node::Node;
 use super::page;
 use super::table::Snapshot;
 use crate::wire::Query;
@@ -14,43 +16,77 @@ use crate::wire::Query;
 /// Octets of a cache line.
 const LINE: usize = 64;
 
+/// Lines of a page: its tags and offsets.
+const PAGE_LINES: usize = 2;
+
 /// Lines of a node: its head, and enough for the image of most answers.
 const NODE_LINES: usize = 4;
 
-/// Asks for the directory's entries of the name and of its parent.
+/// Queries whose memory is asked for together.
+const BATCH: usize = 32;
+
+/// Asks for the directory's entry of the name.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 pub fn directory(snapshot: &Snapshot, query: &Query) {
-    for skip in 0..2 {
-        if let Some(page) = snapshot.page(query.hash(skip)) {
-            line(page);
+    directory_of(snapshot, query, 0);
+}
+
+/// Asks for all else that the queries of a batch need. More than 32 are not looked at.
+#[inline]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
+pub fn rest<'q>(snapshot: &Snapshot, queries: impl Iterator<Item = &'q Query> + Clone) {
+    let mut likely: [Option<&[u8]>; BATCH] = [None; BATCH];
+    for query in queries.clone() {
+        page(snapshot, query, 0);
+    }
+    for (query, likely) in queries.clone().zip(&mut likely) {
+        *likely = node(snapshot, query, 0);
+    }
+    let mut upwards = 0u32;
+    for (number, (query, likely)) in queries.clone().zip(&likely).enumerate() {
+        if likely.and_then(Node::read).is_none_or(|node| node.set(query.qtype).is_none()) {
+            upwards |= 1 << number;
+            directory_of(snapshot, query, 1);
         }
+    }
+    if upwards == 0 {
+        return;
+    }
+    let upwards = queries.take(BATCH).enumerate().filter(|(at, _)| upwards & (1 << at) != 0);
+    for (_, query) in upwards.clone() {
+        page(snapshot, query, 1);
+    }
+    for (_, query) in upwards {
+        node(snapshot, query, 1);
     }
 }
 
-/// Asks for the heads of their pages.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-pub fn pages(snapshot: &Snapshot, query: &Query) {
-    for skip in 0..2 {
-        if let Some(page) = snapshot.page(query.hash(skip)) {
-            lines(page, 2);
-        }
+fn directory_of(snapshot: &Snapshot, query: &Query, skip: usize) {
+    if let Some(page) = snapshot.page(query.hash(skip)) {
+        line(page);
     }
 }
 
-/// Asks for the node of the name or, if it has none, of its parent.
+/// Asks for the head of a page.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-pub fn nodes(snapshot: &Snapshot, query: &Query) {
-    for skip in 0..2 {
-        let hash = query.hash(skip);
-        let node = snapshot.page(hash).and_then(|page| page::likely(page, page::tag(hash)));
-        if let Some(node) = node {
-            lines(node, NODE_LINES);
-            return;
-        }
+fn page(snapshot: &Snapshot, query: &Query, skip: usize) {
+    if let Some(page) = snapshot.page(query.hash(skip)) {
+        lines(page, PAGE_LINES);
     }
+}
+
+/// Asks for a node, if its page has one that may be it.
+#[inline]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
+fn node<'s>(snapshot: &'s Snapshot, query: &Query, skip: usize) -> Option<&'s [u8]> {
+    let hash = query.hash(skip);
+    let node = page::likely(snapshot.page(hash)?, page::tag(hash))?;
+    lines(node, NODE_LINES);
+    Some(node)
 }
 
 #[inline]

@@ -145,12 +145,7 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
         slot.parse(&snapshot);
         prefetch::directory(&snapshot, &slot.query);
     }
-    for slot in slots.iter() {
-        prefetch::pages(&snapshot, &slot.query);
-    }
-    for slot in slots.iter() {
-        prefetch::nodes(&snapshot, &slot.query);
-    }
+    prefetch::rest(&snapshot, slots.iter().map(|slot| &slot.query));
     for slot in slots.iter_mut() {
         slot.outcome = context.outcome(&snapshot, slot, now_s);
     }
