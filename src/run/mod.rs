@@ -2,6 +2,7 @@
 
 mod asks;
 mod demo;
+pub mod huge_pages;
 mod orders;
 mod process;
 mod transfer;
@@ -64,6 +65,7 @@ pub struct Options {
 /// What kept it from starting: a setting, an address, the data directory.
 pub fn serve(options: Options) -> Result<ExitCode, Failure> {
     start_log(&options.config)?;
+    huge_pages::ask_for();
     // Two providers may be linked one day; then rustls would refuse to choose.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
