@@ -130,7 +130,7 @@ fn program(name: &str) -> String {
 }
 
 /// The server under test, as given by the environment or as the last release build left it.
-fn nameplane() -> PathBuf {
+pub fn nameplane() -> PathBuf {
     std::env::var_os("NAMEPLANE").map_or_else(|| "nameplane".into(), PathBuf::from)
 }
 
@@ -144,6 +144,8 @@ pub struct Running {
     pub loaded: Duration,
     /// Before that: time to bring the zone files into the server's own store, if it has one.
     pub imported: Option<Duration>,
+    /// Where its files are.
+    dir: PathBuf,
     child: Child,
 }
 
@@ -184,7 +186,9 @@ impl Running {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let http = SocketAddr::from(([127, 0, 0, 1], port + HTTP_ABOVE));
         let http = (peer == Peer::Nameplane).then_some(http);
-        let mut running = Running { peer, address, http, loaded: Duration::ZERO, imported, child };
+        let loaded = Duration::ZERO;
+        let files = dir.clone();
+        let mut running = Running { peer, address, http, loaded, imported, dir: files, child };
         if peer == Peer::Echo {
             std::thread::sleep(Duration::from_millis(100));
         } else {
@@ -192,6 +196,11 @@ impl Running {
         }
         running.loaded = start.elapsed();
         Ok(running)
+    }
+
+    /// nameplane's data directory.
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("data")
     }
 
     pub fn pid(&self) -> u32 {

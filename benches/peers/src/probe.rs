@@ -6,12 +6,25 @@ use std::time::Duration;
 
 /// Whether `server` answers the SOA of `apex` with authority.
 pub fn soa(server: SocketAddr, apex: &str) -> bool {
-    let mut query = vec![0x4E, 0x50, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    answers(server, apex, false) == Some(1)
+}
+
+/// Whether `server` answers the SOA of `apex` with its signature.
+pub fn signed(server: SocketAddr, apex: &str) -> bool {
+    answers(server, apex, true) == Some(2)
+}
+
+/// Records in the answer section of the SOA's answer; none if it is no good.
+fn answers(server: SocketAddr, apex: &str, dnssec: bool) -> Option<u8> {
+    let mut query = vec![0x4E, 0x50, 0, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(dnssec)];
     for label in apex.split('.').filter(|label| !label.is_empty()) {
         query.push(label.len() as u8);
         query.extend_from_slice(label.as_bytes());
     }
     query.extend_from_slice(&[0, 0, 6, 0, 1]);
+    if dnssec {
+        query.extend_from_slice(&[0, 0, 41, 0x04, 0xD0, 0, 0, 0x80, 0, 0, 0]);
+    }
     let mut answer = [0; 1500];
     let asked = UdpSocket::bind("127.0.0.1:0").and_then(|socket| {
         socket.connect(server)?;
@@ -19,14 +32,14 @@ pub fn soa(server: SocketAddr, apex: &str) -> bool {
         socket.send(&query)?;
         socket.recv(&mut answer)
     });
-    // QR and AA set, no error, one record in the answer section.
-    asked.is_ok_and(|len| {
+    // QR and AA set, no error.
+    let good = asked.is_ok_and(|len| {
         len > query.len()
             && answer[..2] == query[..2]
             && answer[2] & 0x84 == 0x84
             && answer[3] & 15 == 0
-            && answer[7] == 1
-    })
+    });
+    good.then_some(answer[7])
 }
 
 /// The value of a gauge without labels at nameplane's `/metrics`.

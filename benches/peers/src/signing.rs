@@ -1,19 +1,23 @@
 //! Signing: a zone of 100 000 names from an unsigned file to a signed one, with P-256 and NSEC.
 //!
-//! The peers' tools sign files. All use one thread.
+//! The peers' tools sign files, with one thread. nameplane signs where it serves: its figures run from the
+//! command that switches DNSSEC on to the first answer with a signature, commit to disk included, and are
+//! of the server alone.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::answers::unpinned;
+use crate::answers::{self, unpinned};
 use crate::bench::{Options, median};
-use crate::dataset::{Dataset, SIGNED, Set, keys};
+use crate::dataset::{Dataset, SIGNED, Set, keys, succeed};
+use crate::peer::{self, Peer, Wish};
 use crate::sys::{self, Took};
-use crate::table;
+use crate::{probe, procfs, table};
 
 /// What signs.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +80,10 @@ pub fn run(options: &Options) -> io::Result<String> {
     let mut out = table::heading("signing: one zone of 100 000 names, P-256, NSEC", &how);
     out.push_str("\n| signer | wall s | CPU s | CPU µs a record |\n|---|---|---|---|\n");
     let mut notes = Vec::new();
+    match unpinned(|| nameplane(options, &data, rounds)) {
+        Ok(row) => out.push_str(&row),
+        Err(error) => notes.push(format!("nameplane: {error}")),
+    }
     for signer in Signer::ALL {
         match unpinned(|| row(options, &data, signer, rounds)) {
             Ok(row) => out.push_str(&row),
@@ -102,13 +110,40 @@ fn row(options: &Options, data: &Dataset, signer: Signer, rounds: usize) -> io::
         wall.push(took.wall.as_secs_f64());
         cpu.push(took.cpu.as_secs_f64());
     }
-    Ok(format!(
-        "| {} | {:.2} | {:.2} | {:.1} |\n",
-        signer.name(),
-        median(&wall),
-        median(&cpu),
-        median(&cpu) * 1e6 / data.records.max(1) as f64
-    ))
+    Ok(line(signer.name(), data, &wall, &cpu))
+}
+
+fn line(name: &str, data: &Dataset, wall: &[f64], cpu: &[f64]) -> String {
+    let (wall, cpu) = (median(wall), median(cpu));
+    let each = cpu * 1e6 / data.records.max(1) as f64;
+    format!("| {name} | {wall:.2} | {cpu:.2} | {each:.1} |\n")
+}
+
+/// nameplane, from `dnssec on` to signed answers.
+fn nameplane(options: &Options, data: &Dataset, rounds: usize) -> io::Result<String> {
+    let (mut wall, mut cpu) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        eprintln!("signing, nameplane: round {round} of {rounds}");
+        let port = options.first_port + 600;
+        let (server, _) = answers::start(options, data, Peer::Nameplane, port, Wish::default())?;
+        procfs::unpin(server.pid())?;
+        let store = server.store();
+        let token = fs::read_to_string(store.join("operator.token"))?;
+        let before = procfs::cpu(server.pid());
+        let start = Instant::now();
+        let mut on = Command::new(peer::nameplane());
+        on.args(["dnssec", "on", SIGNED, "--token", token.trim(), "--server"]);
+        succeed(on.arg(server.http.map(|http| format!("http://{http}")).unwrap_or_default()))?;
+        while !probe::signed(server.address, SIGNED) {
+            if start.elapsed() > options.load_limit {
+                return Err(io::Error::other("no signed answer in time"));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        wall.push(start.elapsed().as_secs_f64());
+        cpu.push((procfs::cpu(server.pid()) - before).total.as_secs_f64());
+    }
+    Ok(line(Peer::Nameplane.name(), data, &wall, &cpu))
 }
 
 fn sign(mut command: Command, dir: &Path) -> io::Result<Took> {
