@@ -57,6 +57,11 @@ impl Api {
         self.json("PUT", path, Some(body))
     }
 
+    /// A request without a body that has something done.
+    pub(super) fn ask(&self, path: &str) -> Result<Value, Failure> {
+        self.json("POST", path, None)
+    }
+
     pub(super) fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.json("DELETE", path, None)
     }

@@ -41,6 +41,12 @@ pub(super) enum Command {
     /// DNSSEC of zones: switch it, roll keys, see what comes next
     #[command(subcommand)]
     Dnssec(DnssecCommand),
+    /// Catalogs: lists of zones that secondaries learn from what to serve
+    #[command(subcommand)]
+    Catalog(Catalog),
+    /// Servers that follow zones kept here
+    #[command(subcommand)]
+    Secondary(Secondary),
     /// The data directory: export, import, verify
     #[command(subcommand)]
     Store(Store),
@@ -184,6 +190,18 @@ pub(super) enum Zone {
         /// The apex, when neither `$ORIGIN` nor the file's name tells it
         #[arg(long)]
         zone: Option<String>,
+    },
+    /// Show the name servers and secondaries of a zone: what each was told and seen with
+    Servers {
+        zone: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Have the servers of a zone told of it and asked for it now
+    Look {
+        zone: String,
+        #[command(flatten)]
+        target: Target,
     },
     /// Delete a zone
     Delete {
@@ -511,6 +529,98 @@ pub(super) enum DnssecPolicy {
         name: String,
         #[arg(long)]
         org: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Catalog {
+    /// Make a catalog; every zone joins it that is in none, unless --org or --zone says which
+    Create {
+        name: String,
+        /// Zones of this organisation
+        #[arg(long, conflicts_with = "zones")]
+        org: Option<String>,
+        /// This zone; may be given more than once
+        #[arg(long = "zone", value_name = "ZONE")]
+        zones: Vec<String>,
+        /// The group of its members
+        #[arg(long)]
+        group: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List catalogs
+    List {
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// List the zones in a catalog
+    Members {
+        name: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Put a zone into a catalog, out of the one it is in
+    Join {
+        name: String,
+        zone: String,
+        /// A group of its own
+        #[arg(long)]
+        group: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Take a zone out of a catalog and leave it out
+    Leave {
+        name: String,
+        zone: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Take a catalog away
+    Delete {
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Secondary {
+    /// Have a server told of changes and asked what it serves
+    Add {
+        name: String,
+        /// Its addresses with ports
+        #[arg(required = true, value_name = "ADDR:PORT")]
+        addresses: Vec<SocketAddr>,
+        /// The TSIG key that messages to it are signed with
+        #[arg(long)]
+        key: Option<String>,
+        /// Only zones of this organisation
+        #[arg(long, conflicts_with = "zones")]
+        org: Option<String>,
+        /// Only this zone; may be given more than once
+        #[arg(long = "zone", value_name = "ZONE")]
+        zones: Vec<String>,
+        /// Do not tell it of changes
+        #[arg(long)]
+        no_notify: bool,
+        /// Do not ask it what it serves: also-notify, and no more
+        #[arg(long)]
+        no_probe: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List secondaries
+    List {
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Take a secondary away
+    Remove {
+        name: String,
         #[command(flatten)]
         target: Target,
     },

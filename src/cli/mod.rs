@@ -8,10 +8,12 @@
 
 mod api;
 mod args;
+mod catalog;
 mod dnssec;
 mod import;
 mod people;
 mod print;
+mod secondary;
 mod store;
 mod top;
 mod tsig;
@@ -49,6 +51,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Tsig(tsig) => tsig::tsig(tsig),
         Command::Order(order) => people::order(order),
         Command::Dnssec(dnssec) => dnssec::run(dnssec),
+        Command::Catalog(catalog) => catalog::run(catalog),
+        Command::Secondary(secondary) => secondary::run(secondary),
         Command::Store(store) => store::run(store),
         Command::Check(Check::Config { file }) => check_config(&file),
         Command::Top { server, token, interval_s } => {

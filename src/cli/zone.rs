@@ -8,7 +8,7 @@ use serde_json::json;
 use super::api::{Api, encoded};
 use super::args::Zone;
 use super::import::{self, Source};
-use super::{Failure, print};
+use super::{Failure, print, secondary};
 use crate::wire::Name;
 use crate::zone::tree::PackedZone;
 use crate::zone::{check, text};
@@ -37,6 +37,8 @@ pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
             ];
             print::rows(&rows, &columns, listing.json);
         }
+        Zone::Servers { zone, listing } => return secondary::servers(&zone, &listing),
+        Zone::Look { zone, target } => return secondary::look(&zone, &target),
         Zone::Check { paths, zone } => return check_files(&paths, zone.as_deref()),
         Zone::Delete { zone, target } => {
             // Who looks after the server has nobody to ask: pushed, not put into a basket.

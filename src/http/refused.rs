@@ -5,8 +5,10 @@ use crate::manage::access::NoAccess;
 use crate::manage::change::basket::BasketError;
 use crate::manage::change::order::OrderError;
 use crate::manage::fault::{self, Refused, Stop};
+use crate::manage::holding::catalog::CatalogError;
 use crate::manage::holding::dnssec::DnssecError;
 use crate::manage::holding::primaries::PrimariesError;
+use crate::manage::holding::secondary::SecondaryError;
 use crate::manage::holding::tsig::TsigKeyError;
 use crate::manage::people::organisation::OrgError;
 use crate::manage::people::token::TokenError;
@@ -47,7 +49,10 @@ macro_rules! refusals {
     )*};
 }
 
-refusals!(BasketError DnssecError OrderError OrgError PrimariesError TokenError TsigKeyError UserError);
+refusals!(
+    BasketError CatalogError DnssecError OrderError OrgError PrimariesError SecondaryError TokenError
+    TsigKeyError UserError
+);
 
 /// A refusal, its broken rules listed.
 pub fn refused(refusal: &impl Refused) -> Problem {

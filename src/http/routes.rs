@@ -16,8 +16,8 @@ use super::App;
 use super::call::{self, Ask, Gives, Handler, Takes};
 use super::guard::RequestId;
 use super::rest::{
-    basket, dnssec, events, limits, orders, orgs, primaries, rrsets, tokens, traffic, tsig, users,
-    zones,
+    basket, catalogs, dnssec, events, limits, orders, orgs, primaries, rrsets, secondaries, tokens,
+    traffic, tsig, users, zones,
 };
 use crate::manage::access::Permission;
 use crate::manage::event;
@@ -200,6 +200,22 @@ fn lines() -> Vec<Route> {
         route(get("/v1/tsig-keys/{key}"),         ("tsig.get", "Shows a TSIG key, without its secret."), May(TsigManage), Read, tsig::get),
         route(post("/v1/tsig-keys/{key}/rotate"), ("tsig.rotate", "Gives a TSIG key another secret, shown this once; the one before stays good for a while."), May(TsigManage), Event(TsigKeyRotated), tsig::rotate),
         route(delete("/v1/tsig-keys/{key}"),      ("tsig.delete", "Ends a TSIG key."), May(TsigManage), Event(TsigKeyDeleted), tsig::delete),
+
+        route(get("/v1/servers"),                      ("servers.list", "Lists zones with their name servers and secondaries: what each was told and seen with."), May(ZoneView), Read, secondaries::matrix),
+        route(get("/v1/zones/{zone}/servers"),         ("servers.get", "Shows the name servers and secondaries of a zone: what each was told and seen with."), May(ZoneView), Read, secondaries::of_zone),
+        route(post("/v1/zones/{zone}/servers/look"),   ("servers.look", "Has the servers of a zone told of it and asked for it now. Nothing is kept."), May(ZoneEdit), Read, secondaries::look),
+        route(get("/v1/secondaries"),                  ("secondaries.list", "Lists the servers that follow zones kept here."), May(ServerOperate), Read, secondaries::list),
+        route(post("/v1/secondaries"),                 ("secondaries.create", "Has a server follow zones: told of changes, asked what it serves."), May(ServerOperate), Event(SecondaryCreated), secondaries::create),
+        route(get("/v1/secondaries/{secondary}"),      ("secondaries.get", "Shows a secondary."), May(ServerOperate), Read, secondaries::get),
+        route(delete("/v1/secondaries/{secondary}"),   ("secondaries.delete", "Takes a secondary away: it is told and asked no more."), May(ServerOperate), Event(SecondaryDeleted), secondaries::delete),
+
+        route(get("/v1/catalogs"),                                ("catalogs.list", "Lists the catalogs that secondaries learn from what to serve."), May(ServerOperate), Read, catalogs::list),
+        route(post("/v1/catalogs"),                               ("catalogs.create", "Makes a catalog; the zones in its scope that are in none join it, and every new one."), May(ServerOperate), Event(CatalogCreated), catalogs::create),
+        route(get("/v1/catalogs/{catalog}"),                      ("catalogs.get", "Shows a catalog."), May(ServerOperate), Read, catalogs::get),
+        route(delete("/v1/catalogs/{catalog}"),                   ("catalogs.delete", "Takes a catalog away. Secondaries that learn from it may drop its members."), May(ServerOperate), Event(CatalogDeleted), catalogs::delete),
+        route(get("/v1/catalogs/{catalog}/members"),              ("catalogs.members", "Lists the zones in a catalog, the oldest first."), May(ServerOperate), Read, catalogs::members),
+        route(put("/v1/catalogs/{catalog}/members/{zone}"),       ("catalogs.join", "Puts a zone into a catalog, out of the one it is in, with a group if it is given one."), May(ServerOperate), Event(CatalogChanged), catalogs::join),
+        route(delete("/v1/catalogs/{catalog}/members/{zone}"),    ("catalogs.leave", "Takes a zone out of a catalog and leaves it out."), May(ServerOperate), Event(CatalogChanged), catalogs::leave),
 
         route(get("/v1/limits"),       ("limits.get", "Says how much an organisation may have, and a request may bring."), May(OrgView), Read, limits::get),
         route(get("/v1/events"),       ("events.list", "Lists what was done by whom, oldest first."), May(EventView), Read, events::list),

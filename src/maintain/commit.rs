@@ -11,7 +11,7 @@ use super::apply::Refused;
 use super::change::{Applied, AppliedZone, Refusal, RefusedZone, ZoneChange};
 use super::journal::Limits;
 use super::rows::{self, Zone};
-use super::{Maintain, now_us};
+use super::{Maintain, catalog, now_us};
 use crate::seal::Sealer;
 use crate::store::{TransactError, Tx, WriteError};
 use crate::wire::Name;
@@ -108,6 +108,7 @@ impl Maintain {
             |tx| {
                 let mut door = self.door(tx);
                 let value = f(&mut door).map_err(CommitError::Refused)?;
+                door.update_catalogs().map_err(CommitError::Unreadable)?;
                 let (touches, zones) = (door.touches, door.applied);
                 let publication = publisher
                     .map(|publisher| publisher.render(tx, touches))
@@ -127,6 +128,7 @@ impl Maintain {
             TransactError::Refused(error) => error,
             TransactError::Write(error) => CommitError::Write(error),
         })?;
+        self.board().note(&committed.zones);
         Ok(committed)
     }
 
@@ -218,7 +220,20 @@ impl<'t> Door<'_, 't> {
         Ok(applied)
     }
 
+    /// What was done to zones so far.
+    pub(super) fn applied(&self) -> &[AppliedZone] {
+        &self.applied
+    }
+
+    /// Counts something done to a zone without being asked for as a change.
+    pub(super) fn note(&mut self, zone: AppliedZone) {
+        self.applied.push(zone);
+    }
+
     fn apply_one(&mut self, task: &Task<'_>) -> Result<AppliedZone, Refused> {
+        if !task.keeps_content() {
+            catalog::refuse_by_hand(self.tx, task.apex())?;
+        }
         match task {
             Task::Edits(apex, edits) => self.edit(apex, edits),
             Task::One(ZoneChange::Create { apex, org, content }) => self.create(apex, org, content),
@@ -258,6 +273,11 @@ enum Task<'a> {
 }
 
 impl Task<'_> {
+    /// Whether what a zone holds is none of its business.
+    fn keeps_content(&self) -> bool {
+        matches!(self, Task::One(ZoneChange::Move { .. } | ZoneChange::SetState { .. }))
+    }
+
     fn apex(&self) -> &Name {
         match self {
             Task::Edits(apex, _) => apex,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::journal::{self, JOURNAL};
 use super::rows::{CHUNKS, PARTS, RELEASES, Release, ZONES};
-use super::{Maintain, dnssec};
+use super::{Maintain, catalog, dnssec};
 use crate::store::{RowError, Rows, TransactError, Tx};
 
 /// Rows that one step takes away.
@@ -60,6 +60,7 @@ impl Running {
         self.stop.told.notify_all();
         self.maintain.gate().shut("the server is stopping");
         self.maintain.refreshing().close();
+        self.maintain.board().stop();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -92,7 +93,14 @@ impl Maintain {
                 maintain.tend_dnssec(&told);
             }
         })?;
-        Ok(Running { maintain: self.clone(), stop, threads: vec![thread, tending] })
+        let maintain = self.clone();
+        let announcing = thread::Builder::new().name("announce".into()).spawn(move || {
+            if maintain.gate().wait().is_ok() {
+                maintain.announce();
+            }
+        })?;
+        let threads = vec![thread, tending, announcing];
+        Ok(Running { maintain: self.clone(), stop, threads })
     }
 
     /// Takes the steps of DNSSEC that are due, until told to stop.
@@ -134,6 +142,7 @@ impl Maintain {
             rest = match self
                 .release_some()
                 .and_then(|more| Ok(more | self.forget_some(&mut ages)?))
+                .and_then(|more| self.end_leaving().map(|()| more))
             {
                 Ok(true) => BREATH,
                 Ok(false) => REST,
@@ -157,6 +166,23 @@ impl Maintain {
             Some((key, release)) => self.store().transact(|tx| release_step(tx, key, release)),
             None => Ok(false),
         }
+    }
+}
+
+impl Maintain {
+    /// Ends the stay of zones in catalogs they left long enough ago.
+    fn end_leaving(&self) -> Result<(), TransactError<RowError>> {
+        let due = self.store().read(|rows| catalog::is_leaving_due(rows, super::now_us()));
+        if due.map_err(TransactError::Refused)? {
+            let ended = self.commit(|door| {
+                door.set_cause("catalog");
+                door.end_leaving()
+            });
+            if let Err(error) = ended {
+                tracing::warn!(?error, "zones that left a catalog still stand in it");
+            }
+        }
+        Ok(())
     }
 }
 

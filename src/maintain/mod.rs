@@ -1,6 +1,8 @@
 //! Keeps zones true: the one door through which they change, their start-up, their upkeep.
 
+pub mod announce;
 mod apply;
+pub mod catalog;
 pub mod change;
 pub mod commit;
 mod content;
@@ -9,14 +11,19 @@ pub mod dnssec;
 pub mod journal;
 pub mod keeper;
 pub mod load;
+mod look;
 mod message;
+pub mod notify;
 pub mod outgoing;
 pub mod probe;
 mod publish;
 pub mod refresh;
 pub mod rows;
 mod rules;
+pub mod secondaries;
 pub mod secondary;
+pub mod served;
+mod servers;
 pub mod signing;
 pub mod stage;
 mod take;
@@ -58,9 +65,10 @@ struct Inner {
     settings: Settings,
     gate: load::Gate,
     refresh: refresh::Desk,
-    /// The listener that [`Maintain::self_check`] asks.
-    own_listener: OnceLock<SocketAddr>,
     keyring: Arc<Keyring>,
+    /// Our listeners; [`Maintain::self_check`] asks the first.
+    own_listeners: OnceLock<Vec<SocketAddr>>,
+    board: announce::Board,
 }
 
 /// What an operator decides about the keeping of zones.
@@ -90,18 +98,26 @@ impl Maintain {
 
     fn new(store: Store, publisher: Option<publish::Publisher>, settings: Settings) -> Maintain {
         let gate = load::Gate::default();
-        let own_listener = OnceLock::new();
-        let keyring = Arc::default();
-        let refresh = refresh::Desk::default();
-        let inner = Inner { store, publisher, settings, gate, refresh, own_listener, keyring };
+        let (own_listeners, keyring) = (OnceLock::new(), Arc::default());
+        let (refresh, board) = (refresh::Desk::default(), announce::Board::default());
+        let inner =
+            Inner { store, publisher, settings, gate, refresh, own_listeners, keyring, board };
         let maintain = Maintain { inner: Arc::new(inner) };
         maintain.load_keyring();
         maintain
     }
 
-    /// Says which UDP listener is ours, once it is bound; the first call counts.
-    pub fn set_own_listener(&self, address: SocketAddr) {
-        let _ = self.inner.own_listener.set(address);
+    /// Says which UDP listeners are ours, once they are bound; the first call counts.
+    pub fn set_own_listeners(&self, addresses: &[SocketAddr]) {
+        let _ = self.inner.own_listeners.set(addresses.to_vec());
+    }
+
+    fn own_listeners(&self) -> &[SocketAddr] {
+        self.inner.own_listeners.get().map_or(&[], Vec::as_slice)
+    }
+
+    fn board(&self) -> &announce::Board {
+        &self.inner.board
     }
 
     /// Asks our own listener for what a commit changed; returns when the last new answer came.
@@ -112,7 +128,7 @@ impl Maintain {
     ///
     /// [`ProbeError`] when it goes on answering otherwise.
     pub fn self_check(&self, zones: &[AppliedZone]) -> Result<Option<SystemTime>, ProbeError> {
-        let Some(&server) = self.inner.own_listener.get() else { return Ok(None) };
+        let Some(&server) = self.own_listeners().first() else { return Ok(None) };
         // A zone that is kept but not answered from has nothing to show.
         let answered: Vec<AppliedZone> = self.store().read(|rows| {
             let is_answered = |id: u32| match rows::by_id(rows, id) {

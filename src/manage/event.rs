@@ -95,6 +95,13 @@ kinds! {
     PrimariesSet "zone.primaries_set"
     PrimariesRemoved "zone.primaries_removed"
     RefreshAsked "zone.refresh_asked"
+    OrderConfirmed "order.confirmed"
+    SecondaryCreated "secondary.created"
+    SecondaryChanged "secondary.changed"
+    SecondaryDeleted "secondary.deleted"
+    CatalogCreated "catalog.created"
+    CatalogChanged "catalog.changed"
+    CatalogDeleted "catalog.deleted"
 }
 
 /// A thing that events speak of.
@@ -106,9 +113,17 @@ pub enum Object {
     Item(ItemId),
     Order(OrderId),
     Zone(Name),
-    RrSet { zone: Name, owner: Name, rtype: Type },
+    RrSet {
+        zone: Name,
+        owner: Name,
+        rtype: Type,
+    },
     TsigKey(Name),
     DnssecPolicy(String),
+    /// By its name.
+    Secondary(String),
+    /// By its apex.
+    Catalog(Name),
 }
 
 /// One thing an event changed.
@@ -203,7 +218,8 @@ pub struct EventView {
 /// One thing an event changed, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EventItemView {
-    /// `zone`, `rrset`, `order`, `item`, `user`, `token`, `organisation`, `tsig_key`, `dnssec_policy`.
+    /// `zone`, `rrset`, `order`, `item`, `user`, `token`, `organisation`, `tsig_key`, `dnssec_policy`,
+    /// `secondary`, `catalog`.
     pub object: String,
     /// Its name or id; `owner type` for an RRset.
     pub id: String,
@@ -227,6 +243,8 @@ fn item_view(touched: &Touched) -> EventItemView {
         Object::RrSet { zone, owner, rtype } => {
             ("rrset", format!("{owner} {rtype}"), Some(zone.to_string()))
         }
+        Object::Secondary(name) => ("secondary", name.clone(), None),
+        Object::Catalog(apex) => ("catalog", apex.to_string(), None),
     };
     EventItemView {
         object: object.to_owned(),

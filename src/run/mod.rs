@@ -103,9 +103,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let listening = transport::start(&settings, Arc::clone(&desk), &runtime)?;
     watch_buffers(&registry, &desk, listening.buffer_octets());
     drop(settings); // and with it the last tap that is not a listener's
-    if let Some(&own) = listening.addresses().first() {
-        maintain.set_own_listener(own);
-    }
+    maintain.set_own_listeners(listening.addresses());
     let upkeep = maintain.start()?;
 
     let listener = TcpListener::bind(config.http.listen).await.map_err(|error| {
@@ -124,6 +122,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     );
 
     let mut timer = None;
+    let mut confirmer: Option<JoinHandle<()>> = None;
     let mut ended = std::pin::pin!(told_to_stop()?);
     let ready = async {
         let loading = maintain.clone();
@@ -144,6 +143,9 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
             let resuming = manage.clone();
             tokio::task::spawn_blocking(move || resume(&resuming));
             timer = Some(tokio::spawn(orders::keep(manage.clone())));
+            let confirming = manage.clone();
+            let thread = std::thread::Builder::new().name("confirm".into());
+            confirmer = Some(thread.spawn(move || orders::confirm(&confirming))?);
             filled.store(true, Ordering::Release);
             say_ready(&maintain);
             if demo {
@@ -167,7 +169,11 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
         let written = tokio::task::spawn_blocking(move || tapping.join());
         let _ = tokio::time::timeout(TAP_END, written).await;
     }
-    tokio::task::spawn_blocking(move || upkeep.stop()).await?;
+    tokio::task::spawn_blocking(move || {
+        upkeep.stop();
+        confirmer.map(JoinHandle::join)
+    })
+    .await?;
     drop((manage, maintain));
     drop(store);
     tracing::info!("stopped");

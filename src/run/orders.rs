@@ -1,10 +1,10 @@
 //! The timer of orders: those whose time has come are applied, those not yet seen served are looked
-//! at again.
+//! at again. And those whose zones are seen everywhere are confirmed.
 
 use std::time::Duration;
 
-use crate::manage::change::schedule;
 use crate::manage::change::settle::Lookout;
+use crate::manage::change::{confirm, schedule};
 use crate::manage::time::Timestamp;
 use crate::manage::{Manage, bootstrap};
 
@@ -42,5 +42,24 @@ fn turn(manage: &Manage, lookout: Option<&mut Lookout>) {
         }
         // The store says by itself when it stops taking writes; this goes on until it does again.
         Err(error) => tracing::debug!(%error, "the timer of orders did not get through: {error}"),
+    }
+}
+
+/// How long to wait for news of zones that are served everywhere, before looking at the end.
+const NEWS_WAIT: Duration = Duration::from_secs(5);
+
+/// Confirms orders as their zones are seen everywhere, until the upkeep ends.
+pub(super) fn confirm(manage: &Manage) {
+    let system = match bootstrap::system(manage) {
+        Ok(system) => system,
+        Err(error) => return tracing::warn!(%error, "no order is confirmed: {error}"),
+    };
+    if let Err(error) = confirm::resume(manage) {
+        tracing::warn!(%error, "orders of the last run are not confirmed: {error}");
+    }
+    while let Some(news) = manage.maintain.wait_everywhere(NEWS_WAIT) {
+        if let Err(error) = confirm::seen(manage, &system, &news) {
+            tracing::warn!(%error, "orders are served everywhere and not confirmed: {error}");
+        }
     }
 }

@@ -9,7 +9,8 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +20,7 @@ use super::gate::Gate;
 use crate::serve::Prefixes;
 use crate::wire::Header;
 use crate::wire::header::HEADER_OCTETS;
+use crate::wire::tsig::{self, Distrust, TsigKey, Verifier};
 
 /// Octets of the largest datagram a server may answer with.
 const DATAGRAM_OCTETS: usize = 4096;
@@ -32,6 +34,8 @@ pub enum AskError {
     Silent(SocketAddr),
     /// What it said is no answer to what was asked.
     Misbehaved(SocketAddr),
+    /// Its answer is not signed as it has to be.
+    Distrusted { server: SocketAddr, why: Distrust },
     /// It cannot be reached.
     Unreachable { server: SocketAddr, source: io::Error },
 }
@@ -45,6 +49,9 @@ impl fmt::Display for AskError {
             AskError::Silent(server) => write!(f, "{server} did not answer in time"),
             AskError::Misbehaved(server) => {
                 write!(f, "{server} answered something else than it was asked")
+            }
+            AskError::Distrusted { server, why } => {
+                write!(f, "the answer of {server} is not trusted: {why}")
             }
             AskError::Unreachable { server, .. } => write!(f, "{server} cannot be reached"),
         }
@@ -129,7 +136,8 @@ impl Dialer {
         if truncated { self.ask_tcp(server, query, patience) } else { Ok(response) }
     }
 
-    /// As [`ask`](Dialer::ask), for many questions under way on one thread of tokio.
+    /// As [`ask`](Dialer::ask), for many questions under way on one thread of tokio; signed with
+    /// `key`, and then the response has to be signed too.
     ///
     /// # Errors
     ///
@@ -137,22 +145,27 @@ impl Dialer {
     pub async fn ask_async(
         &self,
         server: SocketAddr,
-        query: &mut [u8],
+        query: &mut Vec<u8>,
+        key: Option<&Arc<TsigKey>>,
         patience: Duration,
     ) -> Result<Vec<u8>, AskError> {
         self.permit(server)?;
         set_id(query);
         let unreachable = |source| AskError::Unreachable { server, source };
         let silent = |_| AskError::Silent(server);
+        let plain = query.clone();
+        let verifier = key.map(|key| tsig::request(key, query, now_s()));
         let response = timeout(patience, by_udp(server, query));
         let response = response.await.map_err(silent)?.map_err(unreachable)?;
         if !Header::read(&response).is_some_and(|header| header.flags.is_truncated()) {
-            return Ok(response);
+            return trusted(server, verifier, response);
         }
+        *query = plain;
+        let verifier = key.map(|key| tsig::request(key, query, now_s()));
         let response = timeout(patience, by_tcp(server, query));
         let response = response.await.map_err(silent)?.map_err(unreachable)?;
         match answers(query, &response) {
-            true => Ok(response),
+            true => trusted(server, verifier, response),
             false => Err(AskError::Misbehaved(server)),
         }
     }
@@ -185,6 +198,23 @@ fn set_id(query: &mut [u8]) {
         // Without randomness the question and the port must do.
         let _ = SystemRandom::new().fill(id);
     }
+}
+
+/// The response, if it is signed where it has to be.
+fn trusted(
+    server: SocketAddr,
+    verifier: Option<Verifier>,
+    response: Vec<u8>,
+) -> Result<Vec<u8>, AskError> {
+    match verifier.map_or(Ok(()), |mut verifier| verifier.verify(&response, now_s())) {
+        Ok(()) => Ok(response),
+        Err(why) => Err(AskError::Distrusted { server, why }),
+    }
+}
+
+/// Seconds since 1970.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// A port of our own for each question: with the ID, what somebody else would have to guess.

@@ -121,6 +121,8 @@ fn request(route: &Route, tenant: &Tenant) -> (String, Option<Value>) {
         ("{key}", &tenant.key),
         ("{seq}", &"1".to_owned()),
         ("{policy}", &"careful".to_owned()),
+        ("{secondary}", &"ns2".to_owned()),
+        ("{catalog}", &"catalog.example.".to_owned()),
         ("{name}", &"@".to_owned()),
         ("{type}", &"NS".to_owned()),
     ];
@@ -135,6 +137,7 @@ fn request(route: &Route, tenant: &Tenant) -> (String, Option<Value>) {
         | "limits.get"
         | "zones.list"
         | "orders.list"
+        | "servers.list"
         | "dnssec.policies"
         | "dnssec.put_policy"
         | "dnssec.delete_policy" => {
@@ -175,6 +178,8 @@ fn body(name: &str, tenant: &Tenant) -> Option<Value> {
         "primaries.set" => json!({"primaries": [{"address": "127.0.0.1"}]}),
         "primaries.refresh" => json!({"transfer": true}),
         "orders.reject" | "orders.hold" => json!({"comment": "no"}),
+        "catalogs.create" => json!({"zone": "catalog.example."}),
+        "secondaries.create" => json!({"name": "ns2", "addresses": ["127.0.0.1:5302"]}),
         _ => return None,
     })
 }
@@ -266,8 +271,8 @@ fn i30_what_is_anothers_is_not_there() {
         let foreign = town.call(route, &town.club, &town.shop.secret);
         let expected = match route.name {
             // Permissions no customer has come before everything.
-            "orgs.create" | "orders.push" | "orders.hold" | "orders.release" | "traffic.get" => 403,
-            "primaries.list" | "primaries.set" | "primaries.remove" | "primaries.refresh" => 403,
+            "orgs.create" | "orders.push" | "orders.hold" | "orders.release" => 403,
+            _ if route.need == Need::Permission(Permission::ServerOperate) => 403,
             // The name is taken; DNS says so to everybody.
             "zones.import" => 422,
             _ => 404,

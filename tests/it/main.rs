@@ -21,6 +21,7 @@ mod interop;
 mod line;
 mod manual;
 mod rdata;
+mod secondaries;
 mod server;
 mod transports;
 mod watching;

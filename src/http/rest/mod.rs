@@ -3,6 +3,7 @@
 //! A function here takes a call apart, asks `manage` once, and says what came of it.
 
 pub mod basket;
+pub mod catalogs;
 pub mod dnssec;
 pub mod events;
 pub mod limits;
@@ -10,6 +11,7 @@ pub mod orders;
 pub mod orgs;
 pub mod primaries;
 pub mod rrsets;
+pub mod secondaries;
 mod submitted;
 pub mod tokens;
 pub mod traffic;

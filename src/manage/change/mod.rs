@@ -5,6 +5,7 @@ pub mod apply;
 pub mod approval;
 pub mod ask;
 pub mod basket;
+pub mod confirm;
 pub mod draft;
 pub mod explain;
 pub mod file;

@@ -204,6 +204,7 @@ pub(super) fn apply(
     if let Some(reverted) = order.reverts {
         super::revert::mark_reverted(tx, reverted, order.id)?;
     }
+    super::confirm::begin(tx, order.id, &applied)?;
     tx.put(&ORDERS_UNSERVED, &order.id, &())?;
     tx.put(&ORDERS, &order.id, order)?;
     receipt::record(tx, context, Happened::OrderApplied, order, items, Some(&applied))?;

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 
 use super::apply::ConflictView;
+use super::confirm::{self, Confirm};
 use super::item::Item;
 use super::kept::{self, Hold, ORDER_HOLDS, ORDER_NUMBERS, ORDER_TIMES, ORDERS, ORDERS_OF};
 use super::kept::{ORDERS_WAITING, Order, Origin};
@@ -16,6 +17,7 @@ use crate::manage::access::{self, Context, NoAccess, Permission, Role};
 use crate::manage::blob::{self, Which};
 use crate::manage::event::{self, Digest, Kind as Happened, News, Object, Touched, digest_of, hex};
 use crate::manage::fault::{Problem, Stop};
+use crate::manage::holding::servers::{self, ZoneServersView};
 use crate::manage::id::{OrderId, OrgId, TokenId};
 use crate::manage::limits::PAGE_ROWS_MAX;
 use crate::manage::page::Page;
@@ -90,6 +92,12 @@ pub struct Receipt {
     pub durable_at: Option<Timestamp>,
     #[schema(value_type = Option<String>)]
     pub served_at: Option<Timestamp>,
+    /// When the last name server of the last zone was seen with the new answers.
+    #[schema(value_type = Option<String>)]
+    pub confirmed_at: Option<Timestamp>,
+    /// From when on no cache holds an old answer; none while that is not known.
+    #[schema(value_type = Option<String>)]
+    pub old_gone_at: Option<Timestamp>,
 }
 
 /// One zone of a receipt.
@@ -186,6 +194,8 @@ pub struct OrderView {
     pub ended_by: Option<Person>,
     pub comment: Option<String>,
     pub receipt: Option<Receipt>,
+    /// What the servers of its zones were told and seen with, of an order that is applied.
+    pub servers: Vec<ZoneServersView>,
     /// Why it is in `conflict`.
     pub conflicts: Vec<ConflictView>,
     /// Why it has `failed`.
@@ -200,11 +210,20 @@ pub struct OrderView {
 ///
 /// [`NoAccess::NotFound`] when there is none in reach.
 pub fn get(manage: &Manage, context: &Context, id: OrderId) -> Result<OrderView, Stop> {
-    manage.store.read(|rows| {
+    let mut shown = manage.store.read(|rows| {
         let order = kept::fetch(rows, context, id)?;
         view(rows, context, order)
-    })
+    })?;
+    if shown.state.is_applied() {
+        let zones = shown.receipt.iter().flat_map(|receipt| &receipt.zones);
+        let zones = zones.take(SERVERS_ZONES_MAX).map(|line| &line.zone);
+        shown.servers = servers::of_zones(manage, zones)?;
+    }
+    Ok(shown)
 }
+
+/// Zones of an order whose servers are shown with it.
+const SERVERS_ZONES_MAX: usize = 100;
 
 /// The id that a text means: an id, or a number like `O-2026-001042`.
 ///
@@ -239,7 +258,7 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
     }
     let seen = |zone: &Name| !hidden.contains(zone);
     let zones = outcome.zones.into_iter().filter(|zone| seen(&zone.zone));
-    let receipt = receipt(&order, zones);
+    let receipt = receipt(&order, zones, confirm::of(rows, order.id)?.as_ref());
     let who = |user: Option<_>| user.map(|user| shown::person(rows, user)).transpose();
     let approvals = order.approvals.iter().map(|approval| {
         Ok(ApprovalView {
@@ -267,6 +286,7 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
         ended_by: who(ended_by)?,
         comment,
         receipt,
+        servers: Vec::new(),
         conflicts: outcome.conflicts.into_iter().filter(|view| seen(&view.zone)).collect(),
         problems: outcome.problems,
         id: order.id,
@@ -282,7 +302,11 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
 }
 
 /// What an applied order did, and how long it took from the moment it could begin.
-fn receipt(order: &Order, zones: impl Iterator<Item = ZoneReceipt>) -> Option<Receipt> {
+fn receipt(
+    order: &Order,
+    zones: impl Iterator<Item = ZoneReceipt>,
+    confirm: Option<&Confirm>,
+) -> Option<Receipt> {
     order.history.reached(State::Applied)?;
     let scheduled = order.history.reached(State::Scheduled).is_some();
     let started = if scheduled { State::Applying } else { State::Approved };
@@ -298,6 +322,8 @@ fn receipt(order: &Order, zones: impl Iterator<Item = ZoneReceipt>) -> Option<Re
         served_us: since(served_at),
         durable_at: order.durable_at,
         served_at,
+        confirmed_at: order.history.reached(State::Confirmed),
+        old_gone_at: confirm.and_then(Confirm::old_gone_at),
     })
 }
 

@@ -87,6 +87,18 @@ pub(super) fn undo_of_zones(rows: &impl Rows, items: &[Item]) -> Result<Undo, St
     Ok(undo)
 }
 
+/// The RRsets that an order changed in a zone, as far as they were kept.
+pub(super) fn changed_sets(
+    rows: &impl Rows,
+    id: OrderId,
+    zone: u32,
+) -> Result<Vec<(Name, Type)>, Stop> {
+    let Some(zone) = zones::by_id(rows, zone)? else { return Ok(Vec::new()) };
+    let undo: Undo = blob::get(rows, id.octets(), Which::Undo)?.unwrap_or_default();
+    let sets = undo.sets.into_iter().filter(|(apex, ..)| *apex == zone.apex);
+    Ok(sets.map(|(_, owner, rtype, ..)| (owner, rtype)).collect())
+}
+
 /// The same with what was applied.
 pub(super) fn undo_of(applied: &Applied, mut undo: Undo) -> Undo {
     for zone in &applied.zones {

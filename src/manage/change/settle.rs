@@ -51,6 +51,7 @@ pub(super) fn settle(
             served(&mut order, seen)?;
             tx.delete(&ORDERS_UNSERVED, &id)?;
             receipt::record(tx, context, Happened::OrderServed, &order, &[], None)?;
+            super::confirm::finish(tx, context, &mut order)?;
         }
         Ok(tx.put(&ORDERS, &id, &order)?)
     })

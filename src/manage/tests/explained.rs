@@ -71,7 +71,7 @@ fn answer_from(
     stopped: std::sync::mpsc::Receiver<()>,
 ) -> std::thread::JoinHandle<()> {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    world.manage.maintain.set_own_listener(socket.local_addr().unwrap());
+    world.manage.maintain.set_own_listeners(&[socket.local_addr().unwrap()]);
     socket.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
     let manage = world.manage.clone();
     let (zone, soa) = (world.acme.zone.clone(), Type::SOA);
@@ -106,7 +106,7 @@ fn answer_from(
 fn an_order_is_served_when_the_own_listener_gives_the_new_answer() {
     let world = World::new();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    world.manage.maintain.set_own_listener(socket.local_addr().unwrap());
+    world.manage.maintain.set_own_listeners(&[socket.local_addr().unwrap()]);
     let answering = std::thread::spawn(move || {
         let mut query = [0; 512];
         let (len, peer) = socket.recv_from(&mut query).unwrap();

@@ -7,6 +7,7 @@
 //!
 //! `INTEROP_PEERS=knot,nsd` compares with some only.
 
+mod catalogs;
 mod cookies;
 pub mod message;
 mod peers;

@@ -1,0 +1,520 @@
+//! After the commit: the servers of a zone are told of it, and asked until they serve it.
+//!
+//! One thread holds all conversations. What is to be done when is decided by
+//! [`notify`](super::notify) and [`served`](super::served); here they get a clock and the network.
+//!
+//! Promises: a commit leaves only a note and goes on; what is not told when the server stops is told
+//! at the next start, for every zone that changed within [`RECENT_US`] of the last change.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::change::AppliedZone;
+use super::look;
+use super::message;
+use super::notify::{Entry, Errand, Failure, Notifier};
+use super::rows::{self, Zone};
+use super::secondaries;
+use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, Seen, Watch};
+use super::servers::{Addresses, Servers};
+use super::{Maintain, now_us, publish};
+use crate::store::RawRows;
+use crate::wire::{Header, Name, Rcode, Serial, Type};
+use crate::zone::ReadFault;
+
+/// How long an acknowledgement is waited for.
+const PATIENCE: Duration = Duration::from_millis(1_900);
+
+/// Notes taken up at a time; each is a small reading task.
+const NOTES_MAX: usize = 256;
+
+/// Servers of one zone asked side by side.
+const LOOKS_MAX: usize = 16;
+
+/// Microseconds before the last change within which a zone's servers are told again after a start.
+pub const RECENT_US: u64 = 3_600 * 1_000_000;
+
+/// Zones read in one step at start.
+const PAGE: usize = 1_000;
+
+/// What has changed and is to be told, and what is known of who has it.
+#[derive(Default)]
+pub(super) struct Board {
+    running: AtomicBool,
+    notes: Mutex<BTreeMap<u32, Note>>,
+    wake: Notify,
+    stopped: AtomicBool,
+    known: Mutex<Known>,
+    everywhere: Mutex<BTreeMap<u32, Everywhere>>,
+    reached: Condvar,
+}
+
+/// What happened to a zone since it was last looked at.
+struct Note {
+    apex: Name,
+    /// None when it is no more.
+    serial: Option<Serial>,
+    sets: Vec<(Name, Type)>,
+    /// Whether its servers are to be told, not only asked.
+    tell: bool,
+}
+
+struct Known {
+    began: Instant,
+    began_us: u64,
+    notifier: Notifier,
+    matrix: Matrix,
+}
+
+impl Default for Known {
+    fn default() -> Known {
+        let (notifier, matrix) = (Notifier::default(), Matrix::default());
+        Known { began: Instant::now(), began_us: now_us(), notifier, matrix }
+    }
+}
+
+impl Known {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn us(&self, ms: u64) -> u64 {
+        self.began_us.saturating_add(ms.saturating_mul(1_000))
+    }
+}
+
+/// What is known of one server of a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerState {
+    /// Names of NS records, and of secondaries.
+    pub names: Vec<String>,
+    /// None for a listed name nobody gives an address.
+    pub address: Option<SocketAddr>,
+    /// What was seen; none of a server that is told and not asked.
+    pub seen: Option<Seen>,
+    /// Microseconds since 1970.
+    pub asked_us: Option<u64>,
+    pub ok_us: Option<u64>,
+    pub told: Option<Told>,
+}
+
+/// How far the NOTIFY for a zone got with one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub entry: Entry,
+    /// Microseconds since 1970.
+    pub sent_us: Option<u64>,
+}
+
+/// What is known of the servers of a zone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ZoneServers {
+    /// When all were seen with the zone as it is; microseconds since 1970.
+    pub everywhere_us: Option<u64>,
+    pub servers: Vec<ServerState>,
+}
+
+impl Board {
+    /// Notes what a commit did.
+    pub fn note(&self, zones: &[AppliedZone]) {
+        if !self.running.load(Ordering::Acquire) {
+            return;
+        }
+        let mut notes = held(&self.notes);
+        for zone in zones.iter().filter(|zone| zone.from != zone.to) {
+            let sets = zone.changed.iter().map(|change| (change.owner.clone(), change.rtype));
+            put(&mut notes, zone.zone, &zone.apex, zone.to, sets, true);
+        }
+        drop(notes);
+        self.wake.notify_one();
+    }
+
+    /// Ends the thread that serves this board.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.wake.notify_one();
+        self.reached.notify_all();
+    }
+
+    fn take_notes(&self) -> Vec<(u32, Note)> {
+        let mut notes = held(&self.notes);
+        let mut taken = Vec::new();
+        while taken.len() < NOTES_MAX
+            && let Some(note) = notes.pop_first()
+        {
+            taken.push(note);
+        }
+        taken
+    }
+
+    fn say(&self, everywhere: Option<Everywhere>) {
+        let Some(news) = everywhere else { return };
+        held(&self.everywhere).insert(news.zone, news);
+        self.reached.notify_all();
+    }
+}
+
+fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn put(
+    notes: &mut BTreeMap<u32, Note>,
+    zone: u32,
+    apex: &Name,
+    serial: Option<Serial>,
+    sets: impl Iterator<Item = (Name, Type)>,
+    tell: bool,
+) {
+    let fresh = || Note { apex: apex.clone(), serial, sets: Vec::new(), tell };
+    let note = notes.entry(zone).or_insert_with(fresh);
+    note.serial = serial;
+    note.tell |= tell;
+    let room = super::served::SETS_MAX.saturating_sub(note.sets.len());
+    note.sets.extend(sets.take(room));
+}
+
+/// What a task came back with.
+enum Done {
+    /// Who is to be told of a zone.
+    Servers {
+        zone: u32,
+        serial: Serial,
+        servers: Servers,
+    },
+    Told {
+        errand: Errand,
+        result: Result<(), Failure>,
+    },
+    Asked {
+        zone: u32,
+        serial: Serial,
+        servers: Servers,
+        seen: Vec<(SocketAddr, Seen)>,
+    },
+    /// The zone is not answered for; there is nothing to ask.
+    Silent {
+        zone: u32,
+    },
+    Unread {
+        zone: u32,
+        fault: Option<ReadFault>,
+    },
+}
+
+impl Maintain {
+    /// What is known of the servers of a zone.
+    pub fn zone_servers(&self, zone: &Zone) -> ZoneServers {
+        let known = held(&self.board().known);
+        let told = |entry: &Entry| Told {
+            sent_us: entry.sent_ms.map(|ms| known.us(ms)),
+            entry: entry.clone(),
+        };
+        let mut news: BTreeMap<SocketAddr, Told> =
+            known.notifier.of_zone(zone.id).map(|(at, entry)| (at, told(entry))).collect();
+        let mut servers = Vec::new();
+        let watch = known.matrix.get(zone.id);
+        for cell in watch.into_iter().flat_map(|watch| watch.cells.values()) {
+            servers.push(ServerState {
+                names: cell.names.clone(),
+                address: Some(cell.address),
+                seen: Some(cell.seen.clone()),
+                asked_us: cell.asked_ms.map(|ms| known.us(ms)),
+                ok_us: cell.ok_ms.map(|ms| known.us(ms)),
+                told: news.remove(&cell.address),
+            });
+        }
+        for (address, told) in news {
+            let (names, address) = (Vec::new(), Some(address));
+            let told = Some(told);
+            servers.push(ServerState {
+                names,
+                address,
+                seen: None,
+                asked_us: None,
+                ok_us: None,
+                told,
+            });
+        }
+        for name in watch.into_iter().flat_map(|watch| &watch.unknown) {
+            let names = vec![name.clone()];
+            servers.push(ServerState {
+                names,
+                address: None,
+                seen: None,
+                asked_us: None,
+                ok_us: None,
+                told: None,
+            });
+        }
+        let everywhere_us = watch.and_then(|watch| everywhere_us(&known, watch, zone));
+        ZoneServers { everywhere_us, servers }
+    }
+
+    /// Has the servers of a zone asked for what it has, and for `sets` of it; and told, if `tell`.
+    pub fn look_at(&self, zone: &Zone, sets: Vec<(Name, Type)>, tell: bool) {
+        let board = self.board();
+        if board.running.load(Ordering::Acquire) {
+            let serial = Some(zone.serial);
+            put(&mut held(&board.notes), zone.id, &zone.apex, serial, sets.into_iter(), tell);
+            board.wake.notify_one();
+        }
+    }
+
+    /// Waits up to `timeout` for zones that all their servers serve now; takes what there is. None
+    /// once the upkeep has ended.
+    pub fn wait_everywhere(&self, timeout: Duration) -> Option<Vec<Everywhere>> {
+        let board = self.board();
+        let none =
+            |news: &mut BTreeMap<_, _>| news.is_empty() && !board.stopped.load(Ordering::Acquire);
+        let waited = board.reached.wait_timeout_while(held(&board.everywhere), timeout, none);
+        let mut news = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let ended = board.stopped.load(Ordering::Acquire);
+        (!ended).then(|| std::mem::take(&mut *news).into_values().collect())
+    }
+
+    /// Tells and asks until told to stop. Takes a thread.
+    pub(super) fn announce(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "no server is told of changes: {error}");
+                return;
+            }
+        };
+        let board = self.board();
+        board.running.store(true, Ordering::Release);
+        if let Err(fault) = self.note_recent() {
+            tracing::warn!(%fault, "changes of the last run are not told again: {fault}");
+        }
+        runtime.block_on(self.converse());
+        board.running.store(false, Ordering::Release);
+    }
+
+    /// Notes the zones whose servers may not have heard of their last version.
+    fn note_recent(&self) -> Result<(), ReadFault> {
+        let (mut after, mut changed) = (None, Vec::new());
+        loop {
+            let page = self.store().read(|rows| rows::zones(rows, after.as_ref(), PAGE))?;
+            changed.extend(page.iter().map(|zone| (zone.changed_us, zone.id)));
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.apex.clone()),
+                _ => break,
+            }
+        }
+        let latest = changed.iter().map(|(at, _)| *at).max().unwrap_or_default();
+        changed.retain(|(at, _)| *at >= latest.saturating_sub(RECENT_US));
+        for (_, id) in changed {
+            if let Some(zone) = self.store().read(|rows| rows::by_id(rows, id))? {
+                let mut notes = held(&self.board().notes);
+                put(&mut notes, id, &zone.apex, Some(zone.serial), std::iter::empty(), true);
+            }
+        }
+        Ok(())
+    }
+
+    async fn converse(&self) {
+        let board = self.board();
+        let addresses = Arc::new(Addresses::default());
+        let mut tasks: JoinSet<Done> = JoinSet::new();
+        while !board.stopped.load(Ordering::Acquire) {
+            if tasks.len() < NOTES_MAX + super::notify::FLIGHTS_MAX + ROUNDS_MAX {
+                for (zone, note) in board.take_notes() {
+                    self.take_note(zone, note, &addresses, &mut tasks);
+                }
+            }
+            let next = self.begin_due(&addresses, &mut tasks);
+            let more = !held(&board.notes).is_empty();
+            let wait = async {
+                match next {
+                    _ if more => tokio::task::yield_now().await,
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = board.wake.notified() => {}
+                Some(done) = tasks.join_next() => {
+                    if let Ok(done) = done {
+                        self.take_done(done);
+                    }
+                }
+                () = wait => {}
+            }
+        }
+    }
+
+    fn take_note(
+        &self,
+        zone: u32,
+        note: Note,
+        addresses: &Arc<Addresses>,
+        tasks: &mut JoinSet<Done>,
+    ) {
+        let board = self.board();
+        let mut known = held(&board.known);
+        let Some(serial) = note.serial else {
+            known.notifier.retain(zone, |_| false);
+            known.matrix.forget(zone);
+            drop(known);
+            return board.say(Some(Everywhere { zone, serial: None }));
+        };
+        let now_ms = known.now_ms();
+        known.matrix.watch(zone, &note.apex, serial, note.sets, now_ms);
+        if note.tell {
+            tasks.spawn(self.clone().find_servers(zone, Arc::clone(addresses)));
+        }
+    }
+
+    /// Begins what is due; returns how long nothing is.
+    fn begin_due(&self, addresses: &Arc<Addresses>, tasks: &mut JoinSet<Done>) -> Option<Duration> {
+        let mut known = held(&self.board().known);
+        let now_ms = known.now_ms();
+        for errand in known.notifier.take_due(now_ms) {
+            tasks.spawn(self.clone().tell(errand));
+        }
+        for round in known.matrix.take_due(now_ms) {
+            tasks.spawn(self.clone().ask_all(round, Arc::clone(addresses)));
+        }
+        let next = known.notifier.next_ms().into_iter().chain(known.matrix.next_ms()).min();
+        next.map(|at| Duration::from_millis(at.saturating_sub(now_ms)))
+    }
+
+    fn take_done(&self, done: Done) {
+        let board = self.board();
+        let mut known = held(&board.known);
+        let now_ms = known.now_ms();
+        let everywhere = match done {
+            Done::Servers { zone, serial, servers } => {
+                let told: Vec<SocketAddr> =
+                    servers.known.iter().filter(|s| s.notify).map(|s| s.address).collect();
+                known.notifier.retain(zone, |server| told.contains(&server));
+                for server in told {
+                    known.notifier.tell(zone, server, serial, now_ms);
+                }
+                None
+            }
+            Done::Told { errand, result } => {
+                known.notifier.done(&errand, result, now_ms);
+                None
+            }
+            Done::Asked { zone, serial, servers, seen } => {
+                known.matrix.done(zone, serial, servers, seen, now_ms)
+            }
+            Done::Silent { zone } => {
+                known.matrix.dropped(zone);
+                Some(Everywhere { zone, serial: None })
+            }
+            Done::Unread { zone, fault } => {
+                known.matrix.dropped(zone);
+                if let Some(fault) = fault {
+                    tracing::warn!(%fault, "a zone's servers are not asked: {fault}");
+                }
+                None
+            }
+        };
+        drop(known);
+        board.say(everywhere);
+    }
+
+    async fn find_servers(self, zone: u32, addresses: Arc<Addresses>) -> Done {
+        let found = self.store().read(|rows| rows::by_id(rows, zone));
+        let row = match found {
+            Ok(Some(row)) if publish::is_answered(&row) => row,
+            // The round of questions says so.
+            _ => return Done::Servers { zone, serial: Serial(0), servers: Servers::default() },
+        };
+        let servers = self.servers_of(&row, &addresses).await.unwrap_or_default();
+        Done::Servers { zone, serial: row.serial, servers }
+    }
+
+    /// Sends one NOTIFY and waits for its acknowledgement.
+    async fn tell(self, errand: Errand) -> Done {
+        let result = self.deliver(&errand).await;
+        Done::Told { errand, result }
+    }
+
+    async fn deliver(&self, errand: &Errand) -> Result<(), Failure> {
+        let failed = |why: String| Failure::Unanswered(why);
+        let found = self.store().read(|rows| {
+            let Some((zone, soa)) = look::soa_of(rows, errand.zone)? else { return Ok(None) };
+            let key = key_for(rows, &zone, errand.server)?;
+            Ok::<_, ReadFault>(Some((zone, soa, key)))
+        });
+        let Some((zone, soa, key)) = found.map_err(|fault| failed(fault.to_string()))? else {
+            return Ok(()); // there is nothing to tell any more
+        };
+        let key = match key {
+            Some(name) => {
+                let missing = || failed(format!("TSIG key {name} is not there"));
+                Some(self.tsig_key(&name).ok_or_else(missing)?)
+            }
+            None => None,
+        };
+        let mut message = message::notify(&zone.apex, &soa.rrset);
+        let asked = self.dialer().ask_async(errand.server, &mut message, key.as_ref(), PATIENCE);
+        let reply = asked.await.map_err(|error| failed(error.to_string()))?;
+        match Header::read(&reply).map(|header| header.flags.rcode()) {
+            Some(Rcode::NOERROR) => Ok(()),
+            Some(rcode) => Err(Failure::Answered(rcode)),
+            None => Err(failed("answered out of form".to_owned())),
+        }
+    }
+
+    /// Asks every server of a zone.
+    async fn ask_all(self, round: Round, addresses: Arc<Addresses>) -> Done {
+        let Round { zone, sets } = round;
+        let unread = |fault| Done::Unread { zone, fault: Some(fault) };
+        let row = match self.store().read(|rows| rows::by_id(rows, zone)) {
+            Ok(Some(row)) if publish::is_answered(&row) => row,
+            Ok(Some(_)) => return Done::Silent { zone },
+            Ok(None) => return Done::Unread { zone, fault: None },
+            Err(fault) => return unread(fault),
+        };
+        let servers = match self.servers_of(&row, &addresses).await {
+            Ok(servers) => servers,
+            Err(fault) => return unread(fault),
+        };
+        let (row, claims) = match self.store().read(|rows| look::claims(rows, zone, &sets)) {
+            Ok(Some((row, claims))) => (Arc::new(row), Arc::new(claims)),
+            Ok(None) => return Done::Unread { zone, fault: None },
+            Err(fault) => return unread(fault),
+        };
+        let mut looks = JoinSet::new();
+        let mut seen = Vec::new();
+        for server in servers.known.iter().filter(|server| server.probe).cloned() {
+            if looks.len() >= LOOKS_MAX {
+                seen.extend(looks.join_next().await.into_iter().flatten());
+            }
+            let (this, row, claims) = (self.clone(), Arc::clone(&row), Arc::clone(&claims));
+            looks.spawn(async move { (server.address, this.look(server, row, claims).await) });
+        }
+        seen.extend(looks.join_all().await);
+        Done::Asked { zone, serial: row.serial, servers, seen }
+    }
+}
+
+fn everywhere_us(known: &Known, watch: &Watch, zone: &Zone) -> Option<u64> {
+    let at = watch.everywhere_ms.filter(|_| watch.serial == zone.serial);
+    at.map(|ms| known.us(ms))
+}
+
+/// The name of the TSIG key that messages about a zone to this address are signed with.
+fn key_for<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    server: SocketAddr,
+) -> Result<Option<Name>, ReadFault> {
+    let all = secondaries::all(rows).map_err(rows::fault)?;
+    let row = all
+        .into_iter()
+        .find(|row| row.key.is_some() && row.addresses.contains(&server) && row.scope.covers(zone));
+    Ok(row.and_then(|row| row.key))
+}

@@ -1,0 +1,273 @@
+//! One look at one server: has it the zone as it is here?
+//!
+//! The serial is asked for first, then each changed RRset, with signatures where there are some. What
+//! differs counts only if the serial is still the same afterwards: a server that takes the next
+//! version between two questions lies about nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Maintain;
+use super::message::{self, Answer, How};
+use super::rows::{self, Zone};
+use super::served::{Seen, Standing};
+use super::servers::Server;
+use crate::store::RawRows;
+use crate::transport::client::AskError;
+use crate::wire::{Name, Rcode, Serial, Type};
+use crate::zone::delta::{Set, set_at};
+use crate::zone::{ReadFault, View};
+
+/// How long one answer is waited for, and how often a question is asked.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+const TRIES: usize = 2;
+
+/// What the answer to a question about a name has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Expected {
+    Set(Set),
+    /// The records of a wildcard, under the name asked for.
+    Wild(Set),
+    Nothing,
+    /// Something else answers: a zone cut or DNAME above, a CNAME. The serial must do.
+    Elsewhere,
+}
+
+/// A question, and what the answer has to be.
+pub(super) type Claim = (Name, Type, Expected);
+
+/// A zone's row with what it says of `sets`, at one moment; none if it is no more.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub(super) fn claims<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: u32,
+    sets: &[(Name, Type)],
+) -> Result<Option<(Zone, Vec<Claim>)>, ReadFault> {
+    let Some(zone) = rows::by_id(rows, zone)? else { return Ok(None) };
+    let claims = rows::with_view(rows, &zone, |view| {
+        let claim = |(owner, rtype): &(Name, Type)| {
+            Ok((owner.clone(), *rtype, expected(view, owner, *rtype)?))
+        };
+        sets.iter().map(claim).collect::<Result<Vec<Claim>, ReadFault>>()
+    })?;
+    Ok(Some((zone, claims)))
+}
+
+fn expected(view: &dyn View, owner: &Name, rtype: Type) -> Result<Expected, ReadFault> {
+    let apex = view.apex().clone();
+    let has = |name: &Name, rtype| Ok::<_, ReadFault>(set_at(view, name, rtype)?.is_some());
+    if *owner != apex && rtype != Type::DS && has(owner, Type::NS)? {
+        return Ok(Expected::Elsewhere);
+    }
+    let mut above = if *owner == apex { None } else { owner.parent() };
+    while let Some(name) = above.filter(|name| name.is_at_or_below(&apex)) {
+        if has(&name, Type::DNAME)? || name != apex && has(&name, Type::NS)? {
+            return Ok(Expected::Elsewhere);
+        }
+        above = name.parent();
+    }
+    if let Some(set) = set_at(view, owner, rtype)? {
+        return Ok(Expected::Set(set));
+    }
+    if view.node(owner, &mut |_| {})? {
+        let alias = has(owner, Type::CNAME)?;
+        return Ok(if alias { Expected::Elsewhere } else { Expected::Nothing });
+    }
+    wildcard(view, owner, rtype)
+}
+
+/// What a wildcard at one of the names above says; the nearest counts.
+fn wildcard(view: &dyn View, owner: &Name, rtype: Type) -> Result<Expected, ReadFault> {
+    let mut above = owner.parent();
+    while let Some(name) = above.filter(|name| name.is_at_or_below(view.apex())) {
+        let star = name.child(b"*").map_err(|error| ReadFault(error.to_string()))?;
+        if view.node(&star, &mut |_| {})? {
+            if set_at(view, &star, Type::CNAME)?.is_some() {
+                return Ok(Expected::Elsewhere);
+            }
+            return Ok(set_at(view, &star, rtype)?.map_or(Expected::Nothing, Expected::Wild));
+        }
+        above = name.parent();
+    }
+    Ok(Expected::Nothing)
+}
+
+impl Expected {
+    fn is_signed(&self) -> bool {
+        matches!(self, Expected::Set(set) | Expected::Wild(set) if !set.sigs.is_empty())
+    }
+
+    /// Whether an answer is the one expected.
+    fn is_met_by(&self, answer: &Answer) -> bool {
+        let signed = |set: &Set| {
+            let mut sigs = set.sigs.clone();
+            sigs.sort();
+            sigs.is_empty() || sigs == answer.sigs
+        };
+        match self {
+            Expected::Elsewhere => true,
+            _ if !answer.authoritative => false,
+            Expected::Set(set) => answer.set.as_ref() == Some(&set.rrset) && signed(set),
+            Expected::Wild(set) => answer.set.as_ref().is_some_and(|got| {
+                got.ttl == set.rrset.ttl && got.rdatas() == set.rrset.rdatas() && signed(set)
+            }),
+            Expected::Nothing => {
+                let negative = [Rcode::NOERROR, Rcode::NXDOMAIN].contains(&answer.rcode);
+                negative && answer.set.is_none() && !answer.alias
+            }
+        }
+    }
+}
+
+/// Why a look ended before the server could be judged by its data.
+enum End {
+    Unreachable(String),
+    Lame(String),
+}
+
+impl Maintain {
+    /// Asks one server whether it has `zone` with everything `claims` says.
+    pub(super) async fn look(
+        &self,
+        server: Server,
+        zone: Arc<Zone>,
+        claims: Arc<Vec<Claim>>,
+    ) -> Seen {
+        match self.judge(&server, &zone, &claims).await {
+            Ok(seen) => seen,
+            Err(End::Unreachable(detail)) => {
+                Seen { standing: Standing::Unreachable, serial: None, detail }
+            }
+            Err(End::Lame(detail)) => Seen { standing: Standing::Lame, serial: None, detail },
+        }
+    }
+
+    async fn judge(&self, server: &Server, zone: &Zone, claims: &[Claim]) -> Result<Seen, End> {
+        let serial = self.serial_at(server, zone).await?;
+        let seen = |standing, detail| Seen { standing, serial: Some(serial), detail };
+        if serial.is_before(zone.serial) {
+            let detail = format!("has serial {serial}, here is {}", zone.serial);
+            return Ok(seen(Standing::Behind, detail));
+        }
+        for (owner, rtype, expected) in claims {
+            if *expected == Expected::Elsewhere {
+                continue;
+            }
+            let how = How { dnssec: expected.is_signed(), recursive: false };
+            let answer = self.answer_of(server, owner, *rtype, how).await?;
+            if expected.is_met_by(&answer) {
+                continue;
+            }
+            let now = self.serial_at(server, zone).await?;
+            if now != serial {
+                let detail = format!("went from serial {serial} to {now} while it was asked");
+                return Ok(seen(Standing::Behind, detail));
+            }
+            let mut detail = format!("{owner} {rtype} differs from what is here");
+            if serial != zone.serial {
+                detail += &format!("; has serial {serial}, here is {}", zone.serial);
+            }
+            return Ok(seen(Standing::Tampered, detail));
+        }
+        Ok(seen(Standing::Ok, String::new()))
+    }
+
+    async fn serial_at(&self, server: &Server, zone: &Zone) -> Result<Serial, End> {
+        let answer = self.answer_of(server, &zone.apex, Type::SOA, How::default()).await?;
+        if answer.rcode != Rcode::NOERROR {
+            let rcode = message::rcode_text(answer.rcode);
+            return Err(End::Lame(format!("answers with {rcode}")));
+        }
+        if !answer.authoritative {
+            return Err(End::Lame("answers without authority".to_owned()));
+        }
+        let serial = answer.set.and_then(|soa| soa.soa_serial());
+        serial.ok_or_else(|| End::Lame("has no SOA".to_owned()))
+    }
+
+    async fn answer_of(
+        &self,
+        server: &Server,
+        owner: &Name,
+        rtype: Type,
+        how: How,
+    ) -> Result<Answer, End> {
+        let key = match &server.key {
+            Some(name) => {
+                let missing = || End::Unreachable(format!("TSIG key {name} is not there"));
+                Some(self.tsig_key(name).ok_or_else(missing)?)
+            }
+            None => None,
+        };
+        let mut latest = String::new();
+        for _ in 0..TRIES {
+            let mut query = message::query(owner, rtype, how);
+            let asked =
+                self.dialer().ask_async(server.address, &mut query, key.as_ref(), PATIENCE).await;
+            match asked {
+                Ok(reply) => match Answer::read(owner, rtype, &reply) {
+                    Some(answer) => return Ok(answer),
+                    None => latest = "answers out of form".to_owned(),
+                },
+                Err(error @ AskError::NotPermitted(_)) => {
+                    return Err(End::Unreachable(error.to_string()));
+                }
+                Err(error) => latest = error.to_string(),
+            }
+        }
+        Err(End::Unreachable(latest))
+    }
+}
+
+/// The SOA of a zone, for what is told of it.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub(super) fn soa_of<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: u32,
+) -> Result<Option<(Zone, Set)>, ReadFault> {
+    let Some(zone) = rows::by_id(rows, zone)? else { return Ok(None) };
+    let soa = rows::with_view(rows, &zone, |view| set_at(view, &zone.apex, Type::SOA))?;
+    Ok(soa.map(|soa| (zone, soa)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zone::text::{self, Options};
+    use crate::zone::tree::PackedZone;
+
+    const ZONE: &str = "@ 60 SOA ns host 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n\
+        sub 60 NS ns.sub\nns.sub 60 A 192.0.2.2\nwww 60 CNAME ns\n*.w 60 A 192.0.2.3\n\
+        d 60 DNAME ns\n";
+
+    fn expect(owner: &str, rtype: Type) -> Expected {
+        let apex = Name::parse("x.").unwrap();
+        let options = Options { origin: Some(apex.clone()), ..Options::default() };
+        let parsed = text::parse(ZONE.as_bytes(), options).unwrap();
+        let view = PackedZone::new(apex, &parsed.packed);
+        expected(&view, &Name::parse(owner).unwrap(), rtype).unwrap()
+    }
+
+    #[test]
+    fn only_what_the_zone_itself_answers_is_compared() {
+        for (owner, rtype) in [
+            ("sub.x.", Type::NS),
+            ("ns.sub.x.", Type::A),
+            ("www.x.", Type::A),
+            ("below.d.x.", Type::A),
+        ] {
+            assert_eq!(expect(owner, rtype), Expected::Elsewhere, "{owner} {rtype}");
+        }
+        assert!(matches!(expect("ns.x.", Type::A), Expected::Set(_)));
+        assert!(matches!(expect("www.x.", Type::CNAME), Expected::Set(_)));
+        assert!(matches!(expect("any.w.x.", Type::A), Expected::Wild(_)));
+        assert_eq!(expect("any.w.x.", Type::TXT), Expected::Nothing);
+        assert_eq!(expect("gone.x.", Type::A), Expected::Nothing);
+    }
+}

@@ -1,0 +1,413 @@
+//! What the servers of zones serve: the matrix, and when to ask again.
+//!
+//! A zone that changed is watched until every server of it was seen with the new answers: asked soon
+//! at first, then ever more rarely. What was seen last is kept to be shown.
+//!
+//! Promises: `ok` is said of a server only when it has at least the serial of here and every changed
+//! RRset asked for is equal, TTL and signatures included; *everywhere* only when all are `ok` and no
+//! listed name lacks an address. At most [`WATCHES_MAX`] zones, [`SETS_MAX`] RRsets of each.
+//!
+//! Does not: ask. It is told the time, and what was seen.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use super::servers::{Server, Servers};
+use crate::wire::{Name, Serial, Type};
+
+/// Zones watched or remembered; those seen everywhere longest ago are forgotten first.
+pub const WATCHES_MAX: usize = 100_000;
+
+/// Changed RRsets of one zone that are asked for; beyond, the serial must do.
+pub const SETS_MAX: usize = 200;
+
+/// Zones asked about at the same time.
+pub const ROUNDS_MAX: usize = 128;
+
+/// Milliseconds until a zone is first asked about, and at most between two rounds.
+pub const FIRST_MS: u64 = 100;
+pub const STEP_MS_MAX: u64 = 60_000;
+
+/// Milliseconds after which a zone is asked about only every [`SLOW_MS`].
+pub const EAGER_MS: u64 = 3_600_000;
+pub const SLOW_MS: u64 = 900_000;
+
+/// Milliseconds a server may be behind before it is called stale.
+pub const STALE_MS: u64 = 300_000;
+
+/// How a server stands to the zone as it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// Not asked yet since the zone changed.
+    #[default]
+    Pending,
+    /// It has an older serial.
+    Behind,
+    /// It has the serial, and everything asked for.
+    Ok,
+    /// It has been behind for too long.
+    Stale,
+    /// It does not answer, or may not be asked.
+    Unreachable,
+    /// It answers, but not as a server of the zone.
+    Lame,
+    /// It has the serial, and other data.
+    Tampered,
+}
+
+impl Standing {
+    /// The word for it, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Standing::Pending => "pending",
+            Standing::Behind => "behind",
+            Standing::Ok => "ok",
+            Standing::Stale => "stale",
+            Standing::Unreachable => "unreachable",
+            Standing::Lame => "lame",
+            Standing::Tampered => "tampered",
+        }
+    }
+}
+
+/// What one round saw at one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub standing: Standing,
+    pub serial: Option<Serial>,
+    /// A sentence about it; empty when all is well.
+    pub detail: String,
+}
+
+/// One server of one zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    pub names: Vec<String>,
+    pub address: SocketAddr,
+    pub seen: Seen,
+    /// Milliseconds on the caller's clock.
+    pub asked_ms: Option<u64>,
+    pub ok_ms: Option<u64>,
+    behind_since_ms: Option<u64>,
+}
+
+/// One zone of the matrix.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    pub apex: Name,
+    /// The serial here when the last round began.
+    pub serial: Serial,
+    pub cells: BTreeMap<SocketAddr, Cell>,
+    /// Listed names without a known address.
+    pub unknown: Vec<String>,
+    /// When every server was seen with everything; none while that is not so.
+    pub everywhere_ms: Option<u64>,
+    sets: BTreeSet<(Vec<u8>, Name, Type)>,
+    changed_ms: u64,
+    step_ms: u64,
+    next_ms: Option<u64>,
+    asking: bool,
+    /// Changed while a round was under way.
+    again: bool,
+}
+
+/// What a round asks about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Round {
+    pub zone: u32,
+    pub sets: Vec<(Name, Type)>,
+}
+
+/// Every server of a zone has it at this serial or a later one; none when the zone is no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Everywhere {
+    pub zone: u32,
+    pub serial: Option<Serial>,
+}
+
+/// All zones watched.
+#[derive(Debug, Default)]
+pub struct Matrix {
+    watches: BTreeMap<u32, Watch>,
+    due: BTreeSet<(u64, u32)>,
+    rounds: usize,
+    settled: VecDeque<u32>,
+}
+
+impl Matrix {
+    /// `zone` changed, or is to be looked at: `sets` of it are to be asked for.
+    pub fn watch(
+        &mut self,
+        zone: u32,
+        apex: &Name,
+        serial: Serial,
+        sets: impl IntoIterator<Item = (Name, Type)>,
+        now_ms: u64,
+    ) {
+        self.make_room(zone);
+        let watch = self.watches.entry(zone).or_insert_with(|| Watch {
+            apex: apex.clone(),
+            serial,
+            cells: BTreeMap::new(),
+            unknown: Vec::new(),
+            everywhere_ms: None,
+            sets: BTreeSet::new(),
+            changed_ms: now_ms,
+            step_ms: FIRST_MS,
+            next_ms: None,
+            asking: false,
+            again: false,
+        });
+        watch.serial = serial;
+        watch.changed_ms = now_ms;
+        watch.step_ms = FIRST_MS;
+        watch.everywhere_ms = None;
+        for (owner, rtype) in sets {
+            if watch.sets.len() < SETS_MAX && rtype != Type::SOA {
+                watch.sets.insert((owner.key(), owner, rtype));
+            }
+        }
+        for cell in watch.cells.values_mut().filter(|cell| cell.seen.standing == Standing::Ok) {
+            cell.seen.standing = Standing::Pending;
+        }
+        match watch.asking {
+            true => watch.again = true,
+            false => self.plan(zone, Some(now_ms + FIRST_MS)),
+        }
+    }
+
+    fn make_room(&mut self, zone: u32) {
+        while self.watches.len() >= WATCHES_MAX && !self.watches.contains_key(&zone) {
+            let settled = self.settled.pop_front();
+            let gone = settled.or_else(|| self.watches.keys().next().copied());
+            let Some(gone) = gone else { return };
+            if settled.is_none() || self.watches.get(&gone).is_some_and(|w| w.next_ms.is_none()) {
+                self.forget(gone);
+            }
+        }
+    }
+
+    /// Takes the rounds to begin now.
+    pub fn take_due(&mut self, now_ms: u64) -> Vec<Round> {
+        let mut rounds = Vec::new();
+        while self.rounds < ROUNDS_MAX {
+            let Some(&(at, zone)) = self.due.first().filter(|(at, _)| *at <= now_ms) else { break };
+            self.due.remove(&(at, zone));
+            let Some(watch) = self.watches.get_mut(&zone) else { continue };
+            (watch.next_ms, watch.asking, watch.again) = (None, true, false);
+            self.rounds += 1;
+            let sets = watch.sets.iter().map(|(_, owner, rtype)| (owner.clone(), *rtype));
+            rounds.push(Round { zone, sets: sets.collect() });
+        }
+        rounds
+    }
+
+    /// Says what a round saw of the zone at `serial`; returns whether it is everywhere now.
+    pub(super) fn done(
+        &mut self,
+        zone: u32,
+        serial: Serial,
+        servers: Servers,
+        seen: Vec<(SocketAddr, Seen)>,
+        now_ms: u64,
+    ) -> Option<Everywhere> {
+        self.rounds = self.rounds.saturating_sub(1);
+        let watch = self.watches.get_mut(&zone)?;
+        watch.asking = false;
+        watch.serial = serial;
+        watch.unknown = servers.unknown;
+        watch.take(servers.known);
+        for (address, seen) in seen {
+            if let Some(cell) = watch.cells.get_mut(&address) {
+                cell.take(seen, now_ms);
+            }
+        }
+        let all_ok = watch.unknown.is_empty()
+            && watch.cells.values().all(|cell| cell.seen.standing == Standing::Ok);
+        if all_ok && !watch.again {
+            watch.sets.clear();
+            watch.everywhere_ms = Some(now_ms);
+            self.settled.push_back(zone);
+            return Some(Everywhere { zone, serial: Some(serial) });
+        }
+        let wait = match watch.again {
+            true => FIRST_MS,
+            false if now_ms.saturating_sub(watch.changed_ms) > EAGER_MS => SLOW_MS,
+            false => watch.step_ms,
+        };
+        watch.step_ms = (watch.step_ms * 2).min(STEP_MS_MAX);
+        self.plan(zone, Some(now_ms + wait));
+        None
+    }
+
+    /// A round that could not be held: the zone is gone, or cannot be read.
+    pub fn dropped(&mut self, zone: u32) {
+        self.rounds = self.rounds.saturating_sub(1);
+        self.forget(zone);
+    }
+
+    /// The zone is no more.
+    pub fn forget(&mut self, zone: u32) {
+        self.plan(zone, None);
+        self.watches.remove(&zone);
+    }
+
+    /// When the next round is to begin, if there is a place for it.
+    pub fn next_ms(&self) -> Option<u64> {
+        self.due.first().map(|(at, _)| *at).filter(|_| self.rounds < ROUNDS_MAX)
+    }
+
+    /// What is known of a zone.
+    pub fn get(&self, zone: u32) -> Option<&Watch> {
+        self.watches.get(&zone)
+    }
+
+    fn plan(&mut self, zone: u32, at_ms: Option<u64>) {
+        let Some(watch) = self.watches.get_mut(&zone) else { return };
+        if let Some(old) = watch.next_ms.take() {
+            self.due.remove(&(old, zone));
+        }
+        if let Some(at) = at_ms {
+            watch.next_ms = Some(at);
+            self.due.insert((at, zone));
+        }
+    }
+}
+
+impl Watch {
+    /// The servers as they are now; what was seen of those that stay is kept.
+    fn take(&mut self, servers: Vec<Server>) {
+        let mut old = std::mem::take(&mut self.cells);
+        for server in servers.into_iter().filter(|server| server.probe) {
+            let fresh = || Cell {
+                names: Vec::new(),
+                address: server.address,
+                seen: Seen { standing: Standing::Pending, serial: None, detail: String::new() },
+                asked_ms: None,
+                ok_ms: None,
+                behind_since_ms: None,
+            };
+            let mut cell = old.remove(&server.address).unwrap_or_else(fresh);
+            cell.names = server.names;
+            self.cells.insert(server.address, cell);
+        }
+    }
+}
+
+impl Cell {
+    fn take(&mut self, seen: Seen, now_ms: u64) {
+        self.asked_ms = Some(now_ms);
+        self.seen = seen;
+        match self.seen.standing {
+            Standing::Ok => (self.ok_ms, self.behind_since_ms) = (Some(now_ms), None),
+            Standing::Behind => {
+                let since = *self.behind_since_ms.get_or_insert(now_ms);
+                if now_ms.saturating_sub(since) > STALE_MS {
+                    self.seen.standing = Standing::Stale;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apex() -> Name {
+        Name::parse("example.").unwrap()
+    }
+
+    fn servers(count: u8) -> Servers {
+        let server = |n| Server {
+            address: SocketAddr::from(([192, 0, 2, n], 53)),
+            names: vec![format!("ns{n}.")],
+            key: None,
+            notify: true,
+            probe: true,
+        };
+        Servers { known: (1..=count).map(server).collect(), unknown: vec![] }
+    }
+
+    fn seen(n: u8, standing: Standing) -> (SocketAddr, Seen) {
+        let seen = Seen { standing, serial: None, detail: String::new() };
+        (SocketAddr::from(([192, 0, 2, n], 53)), seen)
+    }
+
+    fn watching() -> Matrix {
+        let mut matrix = Matrix::default();
+        matrix.watch(1, &apex(), Serial(2), [(apex(), Type::A)], 0);
+        matrix
+    }
+
+    #[test]
+    fn everywhere_is_said_when_all_are_ok_and_not_before() {
+        let mut matrix = watching();
+        let round = matrix.take_due(FIRST_MS);
+        assert_eq!(round[0].sets, [(apex(), Type::A)]);
+        let seen_by = vec![seen(1, Standing::Ok), seen(2, Standing::Behind)];
+        assert_eq!(matrix.done(1, Serial(2), servers(2), seen_by, 200), None);
+        let again = matrix.next_ms().unwrap();
+        assert_eq!(matrix.take_due(again).len(), 1);
+        let seen_by = vec![seen(1, Standing::Ok), seen(2, Standing::Ok)];
+        let everywhere = matrix.done(1, Serial(2), servers(2), seen_by, again);
+        assert_eq!(everywhere, Some(Everywhere { zone: 1, serial: Some(Serial(2)) }));
+        assert_eq!(matrix.next_ms(), None, "it is asked about no more");
+    }
+
+    #[test]
+    fn a_listed_name_without_an_address_keeps_it_from_being_everywhere() {
+        let mut matrix = watching();
+        matrix.take_due(FIRST_MS);
+        let servers = Servers { unknown: vec!["ns.elsewhere.".into()], ..servers(1) };
+        assert_eq!(matrix.done(1, Serial(2), servers, vec![seen(1, Standing::Ok)], 200), None);
+        assert!(matrix.next_ms().is_some());
+    }
+
+    #[test]
+    fn a_change_during_a_round_is_asked_about_in_another() {
+        let mut matrix = watching();
+        matrix.take_due(FIRST_MS);
+        matrix.watch(1, &apex(), Serial(3), [], 150);
+        assert!(matrix.take_due(10_000).is_empty(), "one round at a time");
+        assert_eq!(matrix.done(1, Serial(2), servers(1), vec![seen(1, Standing::Ok)], 200), None);
+        assert_eq!(matrix.next_ms(), Some(200 + FIRST_MS));
+    }
+
+    #[test]
+    fn who_is_behind_for_too_long_is_stale_until_it_is_ok() {
+        let mut matrix = watching();
+        let mut shown = Vec::new();
+        for (now, standing) in [
+            (100, Standing::Behind),
+            (100 + STALE_MS, Standing::Behind),
+            (101 + STALE_MS, Standing::Behind),
+            (102 + STALE_MS, Standing::Ok),
+        ] {
+            matrix.done(1, Serial(2), servers(1), vec![seen(1, standing)], now);
+            shown.push(matrix.get(1).unwrap().cells.values().next().unwrap().seen.standing.word());
+        }
+        assert_eq!(shown, ["behind", "behind", "stale", "ok"]);
+    }
+
+    #[test]
+    fn rounds_come_ever_more_rarely() {
+        let mut matrix = watching();
+        let mut rounds = 0;
+        while let Some(next) = matrix.next_ms().filter(|next| *next < 24 * EAGER_MS) {
+            assert_eq!(matrix.take_due(next).len(), 1);
+            matrix.done(1, Serial(2), servers(1), vec![seen(1, Standing::Unreachable)], next);
+            rounds += 1;
+        }
+        assert!((60..200).contains(&rounds), "{rounds} rounds in a day");
+    }
+
+    #[test]
+    fn a_server_that_is_no_longer_listed_is_no_longer_shown() {
+        let mut matrix = watching();
+        matrix.done(1, Serial(2), servers(2), vec![seen(2, Standing::Lame)], 100);
+        matrix.done(1, Serial(2), servers(1), vec![], 200);
+        assert_eq!(matrix.get(1).unwrap().cells.len(), 1);
+    }
+}

@@ -1,0 +1,226 @@
+//! Served everywhere: an order is confirmed once every name server of its zones gave the new answers.
+//!
+//! The evidence is `maintain`'s; here it is kept which orders wait for which zones. When the last zone
+//! of an order is everywhere the order says so, and from when on nobody can hold an old answer any
+//! more: the longest TTL of what it replaced later.
+//!
+//! Promises: what waits survives a restart ([`resume`]). An order is never confirmed before it is
+//! served here. A zone that is gone, or not answered for, keeps nobody waiting.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::draft;
+use super::kept::{ORDERS, Order};
+use super::receipt;
+use super::refusal::OrderError;
+use super::revert;
+use super::state::State;
+use crate::maintain::rows as zones;
+use crate::maintain::served::Everywhere;
+use crate::maintain::{Applied, AppliedZone};
+use crate::manage::Manage;
+use crate::manage::access::Context;
+use crate::manage::event::Kind as Happened;
+use crate::manage::fault::Stop;
+use crate::manage::id::OrderId;
+use crate::manage::time::Timestamp;
+use crate::store::{Rows, Table, Tx};
+use crate::wire::{Name, Serial, Type};
+
+/// What an order waits for, and what came of it.
+const CONFIRMS: Table<OrderId, Confirm> = Table::new("confirms", *b"oe");
+/// The orders that wait for a zone, with the serial it has to have.
+const CONFIRM_ZONES: Table<(u32, OrderId), u32> = Table::new("confirm_zones", *b"ox");
+
+/// Orders that wait for one zone and are looked at in one transaction.
+const ORDERS_PER_STEP: usize = 1_000;
+
+/// Octets at the end of a SOA that hold the TTL of negative answers.
+const MINIMUM_OCTETS: usize = 4;
+
+/// How far an order is from being served everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Confirm {
+    /// Zones not seen everywhere yet.
+    pub zones_left: u32,
+    /// Seconds an old answer may be kept by others; none when it is not known.
+    pub old_ttl_s: Option<u32>,
+    /// When the last zone was seen everywhere.
+    pub everywhere_at: Option<Timestamp>,
+}
+
+impl Confirm {
+    /// From when on no cache holds what was before.
+    pub fn old_gone_at(&self) -> Option<Timestamp> {
+        let (at, ttl_s) = (self.everywhere_at?, self.old_ttl_s?);
+        (self.zones_left == 0).then(|| at.plus_s(ttl_s.into()))
+    }
+}
+
+/// Notes what an order that is being applied waits for.
+pub(super) fn begin(tx: &mut Tx<'_>, id: OrderId, applied: &Applied) -> Result<(), Stop> {
+    let mut confirm = Confirm { zones_left: 0, old_ttl_s: Some(0), everywhere_at: None };
+    for zone in applied.zones.iter().filter(|zone| zone.from != zone.to) {
+        let longest = old_ttl_s(tx, zone)?;
+        confirm.old_ttl_s = confirm.old_ttl_s.zip(longest).map(|(one, other)| one.max(other));
+        let Some(serial) = zone.to else { continue };
+        confirm.zones_left += 1;
+        tx.put(&CONFIRM_ZONES, &(zone.zone, id), &serial.0)?;
+    }
+    // Of a zone that went nobody can be asked: an order with no other stays served.
+    match confirm.zones_left {
+        0 => Ok(()),
+        _ => Ok(tx.put(&CONFIRMS, &id, &confirm)?),
+    }
+}
+
+/// Seconds that others may keep what a zone said before; none when not all of it is known.
+fn old_ttl_s(rows: &impl Rows, zone: &AppliedZone) -> Result<Option<u32>, Stop> {
+    match (zone.from, zone.to) {
+        (None, _) => return Ok(Some(0)), // nobody could have asked before
+        (Some(_), None) => return Ok(None),
+        (Some(_), Some(_)) if zone.changed_count > zone.changed.len() => return Ok(None),
+        _ => {}
+    }
+    let negative = match zones::by_id(rows, zone.zone)? {
+        Some(row) => negative_ttl_s(rows, &row)?,
+        None => 0,
+    };
+    let ttls = zone.changed.iter().map(|change| match &change.before {
+        Some(before) => before.ttl,
+        None => negative,
+    });
+    Ok(Some(ttls.max().unwrap_or(0)))
+}
+
+/// Seconds that others keep that something is not there ([RFC 2308](https://www.rfc-editor.org/rfc/rfc2308) §5).
+fn negative_ttl_s(rows: &impl Rows, zone: &zones::Zone) -> Result<u32, Stop> {
+    let soa = draft::live(rows, zone, &zone.apex, Type::SOA)?;
+    let Some(soa) = soa else { return Ok(0) };
+    let minimum = soa.rdatas().first().and_then(|rdata| {
+        let at = rdata.len().checked_sub(MINIMUM_OCTETS)?;
+        Some(u32::from_be_bytes(*rdata.get(at..)?.first_chunk()?))
+    });
+    Ok(soa.ttl.min(minimum.unwrap_or(soa.ttl)))
+}
+
+/// How far an order is; none when it never waited.
+pub(super) fn of(rows: &impl Rows, id: OrderId) -> Result<Option<Confirm>, Stop> {
+    Ok(rows.get(&CONFIRMS, &id)?)
+}
+
+/// Takes an order on to `confirmed` if it is served and waits for no zone any more.
+///
+/// # Errors
+///
+/// [`OrderError::Stop`] when the store cannot be read.
+pub(super) fn finish(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    order: &mut Order,
+) -> Result<(), OrderError> {
+    let Some(confirm) = tx.get(&CONFIRMS, &order.id)? else { return Ok(()) };
+    if confirm.zones_left > 0 || order.state() != State::Served {
+        return Ok(());
+    }
+    let at = confirm.everywhere_at.unwrap_or_else(Timestamp::now);
+    let gone = order.history.go(State::Confirmed, at);
+    gone.map_err(|state| OrderError::NotIn { state, needed: State::Served.word() })?;
+    tx.put(&CONFIRMS, &order.id, &Confirm { everywhere_at: Some(at), ..confirm })?;
+    receipt::record(tx, context, Happened::OrderConfirmed, order, &[], None)?;
+    Ok(())
+}
+
+/// Takes up what was seen everywhere; returns how many orders are confirmed by it.
+///
+/// # Errors
+///
+/// [`OrderError::Stop`] when the store takes no writes: the zones are to be looked at again.
+pub fn seen(manage: &Manage, context: &Context, news: &[Everywhere]) -> Result<usize, OrderError> {
+    let mut confirmed = 0;
+    for news in news {
+        loop {
+            let waiting = manage.store.read(|rows| waiting(rows, news))?;
+            if waiting.is_empty() {
+                break;
+            }
+            let more = waiting.len() == ORDERS_PER_STEP;
+            confirmed += manage.transact(|tx| take(tx, context, news.zone, &waiting))?;
+            if !more {
+                break;
+            }
+        }
+    }
+    Ok(confirmed)
+}
+
+/// The orders that `news` is good enough for.
+fn waiting(rows: &impl Rows, news: &Everywhere) -> Result<Vec<OrderId>, Stop> {
+    let all = rows.scan(&CONFIRM_ZONES, &news.zone, None, usize::MAX)?;
+    let reached = |serial: u32| news.serial.is_none_or(|now| !now.is_before(Serial(serial)));
+    let reached = all.into_iter().filter(|(_, serial)| reached(*serial));
+    Ok(reached.map(|((_, id), _)| id).take(ORDERS_PER_STEP).collect())
+}
+
+fn take(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    zone: u32,
+    orders: &[OrderId],
+) -> Result<usize, OrderError> {
+    let (now, mut confirmed) = (Timestamp::now(), 0);
+    for id in orders {
+        if !tx.contains(&CONFIRM_ZONES, &(zone, *id))? {
+            continue;
+        }
+        tx.delete(&CONFIRM_ZONES, &(zone, *id))?;
+        let Some(mut confirm) = tx.get(&CONFIRMS, id)? else { continue };
+        confirm.zones_left = confirm.zones_left.saturating_sub(1);
+        confirm.everywhere_at = Some(now);
+        tx.put(&CONFIRMS, id, &confirm)?;
+        let Some(mut order) = tx.get(&ORDERS, id)? else { continue };
+        finish(tx, context, &mut order)?;
+        confirmed += usize::from(order.state() == State::Confirmed);
+        tx.put(&ORDERS, id, &order)?;
+    }
+    Ok(confirmed)
+}
+
+/// Has the servers of every zone that an order waits for asked again, after a start.
+///
+/// # Errors
+///
+/// [`OrderError::Stop`] when the store cannot be read.
+pub fn resume(manage: &Manage) -> Result<usize, OrderError> {
+    let mut asked: BTreeMap<u32, Vec<(Name, Type)>> = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let from =
+            after.map_or((0, OrderId::from_octets([0; 16])), |(zone, id): (u32, OrderId)| {
+                (zone, OrderId::from_octets((u128::from_be_bytes(id.octets()) + 1).to_be_bytes()))
+            });
+        let page = manage.store.read(|rows| rows.range(&CONFIRM_ZONES, from.., ORDERS_PER_STEP))?;
+        for ((zone, id), _) in &page {
+            let sets = manage.store.read(|rows| revert::changed_sets(rows, *id, *zone))?;
+            asked.entry(*zone).or_default().extend(sets);
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == ORDERS_PER_STEP => after = Some(*last),
+            _ => break,
+        }
+    }
+    let count = asked.len();
+    for (zone, sets) in asked {
+        match manage.store.read(|rows| zones::by_id(rows, zone)).map_err(Stop::from)? {
+            Some(row) => manage.maintain.look_at(&row, sets, false),
+            None => {
+                let gone = Everywhere { zone, serial: None };
+                let system = crate::manage::bootstrap::system(manage)?;
+                seen(manage, &system, &[gone])?;
+            }
+        }
+    }
+    Ok(count)
+}

@@ -1,0 +1,196 @@
+//! Knot DNS, BIND and PowerDNS learn from a catalog of ours what to serve, and follow it.
+//!
+//! NSD 4.6 and YADIFA 2.6 know no catalogs; zones are configured there one by one.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use serde_json::{Value, json};
+
+use crate::server::{PATIENCE, Server, ask, free_port};
+
+const CATALOG: &str = "catalog.test.";
+
+/// A server that follows. Dropped, it is ended.
+struct Follower {
+    name: &'static str,
+    child: Child,
+    address: SocketAddr,
+    log: std::path::PathBuf,
+}
+
+impl Follower {
+    /// Starts one on a free port; `command` writes its settings into a directory of its own.
+    fn start(
+        name: &'static str,
+        home: &Path,
+        primary: SocketAddr,
+        command: fn(&Path, u16, SocketAddr) -> Command,
+    ) -> Follower {
+        let dir = home.join(name);
+        fs::create_dir(&dir).unwrap();
+        let port = free_port();
+        let log = dir.join("out.log");
+        let out = File::create(&log).unwrap();
+        let mut command = command(&dir, port, primary);
+        command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+        let child = command.spawn().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Follower { name, child, address, log }
+    }
+
+    /// The serial it has of a zone; none if it does not serve it.
+    fn serial(&self, apex: &str) -> Option<u32> {
+        let answer = ask(self.address, apex, RecordType::SOA);
+        let soa = answer.answers.first().filter(|_| answer.metadata.authoritative);
+        match soa.map(|record| &record.data) {
+            Some(hickory_proto::rr::RData::SOA(soa)) => Some(soa.serial),
+            _ => None,
+        }
+    }
+
+    fn wait_for(&self, what: &str, is: impl Fn(&Follower) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is(self) {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            assert!(Instant::now() < end, "{}: not in time: {what}\n{log}", self.name);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn written(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn knot(dir: &Path, port: u16, primary: SocketAddr) -> Command {
+    let (home, from) = (dir.display(), primary.port());
+    let text = format!(
+        "server:\n rundir: {home}\n listen: 127.0.0.1@{port}\n udp-workers: 1\n tcp-workers: 1\n \
+         background-workers: 2\nlog:\n - target: stdout\n   any: info\ndatabase:\n storage: \
+         {home}/db\nremote:\n - id: primary\n   address: 127.0.0.1@{from}\nacl:\n - id: told\n   \
+         address: 127.0.0.0/8\n   action: notify\ntemplate:\n - id: default\n   storage: {home}\n   \
+         zonefile-sync: -1\n - id: member\n   storage: {home}\n   master: primary\n   acl: told\n   \
+         zonefile-sync: -1\nzone:\n - domain: {CATALOG}\n   master: primary\n   acl: told\n   \
+         catalog-role: interpret\n   catalog-template: member\n"
+    );
+    let mut command = Command::new("/usr/sbin/knotd");
+    command.arg("-c").arg(written(dir, "knot.conf", &text));
+    command
+}
+
+fn bind(dir: &Path, port: u16, primary: SocketAddr) -> Command {
+    let (home, from) = (dir.display(), primary.port());
+    let text = format!(
+        "options {{ directory \"{home}\"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ \
+         none; }}; recursion no; pid-file none; session-keyfile none; managed-keys-directory \
+         \"{home}\"; notify no; dnssec-validation no; catalog-zones {{ zone \"catalog.test\" \
+         default-primaries {{ 127.0.0.1 port {from}; }} in-memory yes min-update-interval 1; }}; \
+         }};\ncontrols {{ }};\nzone \"catalog.test\" {{ type secondary; file \"catalog.db\"; \
+         primaries {{ 127.0.0.1 port {from}; }}; }};\n"
+    );
+    let mut command = Command::new("/usr/sbin/named");
+    command.args(["-g", "-4", "-n", "1", "-c"]).arg(written(dir, "named.conf", &text));
+    command
+}
+
+fn powerdns(dir: &Path, port: u16, primary: SocketAddr) -> Command {
+    let home = dir.display();
+    let text = format!(
+        "launch=lmdb\nlmdb-filename={home}/pdns.lmdb\nlmdb-shards=1\nlocal-address=127.0.0.1\n\
+         local-port={port}\nsecondary=yes\nxfr-cycle-interval=1\nallow-notify-from=127.0.0.0/8\n\
+         zone-cache-refresh-interval=0\ncache-ttl=0\nquery-cache-ttl=0\nnegquery-cache-ttl=0\n\
+         receiver-threads=1\ndaemon=no\nguardian=no\nsocket-dir={home}\ndisable-syslog=yes\n\
+         loglevel=6\nsecurity-poll-suffix=\n"
+    );
+    written(dir, "pdns.conf", &text);
+    let pdnsutil = |args: &[&str]| {
+        let output =
+            Command::new("pdnsutil").arg("--config-dir").arg(dir).args(args).output().unwrap();
+        assert!(output.status.success(), "pdnsutil {args:?}: {output:?}");
+    };
+    pdnsutil(&["create-secondary-zone", CATALOG, &primary.to_string()]);
+    pdnsutil(&["set-kind", CATALOG, "consumer"]);
+    let mut command = Command::new("/usr/sbin/pdns_server");
+    command.arg(format!("--config-dir={home}"));
+    command
+}
+
+fn push(server: &Server, item: Value) -> Value {
+    server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})))
+}
+
+fn serial_to(order: &Value) -> u32 {
+    order["receipt"]["zones"][0]["serial_to"].as_u64().unwrap() as u32
+}
+
+/// Goal: a new customer zone appears on secondaries that nobody touches, follows, and disappears.
+/// Method: three peers that know nothing but the catalog; a zone is made, changed and deleted here.
+#[test]
+fn a_new_zone_appears_on_secondaries_that_nobody_touches() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = written(home.path(), "server.toml", "[transfer]\nallow = \"127.0.0.0/8\"\n");
+    let server = Server::start_with(&["--config", settings.to_str().unwrap()]);
+    let body = json!({"zone": CATALOG, "group": "customers"});
+    server.api("POST", "/v1/catalogs", Some(&body));
+    let all: [(&str, fn(&Path, u16, SocketAddr) -> Command, &str); 3] = [
+        ("knot", knot, "/usr/sbin/knotd"),
+        ("bind", bind, "/usr/sbin/named"),
+        ("powerdns", powerdns, "/usr/sbin/pdns_server"),
+    ];
+    let followers: Vec<Follower> = all
+        .into_iter()
+        .filter(|(.., program)| Path::new(program).exists())
+        .map(|(name, command, _)| Follower::start(name, home.path(), server.dns, command))
+        .collect();
+    for follower in &followers {
+        let row = json!({"name": follower.name, "addresses": [follower.address.to_string()]});
+        server.api("POST", "/v1/secondaries", Some(&row));
+        follower.wait_for("it has the catalog", |follower| follower.serial(CATALOG).is_some());
+    }
+
+    let file = "@ 60 SOA ns host 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 127.0.0.1\nwww 300 A 192.0.2.1\n";
+    let zone = "shop.example.";
+    let made = push(&server, json!({"kind": "zone_create", "zone": zone, "zone_file": file}));
+    for follower in &followers {
+        let serial = serial_to(&made);
+        follower.wait_for("it has the new zone", |follower| follower.serial(zone) == Some(serial));
+    }
+
+    let edit = json!({"op": "replace", "name": "www", "type": "A", "records": ["192.0.2.2"]});
+    let changed = push(&server, json!({"kind": "dns_change", "zone": zone, "edits": [edit]}));
+    for follower in &followers {
+        let serial = serial_to(&changed);
+        follower.wait_for("it follows", |follower| follower.serial(zone) == Some(serial));
+        let answer = ask(follower.address, "www.shop.example.", RecordType::A);
+        assert_eq!(answer.answers[0].data.to_string(), "192.0.2.2", "{}", follower.name);
+    }
+    let path = format!("/v1/orders/{}", changed["id"].as_str().unwrap());
+    let end = Instant::now() + PATIENCE;
+    while server.api("GET", &path, None)["state"] != "confirmed" {
+        let shown = server.api("GET", &path, None);
+        assert!(Instant::now() < end, "served everywhere is not seen: {shown:#}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
+    push(&server, json!({"kind": "zone_delete", "zone": zone}));
+    for follower in &followers {
+        follower.wait_for("it lets the zone go", |follower| follower.serial(zone).is_none());
+        let answer = ask(follower.address, zone, RecordType::SOA);
+        assert_eq!(answer.metadata.response_code, ResponseCode::Refused, "{}", follower.name);
+    }
+}
