@@ -10,9 +10,11 @@ use std::sync::{Arc, LazyLock};
 use nameplane::answer::{Rendered, Writer, render};
 use nameplane::metrics::Registry;
 use nameplane::serve::{self, Context, Outcome, Refuse, Shared, Slot, Transport};
+use nameplane::transport::proxy;
 use nameplane::wire::edns::Edns;
 use nameplane::wire::query::RecordAt;
-use nameplane::wire::{HashKey, Name, Query, Type, rdata};
+use nameplane::wire::tsig::Algorithm;
+use nameplane::wire::{HashKey, Name, Query, TsigKey, Type, rdata};
 use nameplane::zone::packed;
 use nameplane::zone::text::{self, Limits, Options, Parsed};
 use nameplane::zone::tree::PackedZone;
@@ -57,9 +59,14 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         writer.publish(&[rendered]);
         owners.extend(packed::nodes(&parsed.packed).map(|node| node.owner.to_vec()));
     }
+    let keys = Arc::<serve::keys::Keyring>::default();
+    let name = Name::parse("key.").expect("a constant that is a name");
+    let tsig = TsigKey::new(name, Algorithm::HmacSha256, b"a secret that is known");
+    keys.replace([(tsig.expect("a secret of the right length"), None)]);
     let settings = serve::Settings {
         server_id: Some("fuzzed".into()),
         cookie_secrets: vec![*b"sixteen octets!!"],
+        keys,
         ..serve::Settings::default()
     };
     let zones = writer.published();
@@ -143,6 +150,14 @@ pub fn edns(data: &[u8]) {
             records(&reply).into_iter().filter(|(_, record)| record.rtype == Type::OPT).count();
         let known = if read.is_ok() { 1..=1 } else { 0..=1 };
         assert!(known.contains(&opts), "RFC 6891 §6.1.1: who sends OPT gets one: {opts}");
+    }
+}
+
+/// What comes from a balancer is read or refused; what is read lies within it.
+pub fn proxy(data: &[u8]) {
+    if let Ok(told) = proxy::read(data) {
+        assert!((16..=data.len()).contains(&told.len), "{told:?} of {} octets", data.len());
+        assert_eq!(proxy::read(&data[..told.len]), Ok(told), "what follows counts");
     }
 }
 

@@ -112,6 +112,11 @@ fn opt_records_near_the_corpus_keep_their_claims() {
 }
 
 #[test]
+fn proxy_headers_near_the_corpus_keep_their_claims() {
+    replay("proxy", claims::proxy);
+}
+
+#[test]
 fn zone_files_near_the_corpus_keep_their_claims() {
     replay("zone", claims::zone);
 }
