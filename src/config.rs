@@ -405,8 +405,14 @@ settings! {
     }
     /// Zone transfers out.
     "transfer" transfer: Transfer {
-        /// Prefixes that may transfer every zone.
+        /// Prefixes that may transfer every zone, beside those that lists of zones and organisations name.
         allow: Vec<IpNet> = "[]",
+        /// Transfers at once.
+        at_once_max: u32 = "200",
+        /// Transfers at once to one address.
+        at_once_per_address_max: u32 = "20",
+        /// Seconds one transfer may take.
+        time_max_s: u32 = "7200",
     }
     /// Dynamic update (RFC 2136). Signatures (TSIG) are not built yet: who is not listed is refused.
     "update" update: Update {

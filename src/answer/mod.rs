@@ -27,5 +27,5 @@ pub use chain::NSEC3_ITERATIONS_MAX;
 pub use node::ZoneState;
 pub use publish::{Guard, Published, Writer};
 pub use rendered::Rendered;
-pub use respond::{CHAIN_MAX, Kind, Outcome, respond};
+pub use respond::{CHAIN_MAX, Kind, Outcome, respond, respond_if};
 pub use table::{Snapshot, ZoneFacts};

@@ -47,11 +47,34 @@ pub enum Kind {
 /// Answers one question of class IN from `snapshot`.
 #[inline]
 pub fn respond(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) -> Outcome {
+    respond_with(snapshot, query, None, reply)
+}
+
+/// As [`respond`]; zones whose apex, in lower case, `may` does not let through are refused, and no
+/// chain leads into them.
+#[cold]
+pub fn respond_if(
+    snapshot: &Snapshot,
+    query: &Query,
+    may: &dyn Fn(&[u8]) -> bool,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    respond_with(snapshot, query, Some(may), reply)
+}
+
+#[inline(always)]
+fn respond_with(
+    snapshot: &Snapshot,
+    query: &Query,
+    may: Option<&dyn Fn(&[u8]) -> bool>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
     let wants_sigs = query.dnssec_ok();
     let proofs = wants_sigs.then(Proofs::default);
     let outcome = Outcome { kind: Kind::Answer, key: query.hash(0) };
     let mut turn = Turn {
         snapshot,
+        may,
         qtype: query.qtype,
         reply,
         wants_sigs,
@@ -83,6 +106,8 @@ pub fn respond(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) -> Out
 /// One question on its way.
 pub(super) struct Turn<'t, 's, 'r> {
     pub snapshot: &'s Snapshot,
+    /// Which zones may be answered from; all if nobody says.
+    pub may: Option<&'t dyn Fn(&[u8]) -> bool>,
     pub qtype: Type,
     pub reply: &'t mut Reply<'r>,
     pub wants_sigs: bool,
@@ -119,6 +144,11 @@ impl<'s> Turn<'_, 's, '_> {
             Found::Below(node, skip) => (node, skip),
             Found::Nowhere => return Ok(self.refuse(ZoneState::Suspended, asked)),
         };
+        if let Some(may) = self.may
+            && !may(asked.suffix(skip + usize::from(node.up)))
+        {
+            return Ok(self.refuse(ZoneState::Suspended, asked));
+        }
         if skip > 0 && self.snapshot.loading {
             return Ok(self.refuse(ZoneState::Loading, asked)); // what is closer may yet come
         }

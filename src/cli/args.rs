@@ -197,6 +197,20 @@ pub(super) enum Zone {
         #[command(flatten)]
         listing: Listing,
     },
+    /// Show or change who may transfer a zone, and who may ask for it
+    ///
+    /// An entry is an address, a prefix, `key NAME`, a prefix and `key NAME`, or `any`.
+    Access {
+        zone: String,
+        /// Who may transfer it: entries with commas between; `nobody`; `inherit` for its organisation's list
+        #[arg(long, value_name = "LIST")]
+        transfer: Option<String>,
+        /// Who is answered: entries with commas between; `nobody`; `inherit` for everybody
+        #[arg(long, value_name = "LIST")]
+        query: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Have the servers of a zone told of it and asked for it now
     Look {
         zone: String,
@@ -256,6 +270,15 @@ pub(super) enum Org {
         /// The organisation above it
         #[arg(long)]
         parent: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show or change who may transfer the zones of an organisation that have no list of their own
+    Access {
+        org: String,
+        /// Entries with commas between; `nobody`; `inherit` for the list of the organisation above
+        #[arg(long, value_name = "LIST")]
+        transfer: Option<String>,
         #[command(flatten)]
         target: Target,
     },

@@ -6,6 +6,7 @@
 //!
 //! Exit status: 0 done; 1 refused or failed, with the reason on standard error; 2 wrong usage.
 
+mod access;
 mod api;
 mod args;
 mod catalog;

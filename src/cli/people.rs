@@ -22,6 +22,10 @@ pub(super) fn org(command: Org) -> Result<ExitCode, Failure> {
             }
             print::line(text(&api.post("/v1/orgs", &body)?, "id"));
         }
+        Org::Access { org, transfer, target } => {
+            let path = format!("/v1/orgs/{}/access", encoded(&org));
+            super::access::access(&target, &path, &[("transfer", transfer)])?;
+        }
         Org::List { listing } => {
             let rows = Api::open(&listing.target)?.all("/v1/orgs")?;
             let columns =

@@ -40,6 +40,10 @@ pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
         Zone::Servers { zone, listing } => return secondary::servers(&zone, &listing),
         Zone::Look { zone, target } => return secondary::look(&zone, &target),
         Zone::Check { paths, zone } => return check_files(&paths, zone.as_deref()),
+        Zone::Access { zone, transfer, query, target } => {
+            let path = format!("/v1/zones/{}/access", encoded(&zone));
+            super::access::access(&target, &path, &[("transfer", transfer), ("query", query)])?;
+        }
         Zone::Delete { zone, target } => {
             // Who looks after the server has nobody to ask: pushed, not put into a basket.
             let items = json!({ "items": [{ "kind": "zone_delete", "zone": zone }] });

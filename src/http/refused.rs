@@ -5,6 +5,7 @@ use crate::manage::access::NoAccess;
 use crate::manage::change::basket::BasketError;
 use crate::manage::change::order::OrderError;
 use crate::manage::fault::{self, Refused, Stop};
+use crate::manage::holding::acl::AccessError;
 use crate::manage::holding::catalog::CatalogError;
 use crate::manage::holding::dnssec::DnssecError;
 use crate::manage::holding::primaries::PrimariesError;
@@ -50,8 +51,8 @@ macro_rules! refusals {
 }
 
 refusals!(
-    BasketError CatalogError DnssecError OrderError OrgError PrimariesError SecondaryError TokenError
-    TsigKeyError UserError
+    AccessError BasketError CatalogError DnssecError OrderError OrgError PrimariesError SecondaryError
+    TokenError TsigKeyError UserError
 );
 
 /// A refusal, its broken rules listed.

@@ -16,8 +16,8 @@ use super::App;
 use super::call::{self, Ask, Gives, Handler, Takes};
 use super::guard::RequestId;
 use super::rest::{
-    basket, catalogs, dnssec, events, limits, orders, orgs, primaries, rrsets, secondaries, tokens,
-    traffic, tsig, users, zones,
+    access, basket, catalogs, dnssec, events, limits, orders, orgs, primaries, rrsets, secondaries,
+    tokens, traffic, tsig, users, zones,
 };
 use crate::manage::access::Permission;
 use crate::manage::event;
@@ -194,6 +194,11 @@ fn lines() -> Vec<Route> {
         route(post("/v1/orders/{order}/return"),          ("orders.return", "Puts the items of your order that was not applied back into your basket, once."), May(OrderPlace), Event(OrderReturned), orders::return_to_basket),
         route(post("/v1/orders/{order}/preview"),         ("orders.preview", "Says what applying an order now would do. Nothing is kept."), Token, Read, orders::preview),
         route(post("/v1/change-orders"),                  ("orders.push", "Pushes changes that were approved elsewhere: placed and applied at once, all or none; waits until they are served."), May(OrderPush), Event(OrderApplied), orders::push),
+
+        route(get("/v1/zones/{zone}/access"), ("access.zone", "Shows who may transfer a zone, and who may ask for it."), May(ZoneView), Read, access::of_zone),
+        route(put("/v1/zones/{zone}/access"), ("access.set_zone", "Says who may transfer a zone, and who may ask for it; takes effect at once."), May(ZoneManage), Event(AccessChanged), access::set_of_zone),
+        route(get("/v1/orgs/{org}/access"),   ("access.org", "Shows who may transfer the zones of an organisation."), May(OrgView), Read, access::of_org),
+        route(put("/v1/orgs/{org}/access"),   ("access.set_org", "Says who may transfer the zones of an organisation that have no list of their own; takes effect at once."), May(OrgEdit), Event(AccessChanged), access::set_of_org),
 
         route(get("/v1/tsig-keys"),               ("tsig.list", "Lists the TSIG keys of an organisation."), May(TsigManage), Read, tsig::list),
         route(post("/v1/tsig-keys"),              ("tsig.create", "Creates a TSIG key. Its secret is shown this once."), May(TsigManage), Event(TsigKeyCreated), tsig::create),

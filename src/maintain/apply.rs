@@ -97,6 +97,7 @@ impl Door<'_, '_> {
         self.tx.delete(&rows::ZONES_BY_NAME, &key)?;
         self.tx.delete(&rows::ZONES_OF, &(zone.org.clone(), key))?;
         self.tx.delete(&rows::ZONES, &zone.id)?;
+        super::access::forget_zone(self.tx, zone.id)?;
         self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Everything)?;
         let applied = whole_change(&zone, Some(zone.serial), None, soa.map(|soa| soa.rrset), None);
         self.touch(zone.id, Some(zone), Touched::Whole);

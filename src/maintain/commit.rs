@@ -129,6 +129,12 @@ impl Maintain {
             TransactError::Write(error) => CommitError::Write(error),
         })?;
         self.board().note(&committed.zones);
+        let zones = &committed.zones;
+        if zones.iter().any(|zone| zone.from.is_none() || zone.to.is_none())
+            && !self.closed().is_empty()
+        {
+            self.load_closed(); // a list may have lost its zone
+        }
         Ok(committed)
     }
 

@@ -1,5 +1,6 @@
 //! Keeps zones true: the one door through which they change, their start-up, their upkeep.
 
+pub mod access;
 pub mod announce;
 mod apply;
 pub mod catalog;
@@ -50,6 +51,7 @@ pub use signing::Signing;
 use crate::answer::Writer;
 use crate::seal::Sealer;
 use crate::serve::Keyring;
+use crate::serve::acl::Closed;
 use crate::store::Store;
 use crate::transport::client::Dialer;
 
@@ -69,6 +71,7 @@ struct Inner {
     /// Our listeners; [`Maintain::self_check`] asks the first.
     own_listeners: OnceLock<Vec<SocketAddr>>,
     board: announce::Board,
+    closed: Arc<Closed>,
 }
 
 /// What an operator decides about the keeping of zones.
@@ -98,12 +101,22 @@ impl Maintain {
 
     fn new(store: Store, publisher: Option<publish::Publisher>, settings: Settings) -> Maintain {
         let gate = load::Gate::default();
-        let (own_listeners, keyring) = (OnceLock::new(), Arc::default());
+        let (own_listeners, keyring, closed) = Default::default();
         let (refresh, board) = (refresh::Desk::default(), announce::Board::default());
-        let inner =
-            Inner { store, publisher, settings, gate, refresh, own_listeners, keyring, board };
+        let inner = Inner {
+            store,
+            publisher,
+            settings,
+            gate,
+            refresh,
+            own_listeners,
+            keyring,
+            closed,
+            board,
+        };
         let maintain = Maintain { inner: Arc::new(inner) };
         maintain.load_keyring();
+        maintain.load_closed();
         maintain
     }
 

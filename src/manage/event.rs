@@ -102,6 +102,7 @@ kinds! {
     CatalogCreated "catalog.created"
     CatalogChanged "catalog.changed"
     CatalogDeleted "catalog.deleted"
+    AccessChanged "access.changed"
 }
 
 /// A thing that events speak of.

@@ -41,6 +41,8 @@ pub const GRANTS_MAX: usize = 1_000;
 pub const ORG_DEPTH_MAX: usize = 8;
 /// Seconds a token may live at most: ten years.
 pub const TOKEN_LIFE_S_MAX: u64 = 10 * 366 * 86_400;
+/// Entries in one access list.
+pub const ACCESS_ENTRIES_MAX: usize = 200;
 /// TSIG keys of one organisation.
 pub const TSIG_KEYS_MAX: usize = 1_000;
 /// Zones a TSIG key lists.

@@ -1,7 +1,10 @@
 //! What DNS messages ask of the management plane.
 
-use super::transfer;
+use std::sync::Arc;
+
+use super::transfer::{self, Places};
 use crate::manage::change::update;
+use crate::manage::holding::acl;
 use crate::manage::{Manage, bootstrap};
 use crate::serve::asks::Asked;
 use crate::serve::{Asks, Messages, Prefixes};
@@ -12,6 +15,8 @@ pub(super) struct Desk {
     pub(super) manage: Manage,
     /// Who may transfer every zone.
     pub(super) transfer_allow: Prefixes,
+    /// How many transfers there may be at once.
+    pub(super) places: Arc<Places>,
 }
 
 impl Asks for Desk {
@@ -34,9 +39,19 @@ impl Asks for Desk {
         asked: &Asked<'_>,
         since: Option<Serial>,
     ) -> Result<Box<dyn Messages>, Rcode> {
-        if !self.transfer_allow.contains(asked.from.ip()) {
+        let from = asked.from.ip();
+        let may = self.transfer_allow.contains(from)
+            || acl::may_transfer(&self.manage, &asked.zone, from, asked.key.as_ref())
+                .map_err(|_| Rcode::SERVFAIL)?;
+        if !may {
+            let (zone, key) = (&asked.zone, asked.key.as_ref().map(ToString::to_string));
+            tracing::info!(%zone, key, "a transfer of {zone} was refused: no list allows it");
             return Err(Rcode::REFUSED);
         }
-        transfer::messages(&self.manage.maintain, asked, since)
+        let place = self.places.take(from).ok_or_else(|| {
+            tracing::warn!(zone = %asked.zone, "a transfer was refused: too many at once");
+            Rcode::REFUSED
+        })?;
+        transfer::messages(&self.manage.maintain, asked, since, place)
     }
 }

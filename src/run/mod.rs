@@ -90,9 +90,16 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     process::watch(&registry);
     watch(&registry, &store, &maintain, &zones);
     let transfer_allow = Prefixes::new(config.transfer.allow.iter().copied());
-    let asks = Arc::new(asks::Desk { manage: manage.clone(), transfer_allow });
-    let settings =
-        serve::Settings { keys: Arc::clone(maintain.keyring()), ..serve_settings(&config)? };
+    let asks = Arc::new(asks::Desk {
+        manage: manage.clone(),
+        transfer_allow,
+        places: transfer::Places::of(&config.transfer),
+    });
+    let settings = serve::Settings {
+        keys: Arc::clone(maintain.keyring()),
+        closed: Arc::clone(maintain.closed()),
+        ..serve_settings(&config)?
+    };
     let shared = Shared::new(settings, zones, asks, Arc::clone(&registry), random()?);
     let desk = Arc::new(Desk::new(shared));
     let filled = Arc::new(AtomicBool::new(!(demo && is_new)));

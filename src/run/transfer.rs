@@ -1,10 +1,16 @@
 //! Transfers out: what a peer asked for, read out of the store and cut into messages.
 
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config;
 use crate::maintain::Maintain;
 use crate::maintain::outgoing::{Form, Transfer};
 use crate::serve::asks::{Asked, Broken};
 use crate::serve::{Messages, Transport};
-use crate::wire::{Rcode, Serial, Type};
+use crate::wire::{Name, Rcode, Serial, Type};
 use crate::xfr::{Lost, Outgoing, Part, Question, Room, Source};
 
 /// The largest UDP message that peers of transfers are told to send.
@@ -15,6 +21,7 @@ pub(super) fn messages(
     maintain: &Maintain,
     asked: &Asked<'_>,
     since: Option<Serial>,
+    place: Place,
 ) -> Result<Box<dyn Messages>, Rcode> {
     let since = match asked.query.qtype {
         Type::IXFR => Some(since.ok_or(Rcode::FORMERR)?), // RFC 1995 §3
@@ -33,7 +40,8 @@ pub(super) fn messages(
     let room = Room::of_stream(asked.kept);
     let Transfer { zone, source, .. } = transfer;
     let (apex, peer) = (zone.apex.clone(), asked.from);
-    Ok(Box::new(Stream { outgoing: Outgoing::new(question, zone.apex, source, room), apex, peer }))
+    let outgoing = Outgoing::new(question, zone.apex, source, room);
+    Ok(Box::new(Stream { outgoing, apex, peer, place }))
 }
 
 /// All in one datagram, or a lone SOA that tells the peer to come by TCP ([RFC 1995](https://www.rfc-editor.org/rfc/rfc1995) §2).
@@ -104,16 +112,113 @@ impl Source for Alone {
 /// Messages as long as there are some.
 struct Stream {
     outgoing: Outgoing<Box<dyn Source>>,
-    apex: crate::wire::Name,
-    peer: std::net::SocketAddr,
+    apex: Name,
+    peer: SocketAddr,
+    place: Place,
 }
 
 impl Messages for Stream {
     fn next(&mut self, _: u32, out: &mut Vec<u8>) -> Result<bool, Broken> {
-        self.outgoing.next(out).map_err(|Lost(why)| {
+        let next = match self.place.is_late() {
+            true => Err(Lost("it took too long".into())),
+            false => self.outgoing.next(out),
+        };
+        next.map_err(|Lost(why)| {
             let (zone, peer) = (&self.apex, self.peer);
             tracing::warn!(%zone, %peer, "transfer of {zone} to {peer} ended unfinished: {why}");
             Broken
         })
+    }
+}
+
+/// What bounds transfers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// At once.
+    pub total: usize,
+    /// At once to one address.
+    pub per_address: usize,
+    /// For one.
+    pub time: Duration,
+}
+
+/// Room for transfers: each takes a place and gives it back.
+pub(super) struct Places {
+    limits: Limits,
+    /// How many there are to each address.
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Places {
+    pub(super) fn new(limits: Limits) -> Arc<Places> {
+        Arc::new(Places { limits, taken: Mutex::default() })
+    }
+
+    /// As many as the settings say.
+    pub(super) fn of(settings: &config::Transfer) -> Arc<Places> {
+        Places::new(Limits {
+            total: settings.at_once_max as usize,
+            per_address: settings.at_once_per_address_max as usize,
+            time: Duration::from_secs(settings.time_max_s.into()),
+        })
+    }
+
+    /// A place for a transfer to `address`; none when there are too many.
+    pub(super) fn take(self: &Arc<Places>, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = taken.get(&address).copied().unwrap_or_default();
+        if mine >= self.limits.per_address || taken.values().sum::<usize>() >= self.limits.total {
+            return None;
+        }
+        taken.insert(address, mine + 1);
+        Some(Place { places: Arc::clone(self), address, end: Instant::now() + self.limits.time })
+    }
+}
+
+/// The place of one transfer, until dropped.
+pub(super) struct Place {
+    places: Arc<Places>,
+    address: IpAddr,
+    end: Instant,
+}
+
+impl Place {
+    fn is_late(&self) -> bool {
+        Instant::now() > self.end
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mine) = taken.get_mut(&self.address) {
+            *mine -= 1;
+            if *mine == 0 {
+                taken.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_has_its_places_and_all_together_theirs() {
+        let time = Duration::from_secs(9);
+        let places = Places::new(Limits { total: 3, per_address: 2, time });
+        let take = |address: &str| places.take(address.parse().unwrap());
+        let first = take("192.0.2.1");
+        let (second, mapped) = (take("192.0.2.1"), take("::ffff:192.0.2.1"));
+        assert!(first.is_some() && second.is_some() && mapped.is_none());
+        let third = take("192.0.2.2");
+        assert!(third.is_some() && take("192.0.2.3").is_none());
+        drop(first);
+        assert!(take("192.0.2.3").is_some());
+        assert!(!third.unwrap().is_late());
+        drop(second);
+        assert!(places.taken.lock().unwrap().is_empty());
     }
 }

@@ -17,7 +17,7 @@ use crate::metrics::{
 };
 use crate::wire::edns::{Ede, OptReply, UDP_OCTETS_MIN};
 use crate::wire::query::Fault;
-use crate::wire::{Class, Opcode, Query, Rcode, Reply, Type};
+use crate::wire::{Class, Name, Opcode, Query, Rcode, Reply, Type};
 
 /// What one answering thread carries along.
 pub struct Context {
@@ -170,7 +170,7 @@ impl Context {
         let mut reply = Reply::new(query, octets, self.cap(query), self.opt(query, cookie));
         let kind = match *fault {
             Some(Fault::Answer(rcode)) => refuse(&mut reply, rcode, Kind::Error),
-            _ => match self.fill(snapshot, query, &mut reply) {
+            _ => match self.fill(snapshot, query, (peer.ip(), None), &mut reply) {
                 Ok(kind) => kind,
                 Err(ask) => return Outcome::Ask(ask),
             },
@@ -193,6 +193,7 @@ impl Context {
         &self,
         snapshot: &Snapshot,
         query: &Query,
+        asker: (IpAddr, Option<&Name>),
         reply: &mut Reply<'_>,
     ) -> Result<Kind, Ask> {
         match query.flags().opcode() {
@@ -225,7 +226,15 @@ impl Context {
             Type::TKEY | MAILB | MAILA => return Ok(refuse(reply, Rcode::NOTIMP, Kind::Error)),
             _ => {}
         }
-        let kind = match answer::respond(snapshot, query, reply) {
+        let closed = &self.shared.settings.closed;
+        let answered = match closed.is_empty() {
+            true => answer::respond(snapshot, query, reply),
+            false => {
+                let may = |apex: &[u8]| closed.opens(apex, asker.0, asker.1);
+                answer::respond_if(snapshot, query, &may, reply)
+            }
+        };
+        let kind = match answered {
             answer::Outcome { kind: answer::Kind::NxDomain, key } => Kind::Denial(key),
             answer::Outcome { kind: answer::Kind::Refused, .. } => Kind::Refusal,
             answer::Outcome { kind: answer::Kind::NotReady, .. } => Kind::Error,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::acl::Prefixes;
+use super::acl::{Closed, Prefixes};
 use super::asks::{self, Asked, Asks, Given, Messages};
 use super::cookie::{Cookies, Secret};
 use super::demand::Demand;
@@ -36,6 +36,8 @@ pub struct Settings {
     pub report_agent: Option<Name>,
     /// The keys that requests may be signed with.
     pub keys: Arc<Keyring>,
+    /// The zones that are answered to some only.
+    pub closed: Arc<Closed>,
     /// Who may update without a signature.
     pub update_allow: Prefixes,
     /// How long an idle stream is kept, in seconds.
@@ -53,6 +55,7 @@ impl Default for Settings {
             cookies_above: 0,
             report_agent: None,
             keys: Arc::default(),
+            closed: Arc::default(),
             update_allow: Prefixes::default(),
             idle_timeout_s: 10,
         }

@@ -30,7 +30,8 @@ impl Context {
         let cookie = self.check_cookie(query, peer.ip(), now_s);
         let mut reply = Reply::new(query, octets, self.cap(query), self.opt(query, cookie));
         reply.reserve(signer.octets());
-        let kind = match self.fill(snapshot, query, &mut reply) {
+        let key = signer.key().name.clone();
+        let kind = match self.fill(snapshot, query, (peer.ip(), Some(&key)), &mut reply) {
             Ok(kind) => kind,
             Err(ask) => return Outcome::Ask(ask),
         };

@@ -157,6 +157,8 @@ fn body(name: &str, tenant: &Tenant) -> Option<Value> {
         "orgs.update" => json!({"name": "stranger"}),
         "users.create" => json!({"name": "stranger"}),
         "users.update" => json!({"name": "stranger"}),
+        "access.set_zone" => json!({"transfer": ["any"]}),
+        "access.set_org" => json!({"transfer": ["any"]}),
         "tsig.create" => json!({"name": "stranger.", "org": tenant.org}),
         "tokens.create" => json!({"name": "stranger", "user": tenant.user}),
         "zones.create" => {

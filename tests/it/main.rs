@@ -1,6 +1,7 @@
 //! Black-box and cross-room tests: one binary, so that they link once.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
+mod access;
 mod allocations;
 mod answer;
 mod boundaries;

@@ -2,6 +2,7 @@
 //!
 //! A function here takes a call apart, asks `manage` once, and says what came of it.
 
+pub mod access;
 pub mod basket;
 pub mod catalogs;
 pub mod dnssec;

@@ -1,5 +1,6 @@
-//! What organisations hold: zones, and TSIG keys; and which servers serve the zones.
+//! What organisations hold: zones, who may have them, and TSIG keys; and which servers serve them.
 
+pub mod acl;
 pub mod catalog;
 pub mod check;
 pub mod dnssec;

@@ -14,6 +14,7 @@ mod peers;
 mod primaries;
 pub mod questions;
 mod rules;
+mod transfers;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,0 +1,118 @@
+//! Who may transfer and ask for zones: the lists that zones and their holders have.
+//!
+//! For a transfer the nearest list counts: a zone's own, else its holder's, else that of whoever
+//! stands above the holder. A zone with a list for questions is closed to everybody else.
+
+use serde::{Deserialize, Serialize};
+
+use super::Maintain;
+use super::rows::{self, Zone, fault};
+use crate::serve::acl::{Closed, Entry};
+use crate::store::{RawRows, RowError, Rows, Table, Tx};
+use crate::zone::ReadFault;
+
+/// Zone → its lists. An id is never used again, so what a deleted zone leaves means nobody.
+const OF_ZONES: Table<u32, Lists> = Table::new("access of zones", *b"ka");
+/// Holder → who may transfer its zones.
+const OF_HOLDERS: Table<String, Vec<Entry>> = Table::new("access of holders", *b"kb");
+
+/// Lists of who may; none where it is for others to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lists {
+    pub transfer: Option<Vec<Entry>>,
+    pub query: Option<Vec<Entry>>,
+}
+
+/// The lists of a zone itself.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn of_zone<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<Lists, ReadFault> {
+    rows.get(&OF_ZONES, &zone.id).map(Option::unwrap_or_default).map_err(fault)
+}
+
+/// The list of a holder itself.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn of_holder<R: RawRows + ?Sized>(
+    rows: &R,
+    org: &str,
+) -> Result<Option<Vec<Entry>>, ReadFault> {
+    rows.get(&OF_HOLDERS, &org.to_owned()).map_err(fault)
+}
+
+/// The list that counts for transfers of a zone; `holders` are its holder and whoever stands above,
+/// nearest first.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn nearest_transfer<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    holders: &[String],
+) -> Result<Option<Vec<Entry>>, ReadFault> {
+    if let Some(list) = of_zone(rows, zone)?.transfer {
+        return Ok(Some(list));
+    }
+    for org in holders {
+        if let Some(list) = of_holder(rows, org)? {
+            return Ok(Some(list));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the lists of a zone.
+pub fn put_of_zone(tx: &mut Tx<'_>, zone: &Zone, lists: &Lists) -> Result<(), RowError> {
+    match *lists == Lists::default() {
+        true => tx.delete(&OF_ZONES, &zone.id),
+        false => tx.put(&OF_ZONES, &zone.id, lists),
+    }
+}
+
+/// Writes the list of a holder.
+pub fn put_of_holder(
+    tx: &mut Tx<'_>,
+    org: &str,
+    list: Option<&Vec<Entry>>,
+) -> Result<(), RowError> {
+    match list {
+        None => tx.delete(&OF_HOLDERS, &org.to_owned()),
+        Some(list) => tx.put(&OF_HOLDERS, &org.to_owned(), list),
+    }
+}
+
+/// Takes away what a zone that ends had.
+pub(super) fn forget_zone(tx: &mut Tx<'_>, id: u32) -> Result<(), RowError> {
+    tx.delete(&OF_ZONES, &id)
+}
+
+impl Maintain {
+    /// The zones that are answered to some only.
+    pub fn closed(&self) -> &std::sync::Arc<Closed> {
+        &self.inner.closed
+    }
+
+    /// Tells answering which zones are closed to whom, as the store has it now. To be called when
+    /// lists were changed, or a zone with one is gone.
+    pub fn load_closed(&self) {
+        let read = self.store().read(|rows| -> Result<Vec<_>, ReadFault> {
+            let mut closed = Vec::new();
+            for (id, lists) in rows.range(&OF_ZONES, 0.., usize::MAX).map_err(fault)? {
+                if let (Some(list), Some(zone)) = (lists.query, rows::by_id(rows, id)?) {
+                    closed.push((zone.apex, list));
+                }
+            }
+            Ok(closed)
+        });
+        match read {
+            Ok(closed) => self.closed().replace(closed),
+            // What was closed stays so.
+            Err(error) => tracing::error!(%error, "access lists cannot be read: {error}"),
+        }
+    }
+}

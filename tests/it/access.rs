@@ -1,0 +1,355 @@
+//! Who may transfer and ask, and with which key: seen from outside, over the wire.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use nameplane::wire::tsig::{self, Algorithm, Distrust, TsigKey};
+use nameplane::wire::{Flags, Header, Name, Rcode, Type};
+use serde_json::{Value, json};
+
+use crate::server::{PATIENCE, Server, nameplane};
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn query(zone: &str, rtype: Type) -> Vec<u8> {
+    let mut message = vec![0; 12];
+    Header { id: 7, questions: 1, ..Header::default() }.write(&mut message);
+    message.extend(Name::parse(zone).unwrap().as_wire());
+    message.extend(rtype.0.to_be_bytes());
+    message.extend([0, 1]);
+    message
+}
+
+/// The query of a secondary that has a zone at `serial`.
+fn ixfr(zone: &str, serial: u32) -> Vec<u8> {
+    let mut message = query(zone, Type::IXFR);
+    message[9] = 1;
+    message.extend([0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 0, 0, 22, 0, 0]);
+    message.extend(serial.to_be_bytes());
+    message.extend([0; 16]);
+    message
+}
+
+fn header(message: &[u8]) -> Header {
+    Header::read(message).unwrap()
+}
+
+fn by_udp(server: &Server, message: &[u8]) -> Vec<u8> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(message, server.dns).unwrap();
+    let mut octets = vec![0; 65_535];
+    let len = socket.recv(&mut octets).unwrap();
+    octets.truncate(len);
+    octets
+}
+
+/// A stream, and the messages that come on it.
+struct Tcp(TcpStream);
+
+impl Tcp {
+    fn ask(server: &Server, message: &[u8]) -> Tcp {
+        let mut stream = TcpStream::connect(server.dns).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&(message.len() as u16).to_be_bytes()).unwrap();
+        stream.write_all(message).unwrap();
+        Tcp(stream)
+    }
+
+    fn next(&mut self) -> Vec<u8> {
+        let mut len = [0; 2];
+        self.0.read_exact(&mut len).unwrap();
+        let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
+        self.0.read_exact(&mut message).unwrap();
+        message
+    }
+}
+
+fn rcode_of_transfer(server: &Server, message: &[u8]) -> Rcode {
+    header(&Tcp::ask(server, message).next()).flags.rcode()
+}
+
+fn create(server: &Server, zone: &str, records: &str) {
+    let text = format!("@ 60 SOA ns h 1 60 60 60 60\n@ 60 NS ns\nns 60 A 192.0.2.1\n{records}");
+    let item = json!({"kind": "zone_create", "zone": zone, "zone_file": text});
+    server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})));
+}
+
+fn put(server: &Server, zone: &str, lists: &Value) {
+    server.api("PUT", &format!("/v1/zones/{zone}/access"), Some(lists));
+}
+
+fn new_key(server: &Server, body: &Value) -> Arc<TsigKey> {
+    let fresh = server.api("POST", "/v1/tsig-keys", Some(body));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (name, algorithm) = (text(&fresh["key"]["name"]), text(&fresh["key"]["algorithm"]));
+    let algorithm = Algorithm::parse(&algorithm).unwrap();
+    let name = Name::parse(&name).unwrap();
+    Arc::new(TsigKey::from_base64(name, algorithm, fresh["secret"].as_str().unwrap()).unwrap())
+}
+
+/// Asks for a transfer with a key; returns the RCODE, and how many messages came, all checked.
+fn transfer(server: &Server, key: &Arc<TsigKey>, zone: &str) -> Result<(Rcode, usize), Distrust> {
+    let mut message = query(zone, Type::AXFR);
+    let mut verifier = tsig::request(key, &mut message, now_s());
+    let mut stream = Tcp::ask(server, &message);
+    let first = stream.next();
+    let rcode = header(&first).flags.rcode();
+    verifier.verify(&first, now_s())?;
+    let mut records = header(&first).answers;
+    let mut messages = 1;
+    // The zone of these tests that has many records has 3 000 and the SOA twice.
+    while rcode == Rcode::NOERROR && zone.starts_with("large") && records < 3004 {
+        let next = stream.next();
+        verifier.verify(&next, now_s())?;
+        records += header(&next).answers;
+        messages += 1;
+    }
+    verifier.finish()?;
+    Ok((rcode, messages))
+}
+
+#[test]
+fn a_transfer_needs_a_list_that_names_its_sender_the_nearest_counts() {
+    let server = Server::start();
+    create(&server, "a.example", "");
+    let axfr = query("a.example.", Type::AXFR);
+    assert_eq!(rcode_of_transfer(&server, &axfr), Rcode::REFUSED);
+    assert_eq!(rcode_of_transfer(&server, &query("nobody.example.", Type::AXFR)), Rcode::REFUSED);
+    assert_eq!(header(&by_udp(&server, &ixfr("a.example.", 1))).flags.rcode(), Rcode::REFUSED);
+
+    let list = json!({"transfer": ["127.0.0.0/8"]});
+    server.api("PUT", "/v1/orgs/operator/access", Some(&list));
+    assert_eq!(rcode_of_transfer(&server, &axfr), Rcode::NOERROR);
+    put(&server, "a.example", &json!({"transfer": []}));
+    assert_eq!(rcode_of_transfer(&server, &axfr), Rcode::REFUSED);
+    put(&server, "a.example", &json!({"transfer": ["192.0.2.1", "127.0.0.1"]}));
+    assert_eq!(rcode_of_transfer(&server, &axfr), Rcode::NOERROR);
+    let token = server.operator_token();
+    let body = json!({"transfer": ["nowhere"]});
+    let wrong = server.request("PUT", "/v1/zones/a.example/access", Some(&token), Some(&body));
+    assert_eq!(wrong.unwrap().0, 422);
+}
+
+#[test]
+fn a_whole_zone_goes_in_many_signed_messages_and_over_udp_never() {
+    let server = Server::start();
+    let records: String =
+        (0..3000).map(|n| format!("host{n} 60 A 192.0.2.{}\n", n % 250)).collect();
+    create(&server, "large.example", &records);
+    let key = new_key(&server, &json!({"name": "k", "algorithm": "hmac-sha512"}));
+    put(&server, "large.example", &json!({"transfer": ["key k"]}));
+
+    let (rcode, messages) = transfer(&server, &key, "large.example.").unwrap();
+    assert_eq!(rcode, Rcode::NOERROR);
+    assert!(messages > 3, "{messages}");
+
+    let udp = by_udp(&server, &query("large.example.", Type::AXFR));
+    assert_eq!(header(&udp).flags.rcode(), Rcode::NOTIMP);
+    // Without the key the list does not help, and the transfer is refused unsigned.
+    let refused = rcode_of_transfer(&server, &query("large.example.", Type::AXFR));
+    assert_eq!(refused, Rcode::REFUSED);
+}
+
+#[test]
+fn rfc1995_2_udp_carries_what_fits_and_one_soa_otherwise() {
+    let server = Server::start();
+    create(&server, "a.example", "");
+    put(&server, "a.example", &json!({"transfer": ["127.0.0.1"]}));
+    let edit = |name: &str, value: &str| {
+        let edit =
+            json!({"op": "replace", "name": name, "type": "TXT", "ttl": 60, "records": [value]});
+        let item = json!({"kind": "dns_change", "zone": "a.example", "edits": [edit]});
+        server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})));
+    };
+    edit("w", "\"small\"");
+    let whole = by_udp(&server, &ixfr("a.example.", 1));
+    assert_eq!(header(&whole).answers, 5); // new, old, new, what came, new
+    let current = by_udp(&server, &ixfr("a.example.", 2));
+    assert_eq!(header(&current).answers, 1);
+    edit("x", &format!("\"{0}\" \"{0}\" \"{0}\"", "long".repeat(60)));
+    let too_much = by_udp(&server, &ixfr("a.example.", 1));
+    assert_eq!(header(&too_much).answers, 1);
+    assert_eq!(header(&Tcp::ask(&server, &ixfr("a.example.", 1)).next()).answers, 6);
+    assert_eq!(header(&by_udp(&server, &query("a.example.", Type::IXFR))).flags.rcode().0, 1);
+}
+
+#[test]
+fn a_rotated_key_is_good_with_both_secrets_and_a_deleted_one_with_none() {
+    let server = Server::start();
+    create(&server, "a.example", "");
+    put(&server, "a.example", &json!({"transfer": ["key k.example"]}));
+    let old = new_key(&server, &json!({"name": "K.example"}));
+    assert_eq!(transfer(&server, &old, "a.example."), Ok((Rcode::NOERROR, 1)));
+
+    let rotate = |body: &Value| {
+        let fresh = server.api("POST", "/v1/tsig-keys/k.example/rotate", Some(body));
+        let secret = fresh["secret"].as_str().unwrap();
+        Arc::new(TsigKey::from_base64(old.name.clone(), old.algorithm, secret).unwrap())
+    };
+    let new = rotate(&json!({}));
+    assert_eq!(transfer(&server, &old, "a.example."), Ok((Rcode::NOERROR, 1)));
+    assert_eq!(transfer(&server, &new, "a.example."), Ok((Rcode::NOERROR, 1)));
+    let newest = rotate(&json!({"overlap_s": 0}));
+    assert_eq!(transfer(&server, &new, "a.example."), Err(Distrust::Refused(Rcode::BADSIG)));
+    assert_eq!(transfer(&server, &newest, "a.example."), Ok((Rcode::NOERROR, 1)));
+    let token = server.operator_token();
+    let deleted = server.request("DELETE", "/v1/tsig-keys/k.example", Some(&token), None).unwrap();
+    assert_eq!(deleted.0, 204);
+    assert_eq!(transfer(&server, &newest, "a.example."), Err(Distrust::Refused(Rcode::BADKEY)));
+}
+
+#[test]
+fn keys_survive_a_restart_and_secrets_are_nowhere_to_be_read() {
+    let mut server = Server::start();
+    create(&server, "a.example", "");
+    put(&server, "a.example", &json!({"transfer": ["key k"]}));
+    let key = new_key(&server, &json!({"name": "k"}));
+    let secret = key.secret_base64();
+    let shown = server.api("GET", "/v1/tsig-keys", None).to_string()
+        + &server.api("GET", "/v1/tsig-keys/k", None).to_string()
+        + &server.api("GET", "/v1/events?limit=1000", None).to_string();
+    assert!(shown.contains("tsig_key.created") && !shown.contains(&secret), "{shown}");
+    assert!(server.stop().success());
+    assert!(!server.log().contains(&secret));
+    let export = server.data.with_extension("export");
+    let exported = nameplane()
+        .args(["store", "export"])
+        .arg(&export)
+        .arg("--data-dir")
+        .arg(&server.data)
+        .output()
+        .unwrap();
+    assert!(exported.status.success(), "{exported:?}");
+    let octets = std::fs::read(&export).unwrap();
+    assert!(!octets.windows(key.secret().len()).any(|window| window == key.secret()));
+    server.restart();
+    assert_eq!(transfer(&server, &key, "a.example."), Ok((Rcode::NOERROR, 1)));
+}
+
+#[test]
+fn a_key_counts_only_for_zones_it_is_good_for() {
+    let server = Server::start();
+    create(&server, "a.example", "");
+    create(&server, "b.example", "");
+    server.api("POST", "/v1/orgs", Some(&json!({"handle": "shop"})));
+    let org = server.api("GET", "/v1/orgs/shop", None)["id"].clone();
+    let theirs = new_key(&server, &json!({"name": "theirs", "org": org}));
+    let ours = new_key(&server, &json!({"name": "ours", "zones": ["a.example"]}));
+    for zone in ["a.example", "b.example"] {
+        put(&server, zone, &json!({"transfer": ["key theirs", "key ours"]}));
+    }
+    assert_eq!(transfer(&server, &theirs, "a.example."), Ok((Rcode::REFUSED, 1)));
+    assert_eq!(transfer(&server, &ours, "a.example."), Ok((Rcode::NOERROR, 1)));
+    assert_eq!(transfer(&server, &ours, "b.example."), Ok((Rcode::REFUSED, 1)));
+}
+
+#[test]
+fn signed_questions_are_answered_signed_by_udp_and_tcp() {
+    let server = Server::start();
+    create(&server, "a.example", "");
+    let key = new_key(&server, &json!({"name": "k", "algorithm": "hmac-sha1"}));
+    let signed = |now_s| {
+        let mut message = query("ns.a.example.", Type::A);
+        let verifier = tsig::request(&key, &mut message, now_s);
+        (message, verifier)
+    };
+    let (message, mut verifier) = signed(now_s());
+    let answer = by_udp(&server, &message);
+    assert_eq!(verifier.verify(&answer, now_s()), Ok(()));
+    assert_eq!((header(&answer).answers, header(&answer).additionals), (1, 1));
+    assert!(header(&answer).flags.0 & Flags::AA != 0);
+    let (message, mut verifier) = signed(now_s());
+    assert_eq!(verifier.verify(&Tcp::ask(&server, &message).next(), now_s()), Ok(()));
+    let (message, mut verifier) = signed(now_s() - 1000);
+    let late = by_udp(&server, &message);
+    assert_eq!(header(&late).flags.rcode(), Rcode::NOTAUTH);
+    let said = verifier.verify(&late, now_s() - 1000);
+    assert_eq!(said, Err(Distrust::Refused(Rcode::BADTIME)));
+    // Updates and NOTIFY are refused for other reasons than the signature, and signed.
+    for (flags, rcode) in [(0x28, Rcode::REFUSED), (0x20, Rcode::NOTAUTH)] {
+        let mut message = query("a.example.", Type::SOA);
+        message[2] = flags;
+        let mut verifier = tsig::request(&key, &mut message, now_s());
+        let answer = by_udp(&server, &message);
+        assert_eq!(verifier.verify(&answer, now_s()), Ok(()), "{flags:x}");
+        assert_eq!(header(&answer).flags.rcode(), rcode);
+    }
+}
+
+#[test]
+fn a_closed_zone_is_answered_to_its_list_and_no_chain_leads_into_it() {
+    let server = Server::start();
+    create(&server, "open.example", "way 60 CNAME www.closed.example.\n");
+    create(&server, "closed.example", "www 60 A 192.0.2.7\n");
+    create(&server, "sub.closed.example", "www 60 A 192.0.2.8\n");
+    let key = new_key(&server, &json!({"name": "k"}));
+    let ask = |name: &str| {
+        let answer = by_udp(&server, &query(name, Type::A));
+        (header(&answer).flags.rcode(), header(&answer).answers)
+    };
+    assert_eq!(ask("way.open.example."), (Rcode::NOERROR, 2));
+
+    put(&server, "closed.example", &json!({"query": ["192.0.2.0/24", "key k"]}));
+    assert_eq!(ask("WWW.closed.example."), (Rcode::REFUSED, 0));
+    assert_eq!(ask("nothing.closed.example."), (Rcode::REFUSED, 0));
+    assert_eq!(ask("way.open.example."), (Rcode::NOERROR, 1));
+    assert_eq!(ask("www.sub.closed.example."), (Rcode::NOERROR, 1));
+    let mut message = query("way.open.example.", Type::A);
+    let mut verifier = tsig::request(&key, &mut message, now_s());
+    let answer = by_udp(&server, &message);
+    assert_eq!(verifier.verify(&answer, now_s()), Ok(()));
+    assert_eq!(header(&answer).answers, 2);
+
+    put(&server, "closed.example", &json!({"query": ["127.0.0.1"]}));
+    assert_eq!(ask("www.closed.example."), (Rcode::NOERROR, 1));
+    put(&server, "closed.example", &json!({"query": []}));
+    assert_eq!(ask("www.closed.example."), (Rcode::REFUSED, 0));
+    // A zone of the same name that comes after it is another zone.
+    let delete = json!({"items": [{"kind": "zone_delete", "zone": "closed.example"}]});
+    server.api("POST", "/v1/change-orders", Some(&delete));
+    create(&server, "closed.example", "www 60 A 192.0.2.7\n");
+    assert_eq!(ask("www.closed.example."), (Rcode::NOERROR, 1));
+}
+
+#[test]
+fn a_peer_that_does_not_read_holds_nobody_back() {
+    let home = tempfile::tempdir().unwrap();
+    // More than the kernel keeps for a peer that does not read.
+    let text = "x".repeat(240);
+    let records: String =
+        (0..30_000).map(|n| format!("host{n} 60 TXT \"{text}\" \"{text}\"\n")).collect();
+    let file = home.path().join("large.example.zone");
+    std::fs::write(
+        &file,
+        format!("$ORIGIN large.example.\n@ 60 SOA ns h 1 60 60 60 60\n@ 60 NS ns\nns 60 A 192.0.2.1\n{records}"),
+    )
+    .unwrap();
+    let data = home.path().join("data");
+    let import = nameplane()
+        .args(["zone", "import", "--data-dir"])
+        .args([data.as_os_str(), file.as_os_str()])
+        .output()
+        .unwrap();
+    assert!(import.status.success(), "{import:?}");
+    let server = Server::at(&data, &[]);
+    put(&server, "large.example", &json!({"transfer": ["127.0.0.1"]}));
+    let axfr = query("large.example.", Type::AXFR);
+    let stuck: Vec<Tcp> = (0..20).map(|_| Tcp::ask(&server, &axfr)).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    // One more than there are places for one address.
+    assert_eq!(rcode_of_transfer(&server, &axfr), Rcode::REFUSED);
+    let before = SystemTime::now();
+    create(&server, "small.example", "");
+    assert!(before.elapsed().unwrap() < Duration::from_secs(5));
+    drop(stuck);
+    let end = SystemTime::now() + PATIENCE;
+    while rcode_of_transfer(&server, &axfr) != Rcode::NOERROR {
+        assert!(SystemTime::now() < end, "places are not given back");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
