@@ -414,6 +414,21 @@ settings! {
         /// Seconds one transfer may take.
         time_max_s: u32 = "7200",
     }
+    /// Zone transfers in: zones whose primary is elsewhere.
+    "secondary" secondary: Secondary {
+        /// Zones that ask their primaries at once.
+        zones_at_once: u32 = "8",
+        /// Octets of one transferred zone, uncompressed; whatever is larger is given up.
+        transfer_octets_max: u64 = "1073741824",
+        /// Seconds one transfer may take.
+        transfer_s_max: u32 = "3600",
+        /// Octets a second that a transfer brings at least, after its first ten seconds.
+        transfer_octets_per_s_min: u32 = "1024",
+        /// Zones that one catalog may name; a catalog with more names none.
+        catalog_zones_max: u32 = "1000000",
+        /// PEM file of the authorities that certify primaries reached over TLS by their name.
+        authorities: Option<PathBuf> = r#""""#,
+    }
     /// Dynamic update (RFC 2136). Signatures (TSIG) are not built yet: who is not listed is refused.
     "update" update: Update {
         /// Prefixes whose unsigned updates are taken, as of an operator, at once.

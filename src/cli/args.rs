@@ -214,12 +214,57 @@ pub(super) enum Zone {
     /// Have the servers of a zone told of it and asked for it now
     Look {
         zone: String,
-        #[command(flatten)]
-        target: Target,
-    },
     /// Delete a zone
     Delete {
         zone: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Primaries {
+    /// Make a zone follow primaries; creates it if there is none
+    Set {
+        zone: String,
+        /// Asked in this order: `ADDRESS[,key=NAME][,tls=NAME][,pin=BASE64]`
+        #[arg(required = true, value_name = "PRIMARY")]
+        primaries: Vec<String>,
+        /// The organisation, for a new zone
+        #[arg(long)]
+        org: Option<String>,
+        /// The zone is a catalog (RFC 9432): the zones it names follow the same primaries
+        #[arg(long)]
+        catalog: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Say whom a zone follows, and how that stands
+    Show {
+        zone: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List the zones that follow primaries
+    List {
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Make a zone a primary, with the records it has
+    Remove {
+        zone: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Ask the primaries of a zone at once
+    Refresh {
+        zone: String,
+        /// Take the whole zone, even if nothing is newer
+        #[arg(long)]
+        transfer: bool,
+        /// Take the whole zone whatever its serial: it may go back
+        #[arg(long)]
+        any_serial: bool,
         #[command(flatten)]
         target: Target,
     },
@@ -238,9 +283,15 @@ pub(super) enum Dnssec {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ZoneImport {
-    /// Zone files, or directories of files named `<apex>.zone`
+    /// Zone files, or directories of files named `<apex>.zone`; with --axfr, names of zones
     #[arg(required_unless_present = "list")]
     pub paths: Vec<PathBuf>,
+    /// Pull the zones from this server: `ADDRESS[:PORT][,[ALGORITHM:]NAME:SECRET]`; `,@FILE` keeps the key out of sight
+    #[arg(long, value_name = "PRIMARY", conflicts_with_all = ["list", "zone"])]
+    pub axfr: Option<String>,
+    /// The names are catalogs (RFC 9432): pull the zones they name
+    #[arg(long, requires = "axfr")]
+    pub catalog: bool,
     #[command(flatten)]
     pub target: Target,
     /// The organisation the zones belong to

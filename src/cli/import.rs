@@ -3,11 +3,13 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::api::{Api, encoded, told};
 use super::args::{Dnssec, ZoneImport};
+use super::pull::Puller;
 use super::{Failure, print};
 use crate::maintain::stage::STAGE_OCTETS_MIN;
 use crate::maintain::{CommitError, Content};
@@ -24,19 +26,21 @@ use crate::zone::{self, packed};
 const ENDING: &str = "zone";
 
 /// One zone file, and what is known of its apex before it is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Source {
     pub path: PathBuf,
     /// Named by the caller: the zone must be this one.
     apex: Option<Name>,
     /// From the file's name: what relative names are completed with.
     origin: Option<Name>,
+    /// Where it comes from, if not from a file.
+    puller: Option<Arc<Puller>>,
 }
 
 impl Source {
     fn new(path: PathBuf, apex: Option<Name>) -> Source {
         let origin = apex.clone().or_else(|| apex_of(&path));
-        Source { path, apex, origin }
+        Source { path, apex, origin, puller: None }
     }
 
     /// Reads the file; included files only from below its own directory.
@@ -138,11 +142,33 @@ fn listed(list: &Path) -> Result<Vec<Source>, Failure> {
     Ok(found)
 }
 
+/// The zones to be pulled from a server: those named, or those that the catalogs named name.
+fn pulled(primary: &str, command: &ZoneImport) -> Result<Vec<Source>, Failure> {
+    let puller = Arc::new(Puller::new(primary)?);
+    let mut zones = Vec::new();
+    for name in &command.paths {
+        let text = name.to_string_lossy();
+        let name = Name::parse(&text).map_err(|error| format!("{text}: {error}"))?;
+        match command.catalog {
+            true => zones.extend(puller.members(&name)?),
+            false => zones.push(name),
+        }
+    }
+    let source = |apex: Name| Source {
+        path: PathBuf::from(apex.to_string()),
+        apex: Some(apex),
+        origin: None,
+        puller: Some(Arc::clone(&puller)),
+    };
+    Ok(zones.into_iter().map(source).collect())
+}
+
 pub(super) fn run(command: ZoneImport) -> Result<ExitCode, Failure> {
     let apex = command.zone.as_deref().map(Name::parse).transpose()?;
-    let sources = match &command.list {
-        Some(list) => listed(list)?,
-        None => sources(&command.paths, apex)?,
+    let sources = match (&command.list, &command.axfr) {
+        (Some(list), _) => listed(list)?,
+        (None, Some(primary)) => pulled(primary, &command)?,
+        (None, None) => sources(&command.paths, apex)?,
     };
     let mut tally = Tally::new(sources.len());
     match command.target.server {
@@ -187,7 +213,16 @@ impl Tally {
 
 /// Reads one file, as far as `dnssec` lets it in.
 fn read(source: &Source, dnssec: Dnssec, tally: &mut Tally) -> Result<Option<Parsed>, Failure> {
-    let mut parsed = match source.parse()? {
+    let pulled = source.puller.as_ref().zip(source.apex.as_ref());
+    let parsed = match pulled.map(|(puller, apex)| puller.zone(apex)) {
+        Some(Ok(parsed)) => Ok(parsed),
+        Some(Err(why)) => {
+            tally.refuse(&source.path, &why);
+            return Ok(None);
+        }
+        None => source.parse()?,
+    };
+    let mut parsed = match parsed {
         Ok(parsed) => parsed,
         Err(faults) => {
             let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();

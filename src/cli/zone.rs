@@ -8,7 +8,7 @@ use serde_json::json;
 use super::api::{Api, encoded};
 use super::args::Zone;
 use super::import::{self, Source};
-use super::{Failure, print, secondary};
+use super::{Failure, primaries, print, secondary};
 use crate::wire::Name;
 use crate::zone::tree::PackedZone;
 use crate::zone::{check, text};
@@ -16,6 +16,7 @@ use crate::zone::{check, text};
 pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
     match command {
         Zone::Import(import) => return import::run(import),
+        Zone::Primaries(command) => return primaries::run(command),
         Zone::Export { zone, target, output } => {
             let text = Api::open(&target)?.text(&format!("/v1/zones/{}/file", encoded(&zone)))?;
             match output {

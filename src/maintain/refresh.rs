@@ -15,16 +15,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use self::pull::Source;
 pub use self::pull::Trouble;
 use self::round::Ended;
-use super::secondary::{self, Following};
+use super::secondary::{self, Following, Primary};
 use super::{Maintain, Zone, ZoneChange, ZoneState, now_us};
-use crate::transport::client::AskError;
+use crate::transport::client::{AskError, Dialer};
+use crate::wire::tsig::TsigKey;
 use crate::wire::{Name, Rcode, Serial};
+use crate::xfr::incoming::{Asked, Misbehaviour, Transfer, TransferFault};
 use crate::xfr::timers::{Bounds, Round, SECOND_US, SoaTimers, Times};
 use crate::zone::ReadFault;
 
@@ -449,6 +452,29 @@ impl Maintain {
         let done = self.refreshing().lock().zones.get(&key).and_then(|entry| entry.named);
         (done != Some(zone.serial))
             .then(|| self.follow_catalog(zone, catalog).map(|()| zone.serial))
+    }
+}
+
+/// The whole zone as one primary has it, [packed](crate::zone::packed): for whoever is moving in.
+///
+/// # Errors
+///
+/// [`Trouble`].
+pub fn whole(
+    dialer: &Dialer,
+    settings: &Settings,
+    primary: &Primary,
+    key: Option<Arc<TsigKey>>,
+    apex: &Name,
+) -> Result<Vec<u8>, Trouble> {
+    let source = Source::with_key(dialer, settings, primary, key)?;
+    match source.pull(apex, Asked::Axfr, &[])?.transfer {
+        Transfer::Whole { packed, .. } => Ok(packed),
+        // Nothing but a whole zone answers AXFR.
+        Transfer::Current(_) | Transfer::Steps(_) => {
+            let fault = TransferFault::Misbehaved(Misbehaviour::Malformed);
+            Err(Trouble::Transfer(primary.address, fault))
+        }
     }
 }
 

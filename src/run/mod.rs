@@ -354,8 +354,22 @@ fn maintain_settings(config: &Config, demo: bool) -> Result<maintain::Settings, 
     Ok(maintain::Settings {
         dialer: if demo { dialer.on_loopback() } else { dialer },
         resolvers: config.net.resolvers.clone(),
+        refresh: refresh_settings(config),
         ..keeping(&config.store.dir)?
     })
+}
+
+fn refresh_settings(config: &Config) -> maintain::refresh::Settings {
+    let own = &config.secondary;
+    maintain::refresh::Settings {
+        threads: own.zones_at_once as usize,
+        transfer_octets_max: usize::try_from(own.transfer_octets_max).unwrap_or(usize::MAX),
+        transfer_s_max: own.transfer_s_max.into(),
+        transfer_octets_per_s_min: own.transfer_octets_per_s_min.into(),
+        catalog_zones_max: own.catalog_zones_max as usize,
+        authorities: own.authorities.clone(),
+        ..maintain::refresh::Settings::default()
+    }
 }
 
 fn report_agent(config: &Config) -> Result<Option<Name>, Failure> {

@@ -114,11 +114,21 @@ impl<'a> Source<'a> {
             .key
             .as_ref()
             .map(|name| keys(name).ok_or_else(|| Trouble::UnknownKey(name.clone())));
+        Source::with_key(dialer, settings, primary, key.transpose()?)
+    }
+
+    /// The same, with a key that stands in no list.
+    pub fn with_key(
+        dialer: &'a Dialer,
+        settings: &'a Settings,
+        primary: &'a Primary,
+        key: Option<Arc<TsigKey>>,
+    ) -> Result<Source<'a>, Trouble> {
         let trust = primary.tls.as_ref().map(|peer| {
             let authorities = settings.authorities.as_deref();
             Trust::new(peer.name.as_deref(), peer.pins.clone(), authorities).map_err(Trouble::Trust)
         });
-        Ok(Source { dialer, settings, primary, key: key.transpose()?, trust: trust.transpose()? })
+        Ok(Source { dialer, settings, primary, key, trust: trust.transpose()? })
     }
 
     /// Whether it is asked by TLS only: then by UDP nothing may be said.

@@ -258,15 +258,21 @@ fn follows(server: &Server, primary: &Primary) {
         }
         assert!(
             Instant::now() < end,
-            "{} has serial {:?}, nameplane {:?}:\n{}\n{}",
+            "{} has serial {:?}, nameplane {:?}:\n{}\n{}\n{}",
             primary.peer.name(),
             expected.0,
             have.0,
             standing(server),
-            server.log()
+            fs::read_to_string(primary.dir.join("out.log")).unwrap_or_default(),
+            events(&server.log())
         );
         sleep(Duration::from_millis(30));
     }
+}
+
+/// A log without its requests.
+fn events(log: &str) -> String {
+    log.lines().filter(|line| !line.contains("elapsed_us")).collect::<Vec<_>>().join("\n")
 }
 
 fn follow(server: &Server, primary: &Primary) {
@@ -363,4 +369,234 @@ fn a_secondary_refuses_edits_until_it_is_made_a_primary() {
     server.api("POST", "/v1/change-orders", Some(&push));
     let answer = ask(server.dns, "here.follow.example.", RecordType::A);
     assert_eq!(answer.answers.len(), 1);
+}
+
+/// A zone of its own on a server of this test's: what it answers is in the test's hands.
+struct Puppet {
+    address: SocketAddr,
+    /// What it sends, message by message, to whatever is asked.
+    script: std::sync::Arc<std::sync::Mutex<Script>>,
+}
+
+#[derive(Default)]
+struct Script {
+    /// The SOA it answers by UDP: its serial; none is silence.
+    serial: Option<u32>,
+    /// The messages of a transfer, records as text.
+    messages: Vec<Vec<String>>,
+    transfers: usize,
+}
+
+fn soa(serial: u32, expire: u32) -> String {
+    format!("{ZONE} 60 SOA ns.{ZONE} host.{ZONE} {serial} 2 1 {expire} 60")
+}
+
+fn wire_record(text: &str) -> Vec<u8> {
+    let mut words = text.splitn(4, ' ');
+    let mut word = || words.next().unwrap();
+    let (owner, ttl, rtype) = (Name::parse(word()).unwrap(), word(), word());
+    let rtype: nameplane::wire::Type = rtype.parse().unwrap();
+    let rdata = nameplane::wire::rdata::parse(rtype, word(), None).unwrap();
+    let mut out = owner.as_wire().to_vec();
+    out.extend(rtype.0.to_be_bytes());
+    out.extend([0, 1]);
+    out.extend(ttl.parse::<u32>().unwrap().to_be_bytes());
+    out.extend((rdata.len() as u16).to_be_bytes());
+    out.extend(rdata);
+    out
+}
+
+fn wire_answer(query: &[u8], records: &[String]) -> Vec<u8> {
+    let question = 12 + Name::parse(ZONE).unwrap().as_wire().len() + 4;
+    let mut message = query[..question].to_vec();
+    message[2] = 0x84;
+    message[6..8].copy_from_slice(&(records.len() as u16).to_be_bytes());
+    message[8..12].fill(0);
+    records.iter().for_each(|record| message.extend(wire_record(record)));
+    message
+}
+
+impl Puppet {
+    fn start() -> Puppet {
+        use std::io::{Read, Write};
+        let (udp, tcp) = loop {
+            let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            if let Ok(tcp) = std::net::TcpListener::bind(udp.local_addr().unwrap()) {
+                break (udp, tcp);
+            }
+        };
+        let address = udp.local_addr().unwrap();
+        let script = std::sync::Arc::new(std::sync::Mutex::new(Script::default()));
+        let told = std::sync::Arc::clone(&script);
+        std::thread::spawn(move || {
+            let mut query = [0; 512];
+            while let Ok((len, client)) = udp.recv_from(&mut query) {
+                let serial = told.lock().unwrap().serial;
+                if let Some(serial) = serial {
+                    let answer = wire_answer(&query[..len], &[soa(serial, 4)]);
+                    let _ = udp.send_to(&answer, client);
+                }
+            }
+        });
+        let told = std::sync::Arc::clone(&script);
+        std::thread::spawn(move || {
+            for stream in tcp.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let mut len = [0; 2];
+                if stream.read_exact(&mut len).is_err() {
+                    continue;
+                }
+                let mut query = vec![0; usize::from(u16::from_be_bytes(len))];
+                if stream.read_exact(&mut query).is_err() {
+                    continue;
+                }
+                let messages = {
+                    let mut told = told.lock().unwrap();
+                    told.transfers += 1;
+                    if told.serial.is_none() { Vec::new() } else { told.messages.clone() }
+                };
+                for records in messages {
+                    let answer = wire_answer(&query, &records);
+                    let framed = [&(answer.len() as u16).to_be_bytes(), &answer[..]].concat();
+                    let _ = stream.write_all(&framed);
+                }
+            }
+        });
+        Puppet { address, script }
+    }
+
+    fn says(&self, serial: Option<u32>, messages: &[&[String]]) {
+        let mut script = self.script.lock().unwrap();
+        script.serial = serial;
+        script.messages = messages.iter().map(|records| records.to_vec()).collect();
+    }
+
+    /// Serves the zone at `serial`, with these records beside the ones it needs.
+    fn serves(&self, serial: u32, more: &[&str]) {
+        let ns = format!("{ZONE} 60 NS ns.{ZONE}");
+        let address = format!("ns.{ZONE} 60 A 192.0.2.1");
+        let mut records = vec![soa(serial, 4), ns, address];
+        records.extend(more.iter().map(|text| (*text).to_owned()));
+        records.push(soa(serial, 4));
+        self.says(Some(serial), &[&records]);
+    }
+
+    fn followed_by(&self, server: &Server) {
+        let body = json!({"primaries": [{"address": self.address.to_string()}]});
+        server.api("PUT", &format!("/v1/zones/{ZONE}/primaries"), Some(&body));
+    }
+}
+
+/// Waits until what `look` sees is so.
+fn until(what: &str, server: &Server, mut look: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !look() {
+        assert!(Instant::now() < end, "{what}\n{}\n{}", standing(server), events(&server.log()));
+        sleep(Duration::from_millis(30));
+    }
+}
+
+fn rcode(server: &Server) -> ResponseCode {
+    ask(server.dns, ZONE, RecordType::SOA).metadata.response_code
+}
+
+/// Goal: what is too old is not answered, and is answered again once a primary confirms it.
+#[test]
+fn an_expired_zone_is_servfail_until_it_is_confirmed() {
+    let (server, puppet) = (Server::start(), Puppet::start());
+    puppet.says(None, &[]);
+    puppet.followed_by(&server);
+    assert_eq!(rcode(&server), ResponseCode::ServFail);
+    assert_eq!(standing(&server)["serial"], Value::Null);
+
+    puppet.serves(7, &[]);
+    until("it is transferred", &server, || rcode(&server) == ResponseCode::NoError);
+    puppet.says(None, &[]);
+    until("it expires", &server, || rcode(&server) == ResponseCode::ServFail);
+    assert_eq!(standing(&server)["state"], "expired");
+    assert!(standing(&server)["trouble"].as_str().unwrap().contains("did not answer"));
+    let dig = Command::new("kdig")
+        .args(["@127.0.0.1", "-p", &server.dns.port().to_string(), ZONE, "SOA", "+edns"])
+        .output();
+    if let Ok(output) = dig {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("Invalid Data") && text.contains("no fresh copy"), "{text}");
+    }
+
+    puppet.says(Some(7), &[]);
+    until("it is confirmed", &server, || rcode(&server) == ResponseCode::NoError);
+    assert_eq!(standing(&server)["serial"], 7);
+}
+
+/// Goal: nothing half, nothing older, nothing that is no zone is ever served.
+/// Method: after each lie the zone is what it was, and the trouble says why.
+#[test]
+fn a_lying_primary_changes_nothing() {
+    let (server, puppet) = (Server::start(), Puppet::start());
+    puppet.serves(7, &["a.follow.example. 60 A 192.0.2.7"]);
+    puppet.followed_by(&server);
+    until("it is transferred", &server, || standing(&server)["serial"] == 7);
+    let ns = format!("{ZONE} 60 NS ns.{ZONE}");
+    let alias = "a.follow.example. 60 CNAME b.follow.example.".to_owned();
+    let address = "a.follow.example. 60 A 192.0.2.8".to_owned();
+    let lies: &[(u32, Vec<String>, &str)] = &[
+        (8, vec![soa(8, 4), ns.clone()], "cannot be reached"),
+        (8, vec![soa(8, 4), ns.clone(), address.clone(), soa(9, 4)], "where none with it can stand"),
+        (8, vec![soa(8, 4), ns.clone(), alias, address.clone(), soa(8, 4)], "CNAME"),
+        (8, vec![soa(8, 4), address.clone(), soa(8, 4)], "NS"),
+        (8, vec![soa(8, 4), soa(7, 4), address.clone(), soa(8, 4), soa(8, 4)], "not there"),
+        (6, vec![soa(6, 4), ns.clone(), soa(6, 4)], "behind 7"),
+    ];
+    for (serial, records, why) in lies {
+        puppet.says(Some(*serial), &[records]);
+        server.api("POST", &format!("/v1/zones/{ZONE}/refresh"), Some(&json!({})));
+        until(why, &server, || {
+            standing(&server)["trouble"].as_str().is_some_and(|text| text.contains(why))
+        });
+        let answer = ask(server.dns, "a.follow.example.", RecordType::A);
+        assert_eq!(standing(&server)["serial"], 7);
+        assert!(format!("{:?}", answer.answers).contains("192.0.2.7"), "{why}: {answer:?}");
+    }
+
+    // Back only when somebody says so.
+    puppet.serves(6, &[]);
+    let path = format!("/v1/zones/{ZONE}/refresh");
+    server.api("POST", &path, Some(&json!({"any_serial": true})));
+    until("it goes back", &server, || standing(&server)["serial"] == 6);
+    assert!(server.log().contains("went from serial 7 to 6"));
+}
+
+/// A NOTIFY for `ZONE` from an address of its own; the RCODE of its answer.
+fn notify(server: &Server, from: &str) -> u8 {
+    let mut message = vec![0x12, 0x34, 0x24, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    message.extend(Name::parse(ZONE).unwrap().as_wire());
+    message.extend([0, 6, 0, 1]);
+    let socket = std::net::UdpSocket::bind((from, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(&message, server.dns).unwrap();
+    let mut answer = [0; 512];
+    let len = socket.recv(&mut answer).unwrap();
+    assert!(len >= 12 && answer[..2] == message[..2]);
+    answer[3] & 15
+}
+
+#[test]
+fn rfc1996_3_10_notify_from_anyone_but_a_primary_does_nothing() {
+    let (server, puppet) = (Server::start(), Puppet::start());
+    assert_eq!(notify(&server, "127.0.0.1"), 9, "a zone that is not here");
+    let long = |serial: u32| format!("{ZONE} 60 SOA ns.{ZONE} host.{ZONE} {serial} 9000 9000 90000 60");
+    let zone = |serial| {
+        let ns = format!("{ZONE} 60 NS ns.{ZONE}");
+        vec![long(serial), ns, format!("ns.{ZONE} 60 A 192.0.2.1"), long(serial)]
+    };
+    puppet.says(Some(1), &[&zone(1)]);
+    puppet.followed_by(&server);
+    until("it is transferred", &server, || standing(&server)["serial"] == 1);
+    puppet.says(Some(2), &[&zone(2)]);
+    let before = puppet.script.lock().unwrap().transfers;
+    assert_eq!(notify(&server, "127.0.0.2"), 5);
+    sleep(Duration::from_millis(300));
+    assert_eq!(puppet.script.lock().unwrap().transfers, before);
+    assert_eq!(notify(&server, "127.0.0.1"), 0);
+    until("it is told", &server, || standing(&server)["serial"] == 2);
 }
