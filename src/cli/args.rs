@@ -214,6 +214,12 @@ pub(super) enum Zone {
     /// Have the servers of a zone told of it and asked for it now
     Look {
         zone: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Zones whose primary is elsewhere: whom they follow, and how that stands
+    #[command(subcommand)]
+    Primaries(Primaries),
     /// Delete a zone
     Delete {
         zone: String,

@@ -138,6 +138,7 @@ impl Primary {
 
     fn knot(&self) -> Command {
         let (home, port) = (self.dir.display(), self.address.port());
+        fs::create_dir_all(self.dir.join("db")).unwrap(); // it writes no journal without
         let key = self.key.map_or(String::new(), |secret| {
             format!("key:\n - id: k.\n   algorithm: hmac-sha256\n   secret: {secret}\n")
         });
@@ -473,11 +474,16 @@ impl Puppet {
 
     /// Serves the zone at `serial`, with these records beside the ones it needs.
     fn serves(&self, serial: u32, more: &[&str]) {
+        self.serves_for(4, serial, more);
+    }
+
+    /// The same, for as many seconds as `expire`.
+    fn serves_for(&self, expire: u32, serial: u32, more: &[&str]) {
         let ns = format!("{ZONE} 60 NS ns.{ZONE}");
         let address = format!("ns.{ZONE} 60 A 192.0.2.1");
-        let mut records = vec![soa(serial, 4), ns, address];
+        let mut records = vec![soa(serial, expire), ns, address];
         records.extend(more.iter().map(|text| (*text).to_owned()));
-        records.push(soa(serial, 4));
+        records.push(soa(serial, expire));
         self.says(Some(serial), &[&records]);
     }
 
@@ -533,19 +539,23 @@ fn an_expired_zone_is_servfail_until_it_is_confirmed() {
 #[test]
 fn a_lying_primary_changes_nothing() {
     let (server, puppet) = (Server::start(), Puppet::start());
-    puppet.serves(7, &["a.follow.example. 60 A 192.0.2.7"]);
+    puppet.serves_for(600, 7, &["a.follow.example. 60 A 192.0.2.7"]);
     puppet.followed_by(&server);
     until("it is transferred", &server, || standing(&server)["serial"] == 7);
     let ns = format!("{ZONE} 60 NS ns.{ZONE}");
     let alias = "a.follow.example. 60 CNAME b.follow.example.".to_owned();
     let address = "a.follow.example. 60 A 192.0.2.8".to_owned();
     let lies: &[(u32, Vec<String>, &str)] = &[
-        (8, vec![soa(8, 4), ns.clone()], "cannot be reached"),
-        (8, vec![soa(8, 4), ns.clone(), address.clone(), soa(9, 4)], "where none with it can stand"),
-        (8, vec![soa(8, 4), ns.clone(), alias, address.clone(), soa(8, 4)], "CNAME"),
-        (8, vec![soa(8, 4), address.clone(), soa(8, 4)], "NS"),
-        (8, vec![soa(8, 4), soa(7, 4), address.clone(), soa(8, 4), soa(8, 4)], "not there"),
-        (6, vec![soa(6, 4), ns.clone(), soa(6, 4)], "behind 7"),
+        (8, vec![soa(8, 600), ns.clone()], "cannot be reached"),
+        (8, vec![soa(8, 600), ns.clone(), address.clone(), soa(9, 600)], "serial 9 where none"),
+        (8, vec![soa(8, 600), ns.clone(), alias, address.clone(), soa(8, 600)], "CNAME"),
+        (8, vec![soa(8, 600), address.clone(), soa(8, 600)], "NS"),
+        (
+            8,
+            vec![soa(8, 600), soa(7, 600), address.clone(), soa(8, 600), soa(8, 600)],
+            "serial 7 where none",
+        ),
+        (6, vec![soa(6, 600), ns.clone(), soa(6, 600)], "behind 7"),
     ];
     for (serial, records, why) in lies {
         puppet.says(Some(*serial), &[records]);
@@ -559,7 +569,7 @@ fn a_lying_primary_changes_nothing() {
     }
 
     // Back only when somebody says so.
-    puppet.serves(6, &[]);
+    puppet.serves_for(600, 6, &[]);
     let path = format!("/v1/zones/{ZONE}/refresh");
     server.api("POST", &path, Some(&json!({"any_serial": true})));
     until("it goes back", &server, || standing(&server)["serial"] == 6);
@@ -584,7 +594,8 @@ fn notify(server: &Server, from: &str) -> u8 {
 fn rfc1996_3_10_notify_from_anyone_but_a_primary_does_nothing() {
     let (server, puppet) = (Server::start(), Puppet::start());
     assert_eq!(notify(&server, "127.0.0.1"), 9, "a zone that is not here");
-    let long = |serial: u32| format!("{ZONE} 60 SOA ns.{ZONE} host.{ZONE} {serial} 9000 9000 90000 60");
+    let long =
+        |serial: u32| format!("{ZONE} 60 SOA ns.{ZONE} host.{ZONE} {serial} 9000 9000 90000 60");
     let zone = |serial| {
         let ns = format!("{ZONE} 60 NS ns.{ZONE}");
         vec![long(serial), ns, format!("ns.{ZONE} 60 A 192.0.2.1"), long(serial)]
