@@ -2,6 +2,7 @@
 
 use super::change::{AppliedZone, CHANGED_MAX, ChangedRrSet, Content, Reason, ZoneState};
 use super::commit::{Door, Touched};
+use super::dnssec::lint;
 use super::rows::{self, ChunksMut, JournalExtent, Release, Zone};
 use super::{content, journal, rules, secondary};
 use crate::store::{RowError, Rows, Tail};
@@ -90,6 +91,9 @@ impl Door<'_, '_> {
 
     pub(super) fn delete(&mut self, apex: &Name) -> Result<AppliedZone> {
         let zone = self.changeable(apex)?;
+        if let Some(orphan) = lint::end(self.tx, &zone)? {
+            return Err(orphan.into());
+        }
         let soa = self.soa_if_any(&zone)?;
         let key = Tail(apex.key());
         secondary::forget(self.tx, apex)?;
@@ -112,6 +116,9 @@ impl Door<'_, '_> {
         }
         let fresh = content::fresh(apex, content)?;
         let new = PackedZone::new(zone.apex.clone(), &fresh.octets);
+        if let Some(orphan) = lint::content(self.tx, &zone, &new)? {
+            return Err(orphan.into());
+        }
         let delta =
             rows::with_view(self.tx, &zone, |old| Delta::between(old, &new, DELTA_SETS_MAX))?;
         let soa = self.soa(&zone)?;
@@ -153,6 +160,7 @@ impl Door<'_, '_> {
             return Ok(unchanged(&zone));
         }
         let touched = delta.owners();
+        reasons.extend(lint::children(self.tx, &delta)?);
         let serial = delta.number(&soa, zone.serial);
         let applied = self.write(zone.clone(), &delta, serial, false)?;
         let broken = match rows::by_id(self.tx, zone.id)? {
@@ -184,7 +192,7 @@ impl Door<'_, '_> {
     }
 
     /// The zone, if its records are changed here and nothing stops that.
-    fn editable(&mut self, apex: &Name) -> Result<Zone> {
+    pub(super) fn editable(&mut self, apex: &Name) -> Result<Zone> {
         let zone = self.changeable(apex)?;
         match secondary::is_one(self.tx, apex)? {
             true => Err(Reason::Secondary.into()),

@@ -106,7 +106,7 @@ impl Maintain {
     /// Takes the steps of DNSSEC that are due, until told to stop.
     fn tend_dnssec(&self, stop: &Stop) {
         while !stop.rest(dnssec::REST) {
-            while self.tend_some(dnssec::now_s()) && !stop.rest(BREATH) {}
+            while self.tend_some(super::now_us() / 1_000_000) && !stop.rest(BREATH) {}
         }
     }
 

@@ -667,6 +667,17 @@ mod tests {
     }
 
     #[test]
+    fn rfc8901_2_1_2_another_providers_key_is_published_and_vouched_for_but_never_signed_with() {
+        let mut life = Life::secure(&[key(1, 13, Role::Csk)]);
+        life.zone.want(Key { foreign: true, ..key(2, 13, Role::Csk) });
+        life.pass(0);
+        assert_eq!(life.zone.published().dnskeys, set(&[1, 2]));
+        assert_eq!(life.zone.published().dnskey_signers, set(&[1]));
+        assert_eq!(life.zone.published().cds, Some(set(&[1, 2])));
+        assert_eq!(life.zone.published().signers, set(&[1]));
+    }
+
+    #[test]
     fn a_rollover_is_taken_back_half_way() {
         let mut life = Life::secure(&[key(1, 13, Role::Ksk), key(2, 13, Role::Zsk)]);
         life.zone.want(key(3, 13, Role::Ksk));

@@ -8,6 +8,7 @@
 //! memory that a restart would lose.
 
 mod adopt;
+pub(super) mod lint;
 pub mod parent;
 pub mod policy;
 mod step;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use adopt::role_of;
 pub use policy::Policy;
-pub(super) use tend::{REST, now_s};
+pub(super) use tend::REST;
 
 use super::apply::Refused;
 use super::change::{AppliedZone, Reason};
@@ -169,7 +170,7 @@ impl Door<'_, '_> {
         apex: &Name,
         wish: &DnssecWish,
     ) -> Result<AppliedZone, Refused> {
-        let zone = self.changeable(apex)?;
+        let zone = self.editable(apex)?;
         let mut life = life(self.tx, &zone)?.unwrap_or_default();
         let now_s = self.now_s();
         match wish {

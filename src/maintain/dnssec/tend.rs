@@ -12,16 +12,20 @@ use super::{DUE, Life, Policy, drop_life, life, parent, policy, put_life};
 use crate::maintain::change::{Content, Refusal};
 use crate::maintain::commit::{CommitError, Door};
 use crate::maintain::rows::{self, Zone, fault};
-use crate::maintain::{Maintain, ZoneChange, now_us, signing};
+use crate::maintain::served::Standing;
+use crate::maintain::{Maintain, ZoneChange, journal, signing};
 use crate::sign::SigningKey;
 use crate::sign::rollover::{Published, Role, State};
 use crate::store::{RowError, Rows};
-use crate::wire::{Name, Type};
+use crate::wire::{Name, Serial, Type};
 use crate::zone::packed::{self, Packer};
 use crate::zone::{Op, ReadFault};
 
 /// Zones tended at the same time: most of the time goes by waiting for the parent's servers.
 const TENDED_AT_ONCE: usize = 16;
+
+/// Versions that are looked through for the one a slow name server has.
+const LAG_VERSIONS_MAX: usize = 100;
 
 /// Seconds until a step that failed is tried again.
 const RETRY_S: u64 = 60;
@@ -121,9 +125,10 @@ impl Maintain {
             let facts = step::facts(rows, &zone, &policy)?;
             Ok::<_, ReadFault>(Some((zone, life, policy, halves, facts)))
         })?;
-        let Some((zone, life, policy, halves, facts)) = found else {
+        let Some((zone, life, policy, halves, mut facts)) = found else {
             return self.through(|door| Ok(drop_life(door.tx(), id)?));
         };
+        facts.oldest_served = self.oldest_served(&zone)?;
         let seen = match looks_due(&life, &policy, now_s) {
             true => Some(self.look_at_parent(&zone.apex, &policy, &halves)?),
             false => None,
@@ -139,6 +144,28 @@ impl Maintain {
         let prepared = Prepared { revision: life.revision, policy, made, seen, facts };
         self.through(|door| take_step(door, id, &prepared, now_s))?;
         self.tell_others(id, now_s)
+    }
+
+    /// When the oldest version was published that some name server of the zone was last seen with;
+    /// none while all have the newest, as far as is known.
+    fn oldest_served(&self, zone: &Zone) -> Result<Option<u64>, ReadFault> {
+        let servers = self.zone_servers(zone).servers;
+        let behind = servers.into_iter().filter_map(|server| server.seen).filter(|seen| {
+            matches!(seen.standing, Standing::Behind | Standing::Stale)
+                && seen.serial.is_some_and(|serial| serial != zone.serial)
+        });
+        let behind: Vec<Serial> = behind.filter_map(|seen| seen.serial).collect();
+        if behind.is_empty() {
+            return Ok(None);
+        }
+        let versions =
+            self.store().read(|rows| journal::versions(rows, zone, None, LAG_VERSIONS_MAX))?;
+        let published = |serial: &Serial| {
+            let version = versions.iter().find(|version| version.step.to == *serial);
+            // Older than what is looked through: it may be anything.
+            version.map_or(0, |version| version.at_us / 1_000_000)
+        };
+        Ok(behind.iter().map(published).min())
     }
 
     fn through<R: Send + 'static>(
@@ -190,11 +217,6 @@ impl Maintain {
     }
 }
 
-/// The present second.
-pub(in crate::maintain) fn now_s() -> u64 {
-    now_us() / 1_000_000
-}
-
 fn looks_due(life: &Life, policy: &Policy, now_s: u64) -> bool {
     next_look(life, policy).is_some_and(|at| at <= now_s)
 }
@@ -239,7 +261,14 @@ fn take_step(
     }
     let was = life.rollover.published();
     match life.forced.take() {
-        Some(_) => life.rollover.force_off(facts, now_s),
+        Some(_) => {
+            life.rollover.force_off(facts, now_s);
+            // Where we are the parent, nobody has to fail for it.
+            let granted = parent::grant(door.tx(), &zone.apex, Vec::new(), policy.ds_ttl_s)?;
+            if let Some(change) = granted {
+                door.apply(&[change])?;
+            }
+        }
         None => {
             life.rollover.step(facts, now_s);
         }
