@@ -353,3 +353,39 @@ fn a_peer_that_does_not_read_holds_nobody_back() {
         std::thread::sleep(Duration::from_millis(100));
     }
 }
+
+#[test]
+fn rfc9103_a_zone_goes_by_tls_as_by_tcp() {
+    if !std::path::Path::new("/usr/bin/kdig").exists() {
+        println!("skipped: kdig is missing");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let port = crate::server::free_port();
+    let config = home.path().join("server.toml");
+    let text = format!("[dns.tls]\ndot = [\"127.0.0.1:{port}\"]\n");
+    std::fs::write(&config, text).unwrap();
+    let flags = ["--config", config.to_str().unwrap()];
+    let server = Server::at(&home.path().join("data"), &flags);
+    let records: String =
+        (0..3000).map(|n| format!("host{n} 60 A 192.0.2.{}\n", n % 250)).collect();
+    create(&server, "large.example", &records);
+    let key = new_key(&server, &json!({"name": "k"}));
+    put(&server, "large.example", &json!({"transfer": ["key k"]}));
+    let kdig = |port: u16, more: &[&str]| {
+        let secret = format!("hmac-sha256:k:{}", key.secret_base64());
+        let output = std::process::Command::new("kdig")
+            .args(["@127.0.0.1", "-p", &port.to_string(), "-y", &secret])
+            .args(["large.example", "AXFR", "+nocomments", "+nostats", "+nocrypto"])
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().filter(|line| line.contains("IN") && !line.starts_with(';'));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (tls, tcp) = (kdig(port, &["+tls"]), kdig(server.dns.port(), &["+tcp"]));
+    assert_eq!(tls.len(), 3004);
+    assert_eq!(tls, tcp);
+}
