@@ -258,6 +258,16 @@ pub static COMMITS: Watched = Watched {
     help: "Records made durable in the commit log.",
     kind: "counter",
 };
+pub static LOG_SYNCS: Watched = Watched {
+    name: "nameplane_store_syncs_total",
+    help: "Groups of records that were written and synced together.",
+    kind: "counter",
+};
+pub static LOG_SYNC_US: Watched = Watched {
+    name: "nameplane_store_sync_microseconds_total",
+    help: "Microseconds that writing and syncing the commit log took.",
+    kind: "counter",
+};
 pub static WRITING: Watched = Watched {
     name: "nameplane_store_writing",
     help: "1 while changes are taken, 0 when writes have stopped.",

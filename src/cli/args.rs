@@ -451,6 +451,24 @@ pub(super) enum Tsig {
         #[command(flatten)]
         target: Target,
     },
+    /// Say what a key may change by dynamic updates; shows it without --grant
+    Policy {
+        name: String,
+        /// A name, `NAME below` for all below it too, and then types if not all: `dyn.example. below A,AAAA`
+        #[arg(long, value_name = "NAME [below] [TYPES]")]
+        grant: Vec<String>,
+        /// Nothing may be changed any more
+        #[arg(long, conflicts_with = "grant")]
+        none: bool,
+        /// Whose rights it has and whose basket it fills: the id of a user
+        #[arg(long)]
+        user: Option<String>,
+        /// How changes are taken; as the holder of the zone has chosen without
+        #[arg(long, value_parser = ["direct", "basket", "basket+approval"])]
+        mode: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -55,11 +55,47 @@ pub(super) fn tsig(command: Tsig) -> Result<ExitCode, Failure> {
             let fresh = Api::open(&target)?.post(&path, &Value::Object(body))?;
             print::line(fresh["secret"].as_str().unwrap_or_default());
         }
+        Tsig::Policy { name, none: true, target, .. } => {
+            Api::open(&target)?.delete(&policy_of(&name))?;
+        }
+        Tsig::Policy { name, grant, user, mode, target, .. } => {
+            let api = Api::open(&target)?;
+            let policy = match grant.is_empty() {
+                true => api.get(&policy_of(&name))?,
+                false => {
+                    let grants =
+                        grant.iter().map(|text| granted(text)).collect::<Result<Vec<_>, _>>()?;
+                    api.put(
+                        &policy_of(&name),
+                        &json!({ "grants": grants, "user": user, "mode": mode }),
+                    )?
+                }
+            };
+            print::line(&format!("{policy:#}"));
+        }
         Tsig::Delete { name, target } => {
             Api::open(&target)?.delete(&format!("/v1/tsig-keys/{}", encoded(&name)))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn policy_of(key: &str) -> String {
+    format!("/v1/tsig-keys/{}/update-policy", encoded(key))
+}
+
+/// `NAME [below] [TYPES]`.
+fn granted(text: &str) -> Result<Value, Failure> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let (name, below, types) = match words.as_slice() {
+        [name] => (name, false, ""),
+        [name, "below"] => (name, true, ""),
+        [name, "below", types] => (name, true, *types),
+        [name, types] => (name, false, *types),
+        _ => return Err(format!("{text:?} is not NAME, NAME below, or either with TYPES").into()),
+    };
+    let types: Vec<&str> = types.split(',').filter(|rtype| !rtype.is_empty()).collect();
+    Ok(json!({ "name": name, "below": below, "types": types }))
 }
 
 /// A secret out of a file: on the command line everybody on the machine could read it.

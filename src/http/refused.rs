@@ -4,6 +4,7 @@ use super::problem::{Fault, Kind, Problem};
 use crate::manage::access::NoAccess;
 use crate::manage::change::basket::BasketError;
 use crate::manage::change::order::OrderError;
+use crate::manage::change::policy::PolicyError;
 use crate::manage::fault::{self, Refused, Stop};
 use crate::manage::holding::acl::AccessError;
 use crate::manage::holding::catalog::CatalogError;
@@ -50,10 +51,7 @@ macro_rules! refusals {
     )*};
 }
 
-refusals!(
-    AccessError BasketError CatalogError DnssecError OrderError OrgError PrimariesError SecondaryError
-    TokenError TsigKeyError UserError
-);
+refusals!(AccessError BasketError CatalogError DnssecError OrderError OrgError PolicyError PrimariesError SecondaryError TokenError TsigKeyError UserError);
 
 /// A refusal, its broken rules listed.
 pub fn refused(refusal: &impl Refused) -> Problem {

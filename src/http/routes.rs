@@ -17,7 +17,7 @@ use super::call::{self, Ask, Gives, Handler, Takes};
 use super::guard::RequestId;
 use super::rest::{
     access, basket, catalogs, dnssec, events, limits, orders, orgs, primaries, rrsets, secondaries,
-    tokens, traffic, tsig, users, zones,
+    tokens, traffic, tsig, update_policy, users, zones,
 };
 use crate::manage::access::Permission;
 use crate::manage::event;
@@ -205,6 +205,9 @@ fn lines() -> Vec<Route> {
         route(get("/v1/tsig-keys/{key}"),         ("tsig.get", "Shows a TSIG key, without its secret."), May(TsigManage), Read, tsig::get),
         route(post("/v1/tsig-keys/{key}/rotate"), ("tsig.rotate", "Gives a TSIG key another secret, shown this once; the one before stays good for a while."), May(TsigManage), Event(TsigKeyRotated), tsig::rotate),
         route(delete("/v1/tsig-keys/{key}"),      ("tsig.delete", "Ends a TSIG key."), May(TsigManage), Event(TsigKeyDeleted), tsig::delete),
+        route(get("/v1/tsig-keys/{key}/update-policy"),    ("tsig.policy", "Shows what a TSIG key may change by dynamic updates."), May(TsigManage), Read, update_policy::get),
+        route(put("/v1/tsig-keys/{key}/update-policy"),    ("tsig.set_policy", "Says what a TSIG key may change by dynamic updates, and how it is taken."), May(TsigManage), Event(UpdatePolicyChanged), update_policy::put),
+        route(delete("/v1/tsig-keys/{key}/update-policy"), ("tsig.delete_policy", "Lets a TSIG key change nothing by dynamic updates."), May(TsigManage), Event(UpdatePolicyChanged), update_policy::delete),
 
         route(get("/v1/servers"),                      ("servers.list", "Lists zones with their name servers and secondaries: what each was told and seen with."), May(ZoneView), Read, secondaries::matrix),
         route(get("/v1/zones/{zone}/servers"),         ("servers.get", "Shows the name servers and secondaries of a zone: what each was told and seen with."), May(ZoneView), Read, secondaries::of_zone),

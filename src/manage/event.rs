@@ -103,6 +103,7 @@ kinds! {
     CatalogChanged "catalog.changed"
     CatalogDeleted "catalog.deleted"
     AccessChanged "access.changed"
+    UpdatePolicyChanged "update_policy.changed"
 }
 
 /// A thing that events speak of.

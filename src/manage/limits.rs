@@ -23,6 +23,10 @@ pub const TAGS_MAX: usize = 20;
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Seconds ahead that an order may be scheduled: a year.
 pub const NOT_BEFORE_S_MAX: u64 = 366 * 86_400;
+/// Grants in the update policy of one key.
+pub const UPDATE_GRANTS_MAX: usize = 1_000;
+/// Types in one grant.
+pub const UPDATE_TYPES_MAX: usize = 64;
 /// States in the history of one order.
 pub const ORDER_STEPS_MAX: usize = 100;
 /// Octets of one record's RDATA as text: all of 65 535 octets as `\DDD`, and a little.

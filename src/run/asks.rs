@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::transfer::{self, Places};
-use crate::manage::change::update;
+use crate::manage::Manage;
+use crate::manage::change::update::{self, Sender};
 use crate::manage::holding::acl;
-use crate::manage::{Manage, bootstrap};
-use crate::serve::asks::Asked;
+use crate::serve::asks::{Asked, Told};
 use crate::serve::{Asks, Messages, Prefixes};
 use crate::wire::{Rcode, Serial};
 
@@ -24,14 +24,15 @@ impl Asks for Desk {
         self.manage.maintain.notified(&asked.zone, asked.from.ip(), asked.key.as_ref())
     }
 
-    fn update(&self, asked: &Asked<'_>, unsigned: bool) -> Rcode {
-        if !unsigned {
-            return Rcode::REFUSED;
-        }
-        match bootstrap::system(&self.manage) {
-            Ok(system) => update::update(&self.manage, &system, &asked.zone, asked.message),
-            Err(_) => Rcode::SERVFAIL, // the store takes no writes
-        }
+    fn update(&self, asked: &Asked<'_>, unsigned: bool) -> Told {
+        let sender = match &asked.key {
+            Some(key) => Sender::Key(key),
+            None if unsigned => Sender::Listed,
+            None => return Rcode::REFUSED.into(),
+        };
+        let update::Reply { rcode, why } =
+            update::update(&self.manage, sender, &asked.zone, asked.message);
+        Told { rcode, why }
     }
 
     fn transfer(

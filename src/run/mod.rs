@@ -520,6 +520,9 @@ fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Pu
     };
     registry.watch(&metrics::WRITING, kept(|store| u64::from(store.state() == State::Writing)));
     registry.watch(&metrics::COMMITS, kept(|store| store.stats().transactions));
+    registry.watch(&metrics::LOG_SYNCS, kept(|store| store.stats().groups));
+    let spent = |store: &Store| u64::try_from(store.stats().append.as_micros()).unwrap_or(u64::MAX);
+    registry.watch(&metrics::LOG_SYNC_US, kept(spent));
     registry.watch(&metrics::LOG_BYTES, kept(|store| store.stats().log_bytes));
     registry.watch_memory("table", table(|snapshot| snapshot.octets() as u64));
     registry.watch_memory("store_backlog", kept(|store| store.stats().backlog_bytes));

@@ -33,7 +33,7 @@ pub trait Asks: Send + Sync + 'static {
 
     /// A dynamic update ([RFC 2136](https://www.rfc-editor.org/rfc/rfc2136)). Returns when it is durable or refused. `unsigned` says
     /// whether its address may update without a signature.
-    fn update(&self, asked: &Asked<'_>, unsigned: bool) -> Rcode;
+    fn update(&self, asked: &Asked<'_>, unsigned: bool) -> Told;
 
     /// A transfer of a zone ([RFC 5936](https://www.rfc-editor.org/rfc/rfc5936)), or of what changed since `since` ([RFC 1995](https://www.rfc-editor.org/rfc/rfc1995)).
     /// Whoever answers decides whether this address or key may.
@@ -71,8 +71,8 @@ impl Asks for Refuse {
         Rcode::NOTAUTH
     }
 
-    fn update(&self, _: &Asked<'_>, _: bool) -> Rcode {
-        Rcode::REFUSED
+    fn update(&self, _: &Asked<'_>, _: bool) -> Told {
+        Rcode::REFUSED.into()
     }
 
     fn transfer(&self, _: &Asked<'_>, _: Option<Serial>) -> Result<Box<dyn Messages>, Rcode> {
@@ -80,20 +80,34 @@ impl Asks for Refuse {
     }
 }
 
+/// An RCODE, and for clients with EDNS why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub rcode: Rcode,
+    /// A code of extended errors ([RFC 8914](https://www.rfc-editor.org/rfc/rfc8914)) and a text of at most a line.
+    pub why: Option<(u16, String)>,
+}
+
+impl From<Rcode> for Told {
+    fn from(rcode: Rcode) -> Told {
+        Told { rcode, why: None }
+    }
+}
+
 /// What came of asking.
 pub enum Given {
-    Rcode(Rcode),
+    Told(Told),
     Messages(Box<dyn Messages>),
 }
 
 /// Puts a message that [`handle`](super::handle) could not answer to `asks`.
 pub(super) fn ask(asks: &dyn Asks, asked: &Asked<'_>, unsigned: bool) -> Given {
     match asked.query.flags().opcode() {
-        Opcode::NOTIFY => Given::Rcode(asks.notify(asked, serial_in(asked))),
-        Opcode::UPDATE => Given::Rcode(asks.update(asked, unsigned)),
+        Opcode::NOTIFY => Given::Told(asks.notify(asked, serial_in(asked)).into()),
+        Opcode::UPDATE => Given::Told(asks.update(asked, unsigned)),
         _ => match asks.transfer(asked, serial_in(asked)) {
             Ok(messages) => Given::Messages(messages),
-            Err(rcode) => Given::Rcode(rcode),
+            Err(rcode) => Given::Told(rcode.into()),
         },
     }
 }

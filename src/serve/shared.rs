@@ -15,6 +15,7 @@ use super::signed::{SignedMessages, sign};
 use super::talkers::Talkers;
 use crate::answer::Published;
 use crate::metrics::{DURATION, Family, Registry};
+use crate::wire::edns::Ede;
 use crate::wire::tsig::Signer;
 use crate::wire::{Name, Rcode, Reply};
 
@@ -228,21 +229,23 @@ impl Desk {
         };
         let given = match understood {
             true => self.put_question(context, slot, message, peer, signer.as_ref()),
-            false => Given::Rcode(Rcode::FORMERR),
+            false => Given::Told(Rcode::FORMERR.into()),
         };
-        let rcode = match (given, signer) {
+        let (told, signer) = match (given, signer) {
             (Given::Messages(messages), Some(signer)) => {
                 return Some(Box::new(SignedMessages { messages, signer }));
             }
             (Given::Messages(messages), None) => return Some(messages),
-            (Given::Rcode(rcode), signer) => (rcode, signer),
+            (Given::Told(told), signer) => (told, signer),
         };
-        let (rcode, signer) = rcode;
-        context.count_response(rcode);
+        context.count_response(told.rcode);
         let opt = context.opt_without_cookie(slot);
         let mut reply = Reply::new(&slot.query, &mut slot.octets, MESSAGE_OCTETS_MAX, opt);
-        reply.set_rcode(rcode);
+        reply.set_rcode(told.rcode);
         explain(&mut reply);
+        if let Some((code, text)) = &told.why {
+            reply.explain(Ede { code: *code, text });
+        }
         let mut len = reply.finish();
         if let Some(mut signer) = signer {
             len = sign(&mut signer, &mut slot.octets, len, now_s);
@@ -260,7 +263,7 @@ impl Desk {
         signer: Option<&Signer>,
     ) -> Given {
         let question = message.get(12..12 + slot.query.name().len()).unwrap_or_default();
-        let Ok(zone) = Name::from_wire(question) else { return Given::Rcode(Rcode::FORMERR) };
+        let Ok(zone) = Name::from_wire(question) else { return Given::Told(Rcode::FORMERR.into()) };
         let asked = Asked {
             message,
             query: &slot.query,

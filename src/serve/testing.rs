@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use super::asks::{Asked, Asks, Broken, Messages};
+use super::asks::{Asked, Asks, Broken, Messages, Told};
 use super::{Desk, Settings, Shared};
 use crate::answer::Writer;
 use crate::metrics::Registry;
@@ -78,9 +78,9 @@ impl Asks for Gate {
         Rcode::NOERROR
     }
 
-    fn update(&self, _: &Asked<'_>, unsigned: bool) -> Rcode {
+    fn update(&self, _: &Asked<'_>, unsigned: bool) -> Told {
         let _ = self.go.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        if unsigned { Rcode::NOERROR } else { Rcode::REFUSED }
+        if unsigned { Rcode::NOERROR.into() } else { Rcode::REFUSED.into() }
     }
 
     fn transfer(&self, _: &Asked<'_>, _: Option<Serial>) -> Result<Box<dyn Messages>, Rcode> {

@@ -141,20 +141,20 @@ impl Edns {
 
 /// An Extended DNS Error ([RFC 8914](https://www.rfc-editor.org/rfc/rfc8914)): why, for a person to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ede {
+pub struct Ede<'a> {
     pub code: u16,
-    pub text: &'static str,
+    pub text: &'a str,
 }
 
 #[rustfmt::skip]
-impl Ede {
+impl<'a> Ede<'a> {
     pub const OTHER: u16 = 0;           pub const SYNTHESIZED: u16 = 29;
     pub const NOT_READY: u16 = 14;      pub const PROHIBITED: u16 = 18;
     pub const NOT_AUTHORITATIVE: u16 = 20;
     pub const NOT_SUPPORTED: u16 = 21;  pub const INVALID_DATA: u16 = 24;
 
     /// An error of `code`, with a text of at most a line.
-    pub const fn new(code: u16, text: &'static str) -> Ede {
+    pub const fn new(code: u16, text: &'a str) -> Ede<'a> {
         Ede { code, text }
     }
 }
@@ -173,7 +173,7 @@ pub struct OptReply<'a> {
     pub report: Option<&'a [u8]>,
     /// Whether the reply is filled up to a multiple of [`PADDING_BLOCK`].
     pub padding: bool,
-    pub ede: Option<Ede>,
+    pub ede: Option<Ede<'a>>,
     /// Whether the client asked; the zone itself is known only when the answer is written.
     pub zone_version: bool,
     /// Labels of the zone's name, and its serial.

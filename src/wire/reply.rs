@@ -221,7 +221,7 @@ impl<'a> Reply<'a> {
     }
 
     /// Says why, to clients with EDNS; the last one said is sent.
-    pub fn explain(&mut self, ede: Ede) {
+    pub fn explain(&mut self, ede: Ede<'a>) {
         if let Some(opt) = &mut self.opt {
             opt.ede = Some(ede);
         }

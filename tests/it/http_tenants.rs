@@ -182,6 +182,7 @@ fn body(name: &str, tenant: &Tenant) -> Option<Value> {
         "orders.reject" | "orders.hold" => json!({"comment": "no"}),
         "catalogs.create" => json!({"zone": "catalog.example."}),
         "secondaries.create" => json!({"name": "ns2", "addresses": ["127.0.0.1:5302"]}),
+        "tsig.set_policy" => json!({"grants": []}),
         _ => return None,
     })
 }

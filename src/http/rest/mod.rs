@@ -17,6 +17,7 @@ mod submitted;
 pub mod tokens;
 pub mod traffic;
 pub mod tsig;
+pub mod update_policy;
 pub mod users;
 pub mod zones;
 

@@ -14,7 +14,7 @@ use super::{org_or_own, page_limit};
 pub struct TsigPath {
     /// The name of the key, with or without the last dot.
     #[param(value_type = String)]
-    key: Name,
+    pub(super) key: Name,
 }
 
 #[derive(Deserialize, IntoParams)]

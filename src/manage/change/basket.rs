@@ -14,6 +14,8 @@ use super::ask::Ask;
 use super::draft::{self, DraftError};
 use super::file::Asks;
 use super::item::{self, Body, Draft, Holder, Item, What};
+use super::pending::{Base, Net};
+use super::refusal::OrderError;
 use super::shown::{self, ItemView};
 use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
@@ -186,6 +188,40 @@ fn replaced(rows: &impl Rows, user: UserId, draft: &Draft) -> Result<Option<Item
         }
     }
     Ok(None)
+}
+
+/// What a user's basket asks of the RRsets of one name.
+pub(super) fn edits_at(
+    rows: &impl Rows,
+    user: UserId,
+    zone: &Name,
+    owner: &Name,
+) -> Result<Vec<(Type, Base, Net)>, Stop> {
+    let mut edits = Vec::new();
+    for open in item::open_at(rows, zone, owner)? {
+        if open.holder.order.is_none()
+            && open.holder.user == Some(user)
+            && let Some(item) = rows.get(&BASKETS, &(user, open.item))?
+            && let Body::Edit { base, net } = item.body(rows)?
+        {
+            edits.push((open.rtype, base, net));
+        }
+    }
+    Ok(edits)
+}
+
+/// Puts drafts into a user's basket, all or none.
+pub(super) fn put_all(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    user: UserId,
+    drafts: Vec<Draft>,
+) -> Result<(), OrderError> {
+    match put(tx, context, user, drafts) {
+        Ok(_) => Ok(()),
+        Err(BasketError::Stop(stop)) => Err(OrderError::Stop(stop)),
+        Err(BasketError::Invalid(problems)) => Err(OrderError::Invalid(problems)),
+    }
 }
 
 fn put(

@@ -197,6 +197,12 @@ pub fn open_in(rows: &impl Rows, zone: &Name) -> Result<Vec<Open>, Stop> {
     Ok(found.into_iter().map(opened).collect())
 }
 
+/// All open items on the RRsets of one name.
+pub fn open_at(rows: &impl Rows, zone: &Name, owner: &Name) -> Result<Vec<Open>, Stop> {
+    let found = rows.scan(&OVERLAPS, &(zone.key(), owner.key()), None, usize::MAX)?;
+    Ok(found.into_iter().map(opened).collect())
+}
+
 /// All open items on one RRset.
 pub fn open_on(
     rows: &impl Rows,

@@ -50,13 +50,6 @@ pub enum Origin {
     Update,
 }
 
-impl Origin {
-    /// Whether whoever sends it has it approved already.
-    pub fn is_approved(self) -> bool {
-        matches!(self, Origin::Push | Origin::Update)
-    }
-}
-
 /// Who said yes, to what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
@@ -129,12 +122,25 @@ pub(super) struct Terms {
     pub reverts: Option<OrderId>,
     /// Not applied before this moment.
     pub not_before: Option<Timestamp>,
+    pub consent: Consent,
+}
+
+/// Whether somebody must say yes to an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Consent {
+    /// As the organisations that hold its zones have chosen.
+    AsChosen,
+    /// Whoever sends it has it approved already.
+    Given,
+    /// Whatever they have chosen.
+    Needed,
 }
 
 impl Terms {
     /// Those of an order about which nothing more is said.
     pub fn of(origin: Origin) -> Terms {
-        Terms { origin, note: None, reference: None, reverts: None, not_before: None }
+        let consent = if origin == Origin::Push { Consent::Given } else { Consent::AsChosen };
+        Terms { origin, note: None, reference: None, reverts: None, not_before: None, consent }
     }
 }
 

@@ -14,6 +14,7 @@ mod kept;
 pub mod merged;
 pub mod order;
 pub mod pending;
+pub mod policy;
 pub mod push;
 pub mod receipt;
 mod refusal;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::apply::{self, Against, ConflictView, Go};
 use super::basket;
 use super::item::{self, Holder, Item};
-use super::kept::{self, ORDER_ITEMS, ORDER_NUMBERS, ORDER_TIMES, ORDERS, ORDERS_OF};
+use super::kept::{self, Consent, ORDER_ITEMS, ORDER_NUMBERS, ORDER_TIMES, ORDERS, ORDERS_OF};
 use super::kept::{ORDERS_UNSERVED, ORDERS_WAITING, Order, Terms, step};
 use super::receipt::{self, Outcome};
 use super::refusal::{note_fits, refused};
@@ -121,9 +121,14 @@ pub(super) fn put_new(
         return Err(OrderError::Empty);
     }
     let not_before = terms.not_before.filter(|at| *at > Timestamp::now());
+    let consent = terms.consent;
     let mut order = kept::new(door.tx(), context, &items, terms)?;
-    let needs_approval = order.mode == ChangeMode::Approval && !order.origin.is_approved()
-        || order.nests && context.may(Permission::ZoneNest).is_err();
+    let wanted = match consent {
+        Consent::AsChosen => order.mode == ChangeMode::Approval,
+        Consent::Given => false,
+        Consent::Needed => true,
+    };
+    let needs_approval = wanted || order.nests && context.may(Permission::ZoneNest).is_err();
     let waits = needs_approval || not_before.is_some();
     for (n, item) in (0..).zip(&items) {
         door.tx().put(&ORDER_ITEMS, &(order.id, n), item)?;

@@ -1,74 +1,129 @@
-//! Dynamic updates ([RFC 2136]): an order that arrives over DNS.
+//! Dynamic updates ([RFC 2136]): a change that arrives over DNS.
 //!
 //! The message is read whole before anything is looked at; its prerequisites are checked and its
 //! changes worked out inside the commit, on the zone as it is then. What changes goes the road of all
-//! orders, applied at once; a message that changes nothing leaves no order.
+//! changes, the way its sender's policy and the holder of the zone have chosen: applied at once, placed
+//! as an order that waits for approval, or put into a basket. A message that changes nothing leaves
+//! nothing.
 //!
-//! Does not: check signatures or addresses, which decide the [`Context`] it is called with.
+//! Promises: a sender changes nothing its [policy](super::policy) does not name, and nothing its user may not
+//! change by other ways. A reply that nothing was applied yet says so where the client takes it (EDE).
+//!
+//! Does not: check signatures or addresses; its caller did, and says [who](Sender) sends.
 //!
 //! [RFC 2136]: https://www.rfc-editor.org/rfc/rfc2136
 
-use std::collections::BTreeMap;
+mod message;
+mod sets;
 
-use super::ask;
-use super::item::{Body, Draft, Item, What};
-use super::kept::{Origin, Terms};
+use message::{Message, read};
+use sets::Sets;
+
+use super::basket;
+use super::item::{self, Draft, Item, What};
+use super::kept::{Consent, ORDERS, Origin, Terms};
 use super::order::{self, OrderError};
-use super::pending::{Base, Net, Rdata, Value};
-use crate::maintain::{CommitError, Door, Zone, rows as zones};
-use crate::manage::Manage;
+use super::policy::{self, UpdatePolicy};
+use crate::maintain::{CommitError, Door};
 use crate::manage::access::{Context, NoAccess, Permission};
-use crate::manage::fault::Stop;
+use crate::manage::fault::{Problem, Stop};
 use crate::manage::holding::zone::{self as holding, Held};
-use crate::manage::id::{ItemId, OrderId};
-use crate::store::Rows;
-use crate::wire::header::{HEADER_OCTETS, Header};
-use crate::wire::query::RecordAt;
-use crate::wire::rdata::{canonical_cmp, expand};
-use crate::wire::{Class, Name, Rcode, Serial, Type};
+use crate::manage::id::{ItemId, OrderId, OrgId};
+use crate::manage::people::organisation::{ChangeMode, ORGS};
+use crate::manage::people::user;
+use crate::manage::{Manage, bootstrap};
+use crate::store::{Rows, Tx};
+use crate::wire::edns::Ede;
+use crate::wire::{Name, Rcode, Type};
 
-/// One record of an update: what it says depends on its class.
-struct Line {
-    owner: Name,
-    rtype: Type,
-    class: u16,
-    ttl: u32,
-    /// None when the record has no RDATA.
-    rdata: Option<Rdata>,
+/// Who sends an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender<'a> {
+    /// An address that may update without a signature. It acts as the operator, at once.
+    Listed,
+    /// Whoever has this key.
+    Key(&'a Name),
 }
 
-/// What a message asks for.
-struct Message {
-    prerequisites: Vec<Line>,
-    updates: Vec<Line>,
+/// The answer to an update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub rcode: Rcode,
+    /// A code of extended errors and a text, for clients with EDNS.
+    pub why: Option<(u16, String)>,
 }
 
-/// Applies an update of `zone`; returns once it is durable, with the RCODE to answer with.
-pub fn update(manage: &Manage, context: &Context, zone: &Name, message: &[u8]) -> Rcode {
+impl From<Rcode> for Reply {
+    fn from(rcode: Rcode) -> Reply {
+        Reply { rcode, why: None }
+    }
+}
+
+/// Octets of the text of a reply.
+const WHY_OCTETS_MAX: usize = 200;
+
+impl Reply {
+    fn said(rcode: Rcode, code: u16, text: impl Into<String>) -> Reply {
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(WHY_OCTETS_MAX));
+        Reply { rcode, why: Some((code, text)) }
+    }
+}
+
+/// What became of an update.
+enum Became {
+    /// It asks for nothing that is not so already.
+    Nothing,
+    Applied(OrderId, Box<Context>),
+    /// An order of this number waits.
+    Waits(String),
+    /// It is in the basket of somebody of this name.
+    Basket(String),
+}
+
+/// Takes an update of `zone`; returns once it is durable, with what to answer.
+pub fn update(manage: &Manage, sender: Sender<'_>, zone: &Name, message: &[u8]) -> Reply {
     let message = match read(zone, message) {
         Ok(message) => message,
-        Err(rcode) => return rcode,
+        Err(rcode) => return rcode.into(),
     };
-    let done = manage.maintain.commit(|door| apply(door, context, zone, &message));
-    let (id, committed) = match done {
-        Ok(committed) => (committed.value, committed),
-        Err(CommitError::Refused(No::Rcode(rcode))) => return rcode,
-        Err(CommitError::Refused(No::Order(error))) => return rcode_of(&error),
-        Err(CommitError::Unreadable(_) | CommitError::Write(_)) => return Rcode::SERVFAIL,
+    let done = match bootstrap::operator(manage) {
+        Ok(operator) => manage.maintain.commit(|door| {
+            let author = author(door.tx(), sender, operator.org)?;
+            take(door, &author, zone, &message)
+        }),
+        Err(_) => return Rcode::SERVFAIL.into(),
     };
-    if let Some(id) = id {
-        let at = committed.durable_at.into();
-        // The change is durable and published; that nobody saw it served is for the start-up.
-        if let Err(why) = super::settle::settle(manage, context, id, &committed.zones, at) {
-            tracing::warn!(%why, "an update is applied, but its order is not settled: {why}");
+    let committed = match done {
+        Ok(committed) => committed,
+        Err(CommitError::Refused(No::Reply(reply))) => return reply,
+        Err(CommitError::Refused(No::Order(error))) => return refusal(&error),
+        Err(CommitError::Unreadable(_) | CommitError::Write(_)) => return Rcode::SERVFAIL.into(),
+    };
+    match committed.value {
+        Became::Nothing => Rcode::NOERROR.into(),
+        Became::Applied(id, context) => {
+            let at = committed.durable_at.into();
+            // The change is durable and published; that nobody saw it served is for the timer.
+            if let Err(why) = super::settle::settle(manage, &context, id, &committed.zones, at) {
+                tracing::warn!(%why, "an update is applied, but its order is not settled: {why}");
+            }
+            Rcode::NOERROR.into()
+        }
+        Became::Waits(number) => {
+            let text = format!("not applied yet: order {number} waits for approval");
+            Reply::said(Rcode::NOERROR, Ede::OTHER, text)
+        }
+        Became::Basket(name) => {
+            let text = format!("not applied yet: put into the basket of {name}");
+            Reply::said(Rcode::NOERROR, Ede::OTHER, text)
         }
     }
-    Rcode::NOERROR
 }
 
-/// Why an update is not applied.
+/// Why an update is not taken.
 enum No {
-    Rcode(Rcode),
+    Reply(Reply),
     Order(OrderError),
 }
 
@@ -78,261 +133,151 @@ impl<T: Into<Stop>> From<T> for No {
     }
 }
 
-fn rcode_of(error: &OrderError) -> Rcode {
+fn denied(text: impl Into<String>) -> No {
+    No::Reply(Reply::said(Rcode::REFUSED, Ede::PROHIBITED, text))
+}
+
+fn refusal(error: &OrderError) -> Reply {
     match error {
-        OrderError::Stop(Stop::Access(NoAccess::NotFound)) => Rcode::NOTAUTH,
-        OrderError::Stop(Stop::Store(_)) => Rcode::SERVFAIL,
-        _ => Rcode::REFUSED,
-    }
-}
-
-/// Reads the sections, by the rules that need no zone ([RFC 2136](https://www.rfc-editor.org/rfc/rfc2136) §3.2.5, §3.4.1.3).
-fn read(zone: &Name, message: &[u8]) -> Result<Message, Rcode> {
-    let header = Header::read(message).ok_or(Rcode::FORMERR)?;
-    let question_end = HEADER_OCTETS + zone.as_wire().len() + 4;
-    let question = message.get(question_end - 4..question_end).ok_or(Rcode::FORMERR)?;
-    let is_soa = question == [0, 6, 0, 1];
-    if header.questions != 1 || !is_soa {
-        return Err(Rcode::FORMERR);
-    }
-    let mut at = question_end;
-    let mut section = |count: u16| -> Result<Vec<Line>, Rcode> {
-        let lines = (0..count).map(|_| {
-            let (line, end) = line(zone, message, at)?;
-            at = end;
-            Ok(line)
-        });
-        lines.collect()
-    };
-    let prerequisites = section(header.answers)?;
-    let updates = section(header.authorities)?;
-    prerequisites.iter().try_for_each(check_prerequisite)?;
-    updates.iter().try_for_each(check_update)?;
-    Ok(Message { prerequisites, updates })
-}
-
-fn line(zone: &Name, message: &[u8], at: usize) -> Result<(Line, usize), Rcode> {
-    let record = RecordAt::read(message, at).map_err(|_| Rcode::FORMERR)?;
-    let owner = expand(Type::PTR, message, at..record.rdata_at - 10).map_err(|_| Rcode::FORMERR)?;
-    let owner = Name::from_wire(&owner).map_err(|_| Rcode::FORMERR)?;
-    if !owner.is_at_or_below(zone) {
-        return Err(Rcode::NOTZONE);
-    }
-    let rdata = match record.rdata_at == record.end {
-        true => None,
-        false => {
-            let range = record.rdata_at..record.end;
-            Some(expand(record.rtype, message, range).map_err(|_| Rcode::FORMERR)?)
+        OrderError::Stop(Stop::Access(NoAccess::NotFound)) => Rcode::NOTAUTH.into(),
+        OrderError::Stop(Stop::Access(why)) => {
+            Reply::said(Rcode::REFUSED, Ede::PROHIBITED, why.to_string())
         }
-    };
-    let RecordAt { rtype, class, ttl, end, .. } = record;
-    Ok((Line { owner, rtype, class, ttl, rdata }, end))
-}
-
-fn check_prerequisite(line: &Line) -> Result<(), Rcode> {
-    let empty = line.rdata.is_none();
-    let good = match Class(line.class) {
-        Class::ANY | Class::NONE => empty,
-        Class::IN => !empty && !line.rtype.is_meta(),
-        _ => false,
-    };
-    if good && line.ttl == 0 { Ok(()) } else { Err(Rcode::FORMERR) }
-}
-
-fn check_update(line: &Line) -> Result<(), Rcode> {
-    let empty = line.rdata.is_none();
-    let good = match Class(line.class) {
-        Class::IN => !empty && !line.rtype.is_meta(),
-        Class::ANY => empty && line.ttl == 0 && (line.rtype == Type::ANY || !line.rtype.is_meta()),
-        Class::NONE => !empty && line.ttl == 0 && !line.rtype.is_meta(),
-        _ => false,
-    };
-    match good {
-        true if ask::is_managed(line.rtype) && line.rtype != Type::ANY => Err(Rcode::REFUSED),
-        true => Ok(()),
-        false => Err(Rcode::FORMERR),
+        OrderError::Stop(Stop::Store(_)) => Rcode::SERVFAIL.into(),
+        OrderError::Invalid(problems) => {
+            let text = problems.first().map_or("", |Problem { text, .. }| text);
+            Reply::said(Rcode::REFUSED, Ede::OTHER, text)
+        }
+        other => Reply::said(Rcode::REFUSED, Ede::OTHER, other.to_string()),
     }
 }
 
-fn apply(
+/// Who acts, and within which bounds; without a policy there are none.
+struct Author {
+    context: Context,
+    policy: Option<UpdatePolicy>,
+}
+
+fn author(rows: &impl Rows, sender: Sender<'_>, operator: OrgId) -> Result<Author, No> {
+    let key = match sender {
+        Sender::Listed => return Ok(Author { context: Context::system(operator), policy: None }),
+        Sender::Key(key) => key,
+    };
+    let policy = policy::of_key(rows, key)?;
+    let policy = policy.ok_or_else(|| denied(format!("key {key} has no update policy")))?;
+    let context = user::acting(rows, policy.user)?;
+    let context = context.ok_or_else(|| denied("the user of the key may not act"))?;
+    Ok(Author { context, policy: Some(policy) })
+}
+
+impl Author {
+    /// Refuses what the policy does not name.
+    fn may_touch(&self, owner: &Name, rtype: Type) -> Result<(), No> {
+        match &self.policy {
+            Some(policy) if !policy.allows(owner, rtype) => {
+                Err(denied(format!("the policy of the key does not name {owner} {rtype}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How its changes are taken: as the policy says, but never past an approval that the holder of
+    /// the zone wants, unless whoever set the policy may push what was approved elsewhere.
+    fn mode(&self, rows: &impl Rows, held: &Held) -> Result<ChangeMode, No> {
+        let Some(policy) = &self.policy else { return Ok(ChangeMode::Direct) };
+        let org = rows.get(&ORGS, &held.org)?.ok_or(NoAccess::NotFound)?;
+        let chosen = policy.mode.unwrap_or(org.change_mode);
+        let past = chosen == ChangeMode::Direct && org.change_mode == ChangeMode::Approval;
+        Ok(if past && !policy.approved { ChangeMode::Approval } else { chosen })
+    }
+}
+
+/// Takes an update, all of it or nothing.
+fn take(
     door: &mut Door<'_, '_>,
-    context: &Context,
+    author: &Author,
     zone: &Name,
     message: &Message,
-) -> Result<Option<OrderId>, No> {
+) -> Result<Became, No> {
+    let context = &author.context;
     holding::may_change(door.tx(), context)?;
     let held = holding::fetch(door.tx(), context, Permission::ZoneEdit, zone)?;
-    let mut sets = Sets { rows: door.tx(), zone: &held.zone, names: BTreeMap::new() };
-    prerequisites(&mut sets, &message.prerequisites)?;
+    if let Some(policy) = &author.policy
+        && !policy.covers(door.tx(), zone)?
+    {
+        return Err(denied(format!("the key is not for zone {zone}")));
+    }
+    let mode = author.mode(door.tx(), &held)?;
+    let user = context.actor.user().filter(|_| mode == ChangeMode::Basket);
+    let mut sets = Sets::new(door.tx(), &held.zone, user);
+    if let Err(rcode) = sets.prerequisites(&message.prerequisites)? {
+        return Err(No::Reply(rcode.into()));
+    }
     for line in &message.updates {
+        if line.rtype != Type::ANY {
+            author.may_touch(&line.owner, line.rtype)?;
+        }
         sets.change(line)?;
     }
     let drafts = sets.drafts(&held);
-    if drafts.is_empty() {
-        return Ok(None);
+    for draft in &drafts {
+        if let What::Edit { owner, rtype } = &draft.what {
+            author.may_touch(owner, *rtype)?;
+        }
     }
-    let (tx, author) = (door.tx(), context.actor.user());
-    let items = drafts.into_iter().map(|draft| Item::keep(tx, ItemId::new(), author, draft));
+    match (drafts.is_empty(), user) {
+        (true, _) => Ok(Became::Nothing),
+        (false, Some(user)) => {
+            basket::put_all(door.tx(), context, user, drafts).map_err(No::Order)?;
+            Ok(Became::Basket(super::shown::person(door.tx(), user)?.name))
+        }
+        (false, None) => place(door, author, drafts, mode),
+    }
+}
+
+/// Places what an update changes as an order; the same update sent again is the same order while it
+/// waits, for clients repeat what is not answered in time.
+fn place(
+    door: &mut Door<'_, '_>,
+    author: &Author,
+    drafts: Vec<Draft>,
+    mode: ChangeMode,
+) -> Result<Became, No> {
+    let (tx, context) = (door.tx(), &author.context);
+    let savepoint = tx.savepoint();
+    let by = context.actor.user();
+    let items = drafts.into_iter().map(|draft| Item::keep(tx, ItemId::new(), by, draft));
     let items = items.collect::<Result<Vec<_>, _>>()?;
-    let terms = Terms::of(Origin::Update);
-    order::put_new(door, context, items, terms).map(Some).map_err(No::Order)
+    if mode == ChangeMode::Approval
+        && let Some(number) = waiting(tx, context, &items)?
+    {
+        tx.rollback_to(savepoint);
+        return Ok(Became::Waits(number));
+    }
+    let consent = if mode == ChangeMode::Direct { Consent::Given } else { Consent::Needed };
+    let note = author.policy.as_ref().map(|policy| format!("signed with {}", policy.key));
+    let terms = Terms { consent, note, ..Terms::of(Origin::Update) };
+    let id = order::put_new(door, context, items, terms).map_err(No::Order)?;
+    let order = door.tx().get(&ORDERS, &id)?.ok_or(NoAccess::NotFound)?;
+    match order.state().is_applied() {
+        true => Ok(Became::Applied(id, Box::new(context.clone()))),
+        false => Ok(Became::Waits(order.name())),
+    }
 }
 
-/// The prerequisites on the zone as it is ([RFC 2136](https://www.rfc-editor.org/rfc/rfc2136) §3.2).
-fn prerequisites<R: Rows>(sets: &mut Sets<'_, R>, lines: &[Line]) -> Result<(), No> {
-    let mut wanted: BTreeMap<(Vec<u8>, Type), (&Name, Vec<Rdata>)> = BTreeMap::new();
-    for line in lines {
-        let any = line.rtype == Type::ANY;
-        let there = match any {
-            true => sets.of(&line.owner)?.values().any(|set| set.now.is_some()),
-            false => sets.now(&line.owner, line.rtype)?.is_some(),
+/// The number of an order of the same author that waits with the same items.
+fn waiting(tx: &Tx<'_>, context: &Context, items: &[Item]) -> Result<Option<String>, No> {
+    let digest = item::digest_of_all(tx, items)?;
+    let Some(first) = items.first() else { return Ok(None) };
+    for open in item::open_beside(tx, first)? {
+        let Some(id) = open.holder.order.filter(|_| open.holder.user == context.actor.user())
+        else {
+            continue;
         };
-        let no = match (Class(line.class), any, there) {
-            (Class::ANY, true, false) => Rcode::NXDOMAIN,
-            (Class::ANY, false, false) => Rcode::NXRRSET,
-            (Class::NONE, true, true) => Rcode::YXDOMAIN,
-            (Class::NONE, false, true) => Rcode::YXRRSET,
-            (Class::IN, ..) => {
-                let entry = wanted.entry((line.owner.key(), line.rtype));
-                let entry = entry.or_insert_with(|| (&line.owner, Vec::new()));
-                entry.1.extend(line.rdata.clone());
-                continue;
-            }
-            _ => continue,
-        };
-        return Err(No::Rcode(no));
-    }
-    for ((_, rtype), (owner, rdatas)) in wanted {
-        let now = sets.now(owner, rtype)?;
-        let wanted = now.as_ref().map(|now| Value::new(now.ttl, rdatas));
-        if now.is_none() || !super::draft::same(rtype, &now, &wanted) {
-            return Err(No::Rcode(Rcode::NXRRSET));
+        let order = tx.get(&ORDERS, &id)?.filter(|order| order.digest == digest);
+        if let Some(order) = order.filter(|order| order.state().waits()) {
+            return Ok(Some(order.name()));
         }
     }
-    Ok(())
-}
-
-/// One RRset before and after what was read so far.
-struct Set {
-    live: Base,
-    now: Base,
-}
-
-/// The RRsets of the names an update touches, changed as its lines are read.
-struct Sets<'a, R> {
-    rows: &'a R,
-    zone: &'a Zone,
-    names: BTreeMap<Vec<u8>, (Name, BTreeMap<Type, Set>)>,
-}
-
-impl<R: Rows> Sets<'_, R> {
-    /// All RRsets of a name.
-    fn of(&mut self, owner: &Name) -> Result<&mut BTreeMap<Type, Set>, Stop> {
-        let key = owner.key();
-        if !self.names.contains_key(&key) {
-            let mut sets = BTreeMap::new();
-            zones::with_view(self.rows, self.zone, |view| {
-                view.node(owner, &mut |node| {
-                    for set in node.rrsets() {
-                        let live = Value::new(set.ttl, set.rdatas().map(Into::into).collect());
-                        let (live, now) = (Some(live.clone()), Some(live));
-                        sets.insert(set.rtype, Set { live, now });
-                    }
-                })
-            })?;
-            self.names.insert(key.clone(), (owner.clone(), sets));
-        }
-        let entry = self.names.entry(key).or_insert_with(|| (owner.clone(), BTreeMap::new()));
-        Ok(&mut entry.1)
-    }
-
-    fn now(&mut self, owner: &Name, rtype: Type) -> Result<Base, Stop> {
-        Ok(self.of(owner)?.get(&rtype).and_then(|set| set.now.clone()))
-    }
-
-    /// One line of the update section ([RFC 2136](https://www.rfc-editor.org/rfc/rfc2136) §3.4.2).
-    fn change(&mut self, line: &Line) -> Result<(), Stop> {
-        let at_apex = line.owner == self.zone.apex;
-        let sets = self.of(&line.owner)?;
-        let kept = |rtype: Type| at_apex && (rtype == Type::SOA || rtype == Type::NS);
-        match (Class(line.class), &line.rdata) {
-            (Class::IN, Some(rdata)) => add(sets, at_apex, line, rdata.clone()),
-            (Class::NONE, Some(rdata)) if line.rtype != Type::SOA => {
-                let last_ns = |now: &Value| kept(line.rtype) && now.rdatas().len() == 1;
-                if let Some(set) = sets.get_mut(&line.rtype) {
-                    set.now = set.now.take().and_then(|now| match last_ns(&now) {
-                        true => Some(now),
-                        false => without(line.rtype, now, rdata),
-                    });
-                }
-            }
-            (Class::ANY, _) => {
-                for (rtype, set) in sets.iter_mut() {
-                    if (line.rtype == Type::ANY || line.rtype == *rtype) && !kept(*rtype) {
-                        set.now = None;
-                    }
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// What differs from what is served.
-    fn drafts(self, held: &Held) -> Vec<Draft> {
-        let mut drafts = Vec::new();
-        for (owner, sets) in self.names.into_values() {
-            for (rtype, set) in sets.into_iter().filter(|(_, set)| set.live != set.now) {
-                let net = set.now.map_or(Net::Delete, Net::Replace);
-                drafts.push(Draft {
-                    zone: held.zone.apex.clone(),
-                    org: held.org,
-                    what: What::Edit { owner: owner.clone(), rtype },
-                    seen_serial: Some(held.zone.serial.0),
-                    body: Body::Edit { base: set.live, net },
-                    at: String::new(),
-                });
-            }
-        }
-        drafts
-    }
-}
-
-fn without(rtype: Type, now: Value, rdata: &Rdata) -> Base {
-    let rest = now.rdatas().iter().filter(|mine| canonical_cmp(rtype, mine, rdata).is_ne());
-    let rest: Vec<Rdata> = rest.cloned().collect();
-    (!rest.is_empty()).then(|| Value::new(now.ttl, rest))
-}
-
-/// Adds a record; one that could not stand there is passed over, as the RFC wants it.
-fn add(sets: &mut BTreeMap<Type, Set>, at_apex: bool, line: &Line, rdata: Rdata) {
-    let there = |rtype: Type, set: &Set| set.now.is_some() && rtype != line.rtype;
-    let beside_cname = match line.rtype {
-        Type::CNAME => sets.iter().any(|(rtype, set)| there(*rtype, set)),
-        _ => sets.get(&Type::CNAME).is_some_and(|set| there(Type::CNAME, set)),
-    };
-    if beside_cname || line.rtype == Type::SOA && !at_apex {
-        return;
-    }
-    let set = sets.entry(line.rtype).or_insert(Set { live: None, now: None });
-    let alone = line.rtype == Type::CNAME || line.rtype == Type::SOA;
-    if line.rtype == Type::SOA && !is_ahead(&set.now, &rdata) {
-        return;
-    }
-    let now = set.now.take().filter(|_| !alone);
-    let rest = now.iter().flat_map(Value::rdatas);
-    let rest = rest.filter(|mine| canonical_cmp(line.rtype, mine, &rdata).is_ne());
-    let rdatas = rest.cloned().chain([rdata.clone()]).collect();
-    set.now = Some(Value::new(line.ttl, rdatas));
-}
-
-/// Whether the SOA has a serial ahead of the one there is.
-fn is_ahead(now: &Base, rdata: &Rdata) -> bool {
-    let serial = |rdata: &Rdata| -> Option<Serial> {
-        let at = rdata.len().checked_sub(20)?;
-        let octets: [u8; 4] = rdata.get(at..at + 4)?.try_into().ok()?;
-        Some(Serial(u32::from_be_bytes(octets)))
-    };
-    let now = now.as_ref().and_then(|now| serial(now.rdatas().first()?));
-    now.zip(serial(rdata)).is_none_or(|(now, new)| now.is_before(new))
+    Ok(None)
 }

@@ -12,9 +12,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use super::organisation::ORGS;
-use super::user::{self, USERS, User, UserRole};
+use super::user::{self, USERS, User};
 use crate::manage::Manage;
-use crate::manage::access::{self, Actor, Context, NoAccess, Permission, Permissions, Role, Scope};
+use crate::manage::access::{self, Actor, Context, NoAccess, Permission, Permissions, Role};
 use crate::manage::event::{self, Digest, Kind as Happened, News, Object, Touched, sha256};
 use crate::manage::fault::{self, Kind, Problem, Refused, Stop, stops};
 use crate::manage::id::{OrgId, TokenId, UserId};
@@ -407,10 +407,7 @@ fn opened_by(
         org: org.id,
         role,
         permissions: Permissions::of(role).and(token.permissions),
-        scope: match user.role {
-            UserRole::Superuser => Scope::All,
-            UserRole::Member | UserRole::Reader => user.scope,
-        },
+        scope: user.bounds(),
         idempotency: None,
     };
     Ok(Ok((context, id, rows.get(&TOKENS_USED, &id)?)))

@@ -67,6 +67,16 @@ pub struct User {
     pub created_at: Timestamp,
 }
 
+impl User {
+    /// The zones of the organisation they may work on; a superuser on all.
+    pub fn bounds(&self) -> Scope {
+        match self.role {
+            UserRole::Superuser => Scope::All,
+            UserRole::Member | UserRole::Reader => self.scope.clone(),
+        }
+    }
+}
+
 /// One user, as shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UserView {
@@ -391,6 +401,22 @@ fn patched(before: &User, patch: UserPatch) -> User {
 
 fn is_oneself(context: &Context, id: UserId) -> bool {
     matches!(context.actor, Actor::User { user, .. } if user == id)
+}
+
+/// A user as the one who acts, without a token, with all the rights of the role; none if the account
+/// is closed.
+pub fn acting(rows: &impl Rows, id: UserId) -> Result<Option<Context>, RowError> {
+    let Some(user) = rows.get(&USERS, &id)?.filter(|user| user.enabled) else { return Ok(None) };
+    let Some(org) = rows.get(&ORGS, &user.org)? else { return Ok(None) };
+    let role = user.role.within(org.kind);
+    Ok(Some(Context {
+        actor: Actor::User { user: user.id, token: None },
+        org: org.id,
+        role,
+        permissions: Permissions::of(role),
+        scope: user.bounds(),
+        idempotency: None,
+    }))
 }
 
 /// A superuser of the organisation who may act; there is one.

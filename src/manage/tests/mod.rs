@@ -24,6 +24,7 @@ use super::people::organisation::{self, ChangeMode, NewOrg, OrgKind, OrgPatch, O
 use super::people::token::{self, NewToken};
 use super::people::user::{self, NewUser, UserRole, UserView};
 use crate::maintain::{Maintain, Settings, rows as zones};
+use crate::seal::Sealer;
 use crate::store::{OpenError, Options, Store};
 use crate::wire::{Name, Type};
 use crate::zone::delta::set_at;
@@ -53,9 +54,11 @@ fn name(text: &str) -> Name {
 /// Opens the directory, once what had it open before has let go of it: threads of the index end a
 /// little after the store does.
 fn open(dir: &std::path::Path) -> Manage {
+    let sealer = Some(Sealer::at(dir).unwrap());
+    let settings = Settings { sealer, ..Settings::default() };
     for _ in 0..1_000 {
         match Store::open(&Options::new(dir)) {
-            Ok(store) => return Manage::new(Maintain::offline(store, Settings::default())),
+            Ok(store) => return Manage::new(Maintain::offline(store, settings)),
             Err(OpenError::Io { .. }) => std::thread::sleep(std::time::Duration::from_millis(5)),
             Err(error) => panic!("{error}"),
         }

@@ -1,9 +1,11 @@
 //! Dynamic updates: prerequisites, changes, and the orders they become.
 
 use super::*;
+use crate::manage::change::policy::{self, GrantAsk, PolicyAsk};
 use crate::manage::change::receipt::{self, OrderQuery};
 use crate::manage::change::state::State;
-use crate::manage::change::update;
+use crate::manage::change::update::{self, Sender};
+use crate::manage::holding::tsig;
 use crate::wire::{Rcode, rdata};
 
 const IN: u16 = 1;
@@ -37,7 +39,12 @@ fn message(zone: &Name, prerequisites: &[Line<'_>], updates: &[Line<'_>]) -> Vec
 
 fn send(world: &World, prerequisites: &[Line<'_>], updates: &[Line<'_>]) -> Rcode {
     let zone = &world.acme.zone;
-    update::update(&world.manage, &world.operator, zone, &message(zone, prerequisites, updates))
+    listed(world, zone, &message(zone, prerequisites, updates))
+}
+
+/// From an address that needs no signature.
+fn listed(world: &World, zone: &Name, octets: &[u8]) -> Rcode {
+    update::update(&world.manage, Sender::Listed, zone, octets).rcode
 }
 
 fn orders(world: &World) -> usize {
@@ -114,21 +121,159 @@ fn an_update_that_changes_nothing_leaves_no_order_and_no_serial() {
 }
 
 #[test]
-fn an_update_beyond_ones_rights_or_of_no_zone_is_refused() {
+fn an_update_of_no_zone_or_of_what_the_server_looks_after_is_refused() {
     let world = World::new();
-    let zone = &world.acme.zone;
-    let line = [("x.acme.example.", Type::A, IN, 60, "192.0.2.7")];
-    let octets = message(zone, &[], &line);
-    let by = |context: &Context| update::update(&world.manage, context, zone, &octets);
-    assert_eq!(by(&world.other.superuser), Rcode::NOTAUTH);
-    let reader = new_user(&world.manage, &world.operator, world.acme.org, UserRole::Reader);
-    assert_eq!(by(&acting_as(&world.manage, &world.operator, reader.id)), Rcode::REFUSED);
     let nobody = name("nobody.example.");
-    let octets = message(&nobody, &[], &[]);
-    let rcode = update::update(&world.manage, &world.operator, &nobody, &octets);
-    assert_eq!(rcode, Rcode::NOTAUTH);
+    assert_eq!(listed(&world, &nobody, &message(&nobody, &[], &[])), Rcode::NOTAUTH);
     let signature = [("x.acme.example.", Type::NSEC, ANY, 0, "")];
     assert_eq!(send(&world, &[], &signature), Rcode::REFUSED);
+}
+
+/// A key of a customer with a policy.
+struct Key {
+    name: Name,
+}
+
+impl Key {
+    fn new(world: &World, by: &Context, ask: PolicyAsk) -> Key {
+        let name = name("updates.acme.example.");
+        let new = serde_json::json!({ "name": "updates.acme.example.", "org": world.acme.org });
+        tsig::create(&world.manage, &world.operator, serde_json::from_value(new).unwrap()).unwrap();
+        policy::set(&world.manage, by, &name, ask).unwrap();
+        Key { name }
+    }
+
+    fn send(&self, world: &World, zone: &Name, updates: &[Line<'_>]) -> update::Reply {
+        let octets = message(zone, &[], updates);
+        update::update(&world.manage, Sender::Key(&self.name), zone, &octets)
+    }
+}
+
+/// Grants as `name`, `name below`, `name TYPE,TYPE`, or both.
+fn policy_of(grants: &[&str]) -> PolicyAsk {
+    let grants = grants.iter().map(|text| {
+        let mut words = text.split(' ').peekable();
+        let name = name(words.next().unwrap());
+        let below = words.next_if_eq(&"below").is_some();
+        let types = words.next().map(|types| types.split(',').map(str::to_owned).collect());
+        GrantAsk { name, below, label: None, types: types.unwrap_or_default() }
+    });
+    PolicyAsk { grants: grants.collect(), ..PolicyAsk::default() }
+}
+
+const CHALLENGE: Line<'_> = ("_acme-challenge.acme.example.", Type::TXT, IN, 60, "\"one\"");
+
+#[test]
+fn a_key_changes_what_its_policy_names_and_nothing_else() {
+    let world = World::in_mode(ChangeMode::Direct);
+    let acme = &world.acme;
+    let one = policy_of(&["_acme-challenge.acme.example. TXT", "dyn.acme.example. below A,AAAA"]);
+    let key = Key::new(&world, &acme.superuser, one);
+
+    assert_eq!(key.send(&world, &acme.zone, &[CHALLENGE]).rcode, Rcode::NOERROR);
+    let host = ("a.dyn.acme.example.", Type::A, IN, 60, "192.0.2.7");
+    assert_eq!(key.send(&world, &acme.zone, &[host]).rcode, Rcode::NOERROR);
+
+    let refused: &[&[Line<'_>]] = &[
+        &[("_acme-challenge.acme.example.", Type::A, IN, 60, "192.0.2.7")],
+        &[("www.acme.example.", Type::A, ANY, 0, "")],
+        &[("www.acme.example.", Type::ANY, ANY, 0, "")],
+        &[("a.dyn.acme.example.", Type::MX, IN, 60, "10 mail")],
+        &[CHALLENGE, ("acme.example.", Type::MX, IN, 60, "10 mail")],
+    ];
+    for lines in refused {
+        let reply = key.send(&world, &acme.zone, lines);
+        assert_eq!(reply.rcode, Rcode::REFUSED, "{lines:?}");
+        assert_eq!(reply.why.unwrap().0, 18, "{lines:?}");
+    }
+    assert_eq!(world.served(&acme.zone, "www", Type::A), ["192.0.2.1"]);
+    assert_eq!(world.served(&acme.zone, "_acme-challenge", Type::TXT), ["\"one\""]);
+    // Deleting all of a name takes what the policy names, if that is all there is.
+    let all = ("a.dyn.acme.example.", Type::ANY, ANY, 0, "");
+    assert_eq!(key.send(&world, &acme.zone, &[all]).rcode, Rcode::NOERROR);
+    assert!(world.served(&acme.zone, "a.dyn", Type::A).is_empty());
+}
+
+#[test]
+fn a_key_without_a_policy_or_of_a_user_who_may_not_changes_nothing() {
+    let world = World::in_mode(ChangeMode::Direct);
+    let acme = &world.acme;
+    let key = Key::new(&world, &acme.superuser, policy_of(&["acme.example. below"]));
+    assert_eq!(key.send(&world, &world.other.zone, &[]).rcode, Rcode::NOTAUTH);
+    let reader = new_user(&world.manage, &world.operator, acme.org, UserRole::Reader);
+    let ask = PolicyAsk { user: Some(reader.id), ..policy_of(&["acme.example. below"]) };
+    policy::set(&world.manage, &acme.superuser, &key.name, ask).unwrap();
+    assert_eq!(key.send(&world, &acme.zone, &[CHALLENGE]).rcode, Rcode::REFUSED);
+    policy::delete(&world.manage, &acme.superuser, &key.name).unwrap();
+    let reply = key.send(&world, &acme.zone, &[CHALLENGE]);
+    assert!(reply.why.unwrap().1.contains("no update policy"));
+    assert!(policy::get(&world.manage, &world.other.superuser, &key.name).is_err());
+    assert!(world.served(&acme.zone, "_acme-challenge", Type::TXT).is_empty());
+}
+
+#[test]
+fn a_policy_ends_with_its_key() {
+    let world = World::in_mode(ChangeMode::Direct);
+    let acme = &world.acme;
+    let key = Key::new(&world, &acme.superuser, policy_of(&["acme.example. below"]));
+    tsig::delete(&world.manage, &acme.superuser, &key.name).unwrap();
+    let new = serde_json::json!({ "name": "updates.acme.example.", "org": acme.org });
+    let new = serde_json::from_value(new).unwrap();
+    tsig::create(&world.manage, &world.operator, new).unwrap();
+    assert_eq!(key.send(&world, &acme.zone, &[CHALLENGE]).rcode, Rcode::REFUSED);
+}
+
+#[test]
+fn an_update_of_an_organisation_that_wants_approval_waits_and_says_so_once() {
+    let world = World::in_mode(ChangeMode::Approval);
+    let acme = &world.acme;
+    let direct =
+        PolicyAsk { mode: Some(ChangeMode::Direct), ..policy_of(&["acme.example. below"]) };
+    let key = Key::new(&world, &acme.superuser, direct.clone());
+    let before = orders(&world);
+
+    let reply = key.send(&world, &acme.zone, &[CHALLENGE]);
+    let again = key.send(&world, &acme.zone, &[CHALLENGE]);
+
+    assert_eq!((reply.rcode, &reply), (Rcode::NOERROR, &again));
+    let why = reply.why.unwrap().1;
+    assert!(why.contains("waits for approval"), "{why}");
+    assert_eq!(orders(&world), before + 1, "sent again it became another order");
+    assert!(world.served(&acme.zone, "_acme-challenge", Type::TXT).is_empty());
+    let query =
+        OrderQuery { state: Some(State::AwaitingApproval), limit: 9, ..OrderQuery::default() };
+    let order = receipt::list(&world.manage, &world.operator, &query).unwrap().items.remove(0);
+    assert!(why.contains(&order.number) && order.note.unwrap().contains("updates.acme.example"));
+    world.approve(&world.operator, order.id).unwrap();
+    assert_eq!(world.served(&acme.zone, "_acme-challenge", Type::TXT), ["\"one\""]);
+
+    // Whoever may push what was approved elsewhere may let a key do so.
+    policy::set(&world.manage, &world.operator, &key.name, direct).unwrap();
+    let gone = ("_acme-challenge.acme.example.", Type::TXT, ANY, 0, "");
+    let reply = key.send(&world, &acme.zone, &[gone]);
+    assert_eq!((reply.rcode, reply.why), (Rcode::NOERROR, None));
+    assert!(world.served(&acme.zone, "_acme-challenge", Type::TXT).is_empty());
+}
+
+#[test]
+fn an_update_of_an_organisation_that_collects_goes_into_the_basket_of_its_user() {
+    let world = World::in_mode(ChangeMode::Basket);
+    let acme = &world.acme;
+    let user = acme.member.actor.user();
+    let ask = PolicyAsk { user, ..policy_of(&["acme.example. below"]) };
+    let key = Key::new(&world, &acme.superuser, ask);
+
+    let reply = key.send(&world, &acme.zone, &[CHALLENGE]);
+    assert!(reply.why.unwrap().1.contains("basket of Member"));
+    let second = ("_acme-challenge.acme.example.", Type::TXT, IN, 60, "\"two\"");
+    key.send(&world, &acme.zone, &[second]);
+    key.send(&world, &acme.zone, &[("gone.acme.example.", Type::A, IN, 60, "192.0.2.9")]);
+    key.send(&world, &acme.zone, &[("gone.acme.example.", Type::A, ANY, 0, "")]);
+
+    assert!(world.served(&acme.zone, "_acme-challenge", Type::TXT).is_empty());
+    assert_eq!(basket::list(&world.manage, &acme.member).unwrap().items.len(), 1);
+    world.place(&acme.member);
+    assert_eq!(world.served(&acme.zone, "_acme-challenge", Type::TXT), ["\"one\"", "\"two\""]);
 }
 
 #[test]
@@ -141,8 +286,7 @@ fn no_message_however_cut_panics_or_is_half_applied() {
     ];
     let whole = message(zone, &[], &lines);
     for cut in 0..whole.len() {
-        let rcode = update::update(&world.manage, &world.operator, zone, &whole[..cut]);
-        assert_eq!(rcode, Rcode::FORMERR, "cut at {cut}");
+        assert_eq!(listed(&world, zone, &whole[..cut]), Rcode::FORMERR, "cut at {cut}");
     }
     assert!(world.served(zone, "x", Type::A).is_empty());
 }

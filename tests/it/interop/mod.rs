@@ -7,6 +7,7 @@
 //!
 //! `INTEROP_PEERS=knot,nsd` compares with some only.
 
+mod acme;
 mod catalogs;
 mod cookies;
 pub mod message;
@@ -15,6 +16,7 @@ mod primaries;
 pub mod questions;
 mod rules;
 mod transfers;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
