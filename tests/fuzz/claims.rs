@@ -4,6 +4,7 @@
 //! which put every corpus to it. The zones behind are those of the interop suite: every kind of answer
 //! can be reached.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
@@ -75,6 +76,11 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         owners,
     }
 });
+
+thread_local! {
+    /// One for each thread: counters are kept for as long as the process lives.
+    static CONTEXT: RefCell<Context> = RefCell::new(Context::new(&WORLD.shared, Transport::Udp));
+}
 
 /// Any octets that come as a message get a well-formed reply or none, over every transport.
 pub fn message(data: &[u8]) {
@@ -198,15 +204,16 @@ fn written_and_read_again(parsed: &Parsed, options: Options<'_>) {
 
 /// Handles one message; checks the reply's form.
 fn answer(transport: Transport, message: &[u8]) -> Option<Vec<u8>> {
-    let context = Context::new(&WORLD.shared, transport);
     let mut slot = Slot::new(if transport == Transport::Udp { 4288 } else { 65_535 });
     let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4711);
     if !slot.receive(message, peer) {
         return None;
     }
-    let Outcome::Reply(len) = serve::handle(&context, &mut slot, 1_800_000_000) else {
-        return None;
-    };
+    let outcome = CONTEXT.with_borrow_mut(|context| {
+        context.transport = transport;
+        serve::handle(context, &mut slot, 1_800_000_000)
+    });
+    let Outcome::Reply(len) = outcome else { return None };
     let reply = slot.octets[..len].to_vec();
     assert!(reply.len() >= 12 && reply[..2] == message[..2], "the ID changed");
     assert!(reply[2] & 0x80 != 0 && message[2] & 0x80 == 0, "a response is answered with a query");
