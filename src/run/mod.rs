@@ -121,38 +121,17 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let stop = Arc::new(Notify::new());
     let stopping = Arc::clone(&stop);
     let http = tokio::spawn(http::serve(listener, state, async move { stopping.notified().await }));
-    tracing::info!(
-        dns = ?listening.addresses(),
-        http = %http_address,
-        "listening for DNS on {:?}, for HTTP on {http_address}",
-        listening.addresses()
-    );
+    let dns = listening.addresses();
+    tracing::info!(?dns, http = %http_address, "listening for DNS on {dns:?}, for HTTP on {http_address}");
 
-    let mut timer = None;
-    let mut confirmer: Option<JoinHandle<()>> = None;
+    let mut jobs = Jobs::default();
     let mut ended = std::pin::pin!(told_to_stop()?);
-    let ready = async {
-        let loading = maintain.clone();
-        wait_until(move || loading.progress().ready).await;
-        if demo && is_new {
-            let (manage, dir) = (manage.clone(), config.store.dir.clone());
-            tokio::task::spawn_blocking(move || {
-                demo::fill(&manage, &dir).map_err(|error| error.to_string())
-            })
-            .await??;
-        }
-        Ok::<(), Failure>(())
-    };
+    let fill = (demo && is_new).then_some(config.store.dir.as_path());
     tokio::select! {
         () = &mut ended => {}
-        ready = ready => {
-            ready?;
-            let resuming = manage.clone();
-            tokio::task::spawn_blocking(move || resume(&resuming));
-            timer = Some(tokio::spawn(orders::keep(manage.clone())));
-            let confirming = manage.clone();
-            let thread = std::thread::Builder::new().name("confirm".into());
-            confirmer = Some(thread.spawn(move || orders::confirm(&confirming))?);
+        loaded = load(&maintain, &manage, fill) => {
+            loaded?;
+            jobs = Jobs::start(&manage)?;
             filled.store(true, Ordering::Release);
             say_ready(&maintain);
             if demo {
@@ -163,10 +142,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     }
 
     tracing::info!("stopping");
-    if let Some(timer) = timer {
-        timer.abort();
-        let _ = timer.await; // aborted, and so an error
-    }
+    jobs.end_timer().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.notify_one();
     let _ = http.await; // it logs what it has to say
@@ -178,13 +154,49 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     }
     tokio::task::spawn_blocking(move || {
         upkeep.stop();
-        confirmer.map(JoinHandle::join)
+        jobs.confirmer.map(JoinHandle::join)
     })
     .await?;
     drop((manage, maintain));
     drop(store);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits until every zone is loaded, and fills the directory with the demo world if it is new.
+async fn load(maintain: &Maintain, manage: &Manage, fill: Option<&Path>) -> Result<(), Failure> {
+    wait_until(|| maintain.progress().ready).await;
+    if let Some(dir) = fill {
+        let (manage, dir) = (manage.clone(), dir.to_owned());
+        let fill = move || demo::fill(&manage, &dir).map_err(|error| error.to_string());
+        tokio::task::spawn_blocking(fill).await??;
+    }
+    Ok(())
+}
+
+/// What works on by itself once every zone is loaded.
+#[derive(Default)]
+struct Jobs {
+    timer: Option<tokio::task::JoinHandle<()>>,
+    confirmer: Option<JoinHandle<()>>,
+}
+
+impl Jobs {
+    fn start(manage: &Manage) -> Result<Jobs, Failure> {
+        let (resuming, confirming) = (manage.clone(), manage.clone());
+        tokio::task::spawn_blocking(move || resume(&resuming));
+        let thread = std::thread::Builder::new().name("confirm".into());
+        let confirmer = thread.spawn(move || orders::confirm(&confirming))?;
+        let timer = tokio::spawn(orders::keep(manage.clone()));
+        Ok(Jobs { timer: Some(timer), confirmer: Some(confirmer) })
+    }
+
+    async fn end_timer(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+            let _ = timer.await; // aborted, and so an error
+        }
+    }
 }
 
 /// Continues the orders that were applied but not yet seen served when the server last stopped.

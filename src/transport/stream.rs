@@ -435,6 +435,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stream_waits_its_turn_once_so_many_messages_are_asked_about() {
+        let (gate, open) = Gate::new(0, 0);
+        let mut peer = peer(gate, 1 << 16, patient(), LONG);
+        for number in 0..ASKED_MAX as u16 {
+            peer.stream.write_all(&framed(&update(number))).await.unwrap();
+        }
+        peer.stream.write_all(&framed(&version_query(99))).await.unwrap();
+        assert!(timeout(SHORT, message(&mut peer.stream)).await.is_err());
+
+        open.send(()).unwrap();
+
+        assert!(id(&message(&mut peer.stream).await) < ASKED_MAX as u8);
+        assert_eq!(id(&message(&mut peer.stream).await), 99);
+    }
+
+    #[tokio::test]
     async fn an_answer_asked_for_comes_even_if_the_peer_has_closed_its_side() {
         let (gate, open) = Gate::new(0, 0);
         let mut peer = peer(gate, 1 << 16, patient(), LONG);
