@@ -445,10 +445,15 @@ pub(super) fn ecdsa_halves(algorithm: Algorithm, document: &[u8]) -> Result<Halv
 mod tests {
     use super::*;
 
-    fn each() -> impl Iterator<Item = SigningKey> {
-        Algorithm::ALL.into_iter().map(|algorithm| {
-            SigningKey::generate(algorithm, algorithm.default_bits().max(2048), 257).unwrap()
-        })
+    /// One of each; an RSA key takes long to make, so both sizes of hash share one secret.
+    fn each() -> Vec<SigningKey> {
+        let quick = [Algorithm::EcdsaP256, Algorithm::EcdsaP384, Algorithm::Ed25519];
+        let quick = quick.map(|algorithm| SigningKey::generate(algorithm, 0, 257).unwrap());
+        let rsa = SigningKey::generate(Algorithm::RsaSha256, 2048, 257).unwrap();
+        let public = rsa.dnskey().get(4..).unwrap();
+        let other = dnskey_rdata(257, Algorithm::RsaSha512, public);
+        let other = SigningKey::from_parts(&other, rsa.secret()).unwrap();
+        quick.into_iter().chain([rsa, other]).collect()
     }
 
     #[test]
@@ -465,9 +470,7 @@ mod tests {
 
     #[test]
     fn a_key_comes_back_from_its_parts_and_only_from_its_own() {
-        let keys: Vec<SigningKey> = each().chain(each()).collect();
-        let (ones, others) = keys.split_at(Algorithm::ALL.len());
-        for (one, other) in ones.iter().zip(others) {
+        for (one, other) in each().iter().zip(&each()) {
             let back = SigningKey::from_parts(one.dnskey(), one.secret()).unwrap();
             assert_eq!((back.dnskey(), back.secret()), (one.dnskey(), one.secret()));
             let mixed = SigningKey::from_parts(one.dnskey(), other.secret()).map(|_| ());

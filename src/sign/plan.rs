@@ -152,13 +152,14 @@ impl Policy {
                 "signatures are made anew at least an hour before they expire",
             ));
         }
-        if self.validity_s < self.refresh_s.saturating_add(self.jitter_s).saturating_add(3600) {
+        let room_s = u64::from(self.validity_s).saturating_sub(self.refresh_s.into());
+        if room_s < 2 * u64::from(self.jitter_s) + 3600 {
             return Err(PlanError::Times(
-                "validity is shorter than refresh, jitter and an hour together",
+                "validity is shorter than refresh, twice the jitter and an hour together",
             ));
         }
         if self.validity_s > VALIDITY_MAX_S {
-            return Err(PlanError::Times("validity is longer than a year"));
+            return Err(PlanError::Times("validity is longer than 180 days"));
         }
         if self.inception_s > DAY_S {
             return Err(PlanError::Times("inception is more than a day back"));
@@ -167,5 +168,5 @@ impl Policy {
     }
 }
 
-/// A signature lives no longer than this, whatever asks for it.
-pub const VALIDITY_MAX_S: u32 = 366 * DAY_S;
+/// The longest validity a policy may ask for.
+pub const VALIDITY_MAX_S: u32 = 180 * DAY_S;
