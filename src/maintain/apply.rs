@@ -4,7 +4,7 @@ use super::change::{AppliedZone, CHANGED_MAX, ChangedRrSet, Content, Reason, Zon
 use super::commit::{Door, Touched};
 use super::dnssec::lint;
 use super::rows::{self, ChunksMut, JournalExtent, Release, Zone};
-use super::{content, journal, rules, secondary};
+use super::{content, journal, rules, secondary, signed, signing};
 use crate::store::{RowError, Rows, Tail};
 use crate::wire::{Name, RrSet, Serial, Type};
 use crate::zone::chunk::{self, Counts};
@@ -14,7 +14,7 @@ use crate::zone::{ReadFault, RrSetEdit, edit};
 
 /// A replacement that changes more RRsets than this is not worked out one by one: the new content
 /// takes the old one's place as a whole, and the journal starts anew.
-const DELTA_SETS_MAX: usize = 100_000;
+pub(super) const DELTA_SETS_MAX: usize = 100_000;
 
 /// Every reason against one change.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Door<'_, '_> {
         let last = self.tx.get(&rows::LAST_SERIALS, &Tail(apex.key()))?;
         let (id, generation, soa, counts, presigned) = match content {
             Content::Staged(staged) => {
-                let (soa, counts) = self.take_staged(staged, apex, last)?;
+                let (soa, counts) = self.take_staged(staged, apex, last, None)?;
                 (staged.zone, staged.generation, soa, counts, staged.presigned)
             }
             content => {
@@ -102,6 +102,8 @@ impl Door<'_, '_> {
         self.tx.delete(&rows::ZONES_OF, &(zone.org.clone(), key))?;
         self.tx.delete(&rows::ZONES, &zone.id)?;
         super::access::forget_zone(self.tx, zone.id)?;
+        signing::delete(self.tx, zone.id)?;
+        signing::delete_keys(self.tx, zone.id)?;
         self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Everything)?;
         let applied = whole_change(&zone, Some(zone.serial), None, soa.map(|soa| soa.rrset), None);
         self.touch(zone.id, Some(zone), Touched::Whole);
@@ -115,6 +117,9 @@ impl Door<'_, '_> {
             return self.switch_to_staged(zone, staged);
         }
         let fresh = content::fresh(apex, content)?;
+        if let Some(signing) = signing::of(self.tx, &zone)? {
+            return self.replace_signed(zone, fresh, &signing);
+        }
         let new = PackedZone::new(zone.apex.clone(), &fresh.octets);
         if let Some(orphan) = lint::content(self.tx, &zone, &new)? {
             return Err(orphan.into());
@@ -145,8 +150,12 @@ impl Door<'_, '_> {
         if zone.presigned {
             return Err(Reason::PreSigned.into());
         }
-        let faults: Vec<Reason> =
-            edits.iter().filter_map(|edit| content::out_of_place(apex, edit)).collect();
+        let signing = signing::of(self.tx, &zone)?;
+        let fault = |edit| {
+            let made = || signed::out_of_place(apex, edit, signing.as_ref()?);
+            content::out_of_place(apex, edit).or_else(made)
+        };
+        let faults: Vec<Reason> = edits.iter().filter_map(fault).collect();
         if !faults.is_empty() {
             return Err(Refused(faults));
         }
@@ -228,18 +237,44 @@ impl Door<'_, '_> {
         Ok(id)
     }
 
-    /// Writes the next version of a zone: its changed rows, its journal, its own row.
+    /// Writes the next version of a zone, signed if the zone is.
     pub(super) fn write(
         &mut self,
+        zone: Zone,
+        delta: &Delta,
+        serial: Serial,
+        presigned: bool,
+    ) -> Result<AppliedZone> {
+        let before = zone.clone();
+        let mut zone = zone;
+        self.put_chunks(&mut zone, delta)?;
+        match self.sign_touched(&zone, &delta.changes)? {
+            None => self.finish(before, zone, delta, serial, presigned),
+            Some(more) => {
+                self.put_chunks(&mut zone, &more)?;
+                self.finish(before, zone, &delta.clone().then(more), serial, presigned)
+            }
+        }
+    }
+
+    /// Writes the changed rows of a zone.
+    pub(super) fn put_chunks(&mut self, zone: &mut Zone, delta: &Delta) -> Result<()> {
+        let mut chunks = ChunksMut { tx: self.tx, zone: zone.id, generation: zone.generation };
+        zone.counts += chunk::update(&mut chunks, &zone.apex, delta)?;
+        Ok(())
+    }
+
+    /// Writes what else a version is, once its rows are: its journal, its own row.
+    pub(super) fn finish(
+        &mut self,
+        before: Zone,
         mut zone: Zone,
         delta: &Delta,
         serial: Serial,
         presigned: bool,
     ) -> Result<AppliedZone> {
-        self.touch(zone.id, Some(zone.clone()), Touched::Sets(delta.changes.clone()));
-        let mut chunks = ChunksMut { tx: self.tx, zone: zone.id, generation: zone.generation };
-        zone.counts += chunk::update(&mut chunks, &zone.apex, delta)?;
-        let from = zone.serial;
+        let from = before.serial;
+        self.touch(zone.id, Some(before), Touched::Sets(delta.changes.clone()));
         zone.serial = serial;
         zone.version += 1;
         zone.presigned = presigned;
@@ -247,7 +282,7 @@ impl Door<'_, '_> {
         let step = delta.step(from, serial);
         journal::append(self.tx, &mut zone, &self.cause, step, self.journal_limits)?;
         self.tx.put(&rows::ZONES, &zone.id, &zone)?;
-        let changes = delta.changes.iter().filter(|change| !change.is_serial_only());
+        let changes = delta.changes.iter().filter(|change| !change.is_for_signing());
         let changed_count = changes.clone().count();
         let changed = changes.take(CHANGED_MAX).map(changed).collect();
         let (from, to) = (Some(from), Some(serial));

@@ -83,6 +83,8 @@ pub struct Staged {
     pub(super) generation: u32,
     pub(super) counts: crate::zone::chunk::Counts,
     pub(super) presigned: bool,
+    /// The number of the plan it is signed by.
+    pub(super) signed_by: Option<u64>,
 }
 
 /// How a zone takes part.

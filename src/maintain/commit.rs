@@ -11,8 +11,8 @@ use super::apply::Refused;
 use super::change::{Applied, AppliedZone, Refusal, RefusedZone, ZoneChange};
 use super::journal::Limits;
 use super::rows::{self, Zone};
-use super::{Maintain, catalog, now_us};
-use crate::seal::Sealer;
+use super::signing::SigningKeys;
+use super::{Maintain, catalog};
 use crate::store::{TransactError, Tx, WriteError};
 use crate::wire::Name;
 use crate::zone::delta::SetChange;
@@ -24,7 +24,9 @@ pub struct Door<'a, 't> {
     pub(super) now_us: u64,
     pub(super) cause: String,
     pub(super) journal_limits: Limits,
-    pub(super) sealer: Option<Sealer>,
+    pub(super) signing_keys: SigningKeys,
+    /// How far the clock was set while the server ran, in seconds.
+    pub(super) leapt_s: u64,
     touches: Vec<Touch>,
     applied: Vec<AppliedZone>,
 }
@@ -155,10 +157,11 @@ impl Maintain {
     fn door<'a, 't>(&self, tx: &'a mut Tx<'t>) -> Door<'a, 't> {
         Door {
             tx,
-            now_us: now_us(),
+            now_us: self.settings().clock.now_us(),
             cause: String::new(),
             journal_limits: self.settings().journal,
-            sealer: self.settings().sealer.clone(),
+            signing_keys: self.signing_keys().clone(),
+            leapt_s: self.settings().clock.leapt_s(),
             touches: Vec::new(),
             applied: Vec::new(),
         }

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::journal::{self, JOURNAL};
+use super::resign::Resigning;
 use super::rows::{CHUNKS, PARTS, RELEASES, Release, ZONES};
 use super::{Maintain, catalog, dnssec};
 use crate::store::{RowError, Rows, TransactError, Tx};
@@ -138,14 +139,19 @@ impl Maintain {
     fn upkeep(&self, stop: &Stop) {
         let mut rest = BREATH;
         let mut ages = Ages::default();
+        let mut resigning = Resigning::default();
         while !stop.rest(rest) {
+            let signed = self.resign_some(&mut resigning).unwrap_or_else(|fault| {
+                tracing::error!(%fault, "signatures are not made anew: {fault}");
+                false
+            });
             rest = match self
                 .release_some()
                 .and_then(|more| Ok(more | self.forget_some(&mut ages)?))
                 .and_then(|more| self.end_leaving().map(|()| more))
             {
-                Ok(true) => BREATH,
-                Ok(false) => REST,
+                Ok(more) if more || signed => BREATH,
+                Ok(_) => REST,
                 Err(error) => {
                     tracing::warn!(%error, "rows to be released are kept: {error}");
                     REST * 10
@@ -205,7 +211,7 @@ impl Maintain {
         if ages.pause.is_some_and(|pause| Instant::now() < pause) {
             return Ok(false);
         }
-        let (limits, now_us) = (self.settings().journal, super::now_us());
+        let (limits, now_us) = (self.settings().journal, self.settings().clock.now_us());
         let zones = self.store().read(|rows| rows.range(&ZONES, ages.next.., SWEEP_ZONES));
         let zones = zones.map_err(TransactError::Refused)?;
         ages.next = zones.last().map_or(0, |(id, _)| id.saturating_add(1));

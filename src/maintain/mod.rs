@@ -5,12 +5,14 @@ pub mod announce;
 mod apply;
 pub mod catalog;
 pub mod change;
+pub mod clock;
 pub mod commit;
 mod content;
 mod copy;
 pub mod dnssec;
 pub mod journal;
 pub mod keeper;
+mod large;
 pub mod load;
 mod look;
 mod message;
@@ -19,12 +21,14 @@ pub mod outgoing;
 pub mod probe;
 mod publish;
 pub mod refresh;
+pub mod resign;
 pub mod rows;
 mod rules;
 pub mod secondaries;
 pub mod secondary;
 pub mod served;
 mod servers;
+mod signed;
 pub mod signing;
 pub mod stage;
 mod take;
@@ -40,6 +44,7 @@ pub use change::{
     Applied, AppliedZone, ChangedRrSet, Content, Reason, Refusal, RefusedZone, Staged, Transferred,
     ZoneChange, ZoneState,
 };
+pub use clock::Clock;
 pub use commit::{CommitError, Committed, Door};
 pub use dnssec::DnssecWish;
 pub use keeper::Running;
@@ -65,6 +70,7 @@ struct Inner {
     store: Store,
     publisher: Option<publish::Publisher>,
     settings: Settings,
+    signing_keys: signing::SigningKeys,
     gate: load::Gate,
     refresh: refresh::Desk,
     keyring: Arc<Keyring>,
@@ -85,6 +91,7 @@ pub struct Settings {
     pub resolvers: Vec<SocketAddr>,
     /// What keeps signing keys and TSIG keys secret; none, and no zone can be signed and no key kept.
     pub sealer: Option<Sealer>,
+    pub clock: Clock,
 }
 
 impl Maintain {
@@ -103,10 +110,12 @@ impl Maintain {
         let gate = load::Gate::default();
         let (own_listeners, keyring, closed) = Default::default();
         let (refresh, board) = (refresh::Desk::default(), announce::Board::default());
+        let signing_keys = signing::SigningKeys::new(settings.sealer.clone());
         let inner = Inner {
             store,
             publisher,
             settings,
+            signing_keys,
             gate,
             refresh,
             own_listeners,
@@ -178,13 +187,16 @@ impl Maintain {
         &self.inner.gate
     }
 
+    fn signing_keys(&self) -> &signing::SigningKeys {
+        &self.inner.signing_keys
+    }
+
     fn settings(&self) -> &Settings {
         &self.inner.settings
     }
 }
 
-/// Microseconds since 1970.
+/// Microseconds since 1970, by the system's clock.
 fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    clock::system_us()
 }

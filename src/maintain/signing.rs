@@ -2,16 +2,18 @@
 //!
 //! Promises: a key is kept before anything it signed is; its secret is sealed.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde::{Deserialize, Serialize};
 
-use super::apply::Refused;
-use super::change::{AppliedZone, Reason};
+use super::Zone;
+use super::change::Reason;
 use super::commit::Door;
 use super::rows::{self, fault};
-use super::{Maintain, Zone};
 use crate::seal::{SealError, Sealer};
 use crate::sign::{Plan, SigningKey};
-use crate::store::{RawRows, Rows, Table};
+use crate::store::{RawRows, RowError, Rows, Table, Tx};
 use crate::wire::Name;
 use crate::zone::ReadFault;
 
@@ -19,6 +21,11 @@ use crate::zone::ReadFault;
 pub(super) const SIGNINGS: Table<u32, Signing> = Table::new("zones signed here", *b"zp");
 /// (Zone, key tag) → DNSKEY and sealed secret.
 const SIGNING_KEYS: Table<(u32, u16), KeptKey> = Table::new("signing keys", *b"zk");
+/// (Seconds since 1970, zone) to be looked at then.
+pub(super) const SIGNINGS_DUE: Table<(u64, u32), ()> = Table::new("signing due", *b"ze");
+
+/// Keys held ready beside the store; when there are more, all are opened anew as they are needed.
+const KEYS_READY_MAX: usize = 16 * 1024;
 
 /// How a zone is signed, and how far that is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,16 +37,105 @@ pub struct Signing {
     pub complete: bool,
     /// When the first signature expires, in seconds since 1970.
     pub first_expiry_s: u64,
-    /// When signatures are to be made anew, in seconds since 1970.
+    /// When the zone is to be looked at again, in seconds since 1970.
     pub due_s: u64,
     /// Why the last attempt to keep it signed failed; it goes on being served as it is.
     pub fault: Option<String>,
+    pub(super) served: Served,
+}
+
+/// Which plan the records of a zone follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Served {
+    /// None yet: it is not signed.
+    Nothing,
+    /// The current one.
+    Plan,
+    /// The one before.
+    Before(Box<Plan>),
+}
+
+impl Signing {
+    /// The plan by which changes are signed now; none while the zone is still unsigned.
+    pub(super) fn active(&self) -> Option<&Plan> {
+        match &self.served {
+            Served::Nothing => None,
+            Served::Plan => Some(&self.plan),
+            Served::Before(plan) => Some(plan),
+        }
+    }
+
+    /// What a new plan finds served.
+    pub(super) fn left(self) -> Served {
+        match self.served {
+            Served::Plan => Served::Before(Box::new(self.plan)),
+            other => other,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 struct KeptKey {
     dnskey: Vec<u8>,
     sealed: Vec<u8>,
+}
+
+/// Keys, opened and held ready, and what opens them.
+#[derive(Clone)]
+pub(super) struct SigningKeys {
+    sealer: Option<Sealer>,
+    ready: Arc<Mutex<HashMap<(u32, u16), Arc<SigningKey>>>>,
+}
+
+impl SigningKeys {
+    pub fn new(sealer: Option<Sealer>) -> SigningKeys {
+        SigningKeys { sealer, ready: Arc::default() }
+    }
+
+    fn sealer(&self) -> Result<&Sealer, Reason> {
+        let text = "there is no instance key to keep signing keys secret with";
+        self.sealer.as_ref().ok_or_else(|| Reason::Signing { text: text.into() })
+    }
+
+    /// A key of a zone; none if none of this tag is kept.
+    pub fn key<R: RawRows + ?Sized>(
+        &self,
+        rows: &R,
+        zone: u32,
+        tag: u16,
+    ) -> Result<Option<Arc<SigningKey>>, Reason> {
+        let row = (zone, tag);
+        let Some(kept) = rows.get(&SIGNING_KEYS, &row).map_err(unreadable)? else {
+            return Ok(None);
+        };
+        let ready = || self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        // A transaction that was taken back may have left another key under this tag.
+        let known = ready().get(&row).filter(|key| key.dnskey() == kept.dnskey).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let secret = self.sealer()?.open(&place(zone, tag), &kept.sealed).map_err(sealing)?;
+        let key = SigningKey::from_parts(&kept.dnskey, &secret);
+        let key = Arc::new(key.map_err(|error| Reason::Signing { text: error.to_string() })?);
+        let mut ready = ready();
+        if ready.len() >= KEYS_READY_MAX {
+            ready.clear();
+        }
+        ready.insert(row, Arc::clone(&key));
+        Ok(Some(key))
+    }
+}
+
+fn place(zone: u32, tag: u16) -> Vec<u8> {
+    [b"signing key".as_slice(), &zone.to_be_bytes(), &tag.to_be_bytes()].concat()
+}
+
+fn sealing(error: SealError) -> Reason {
+    Reason::Signing { text: error.to_string() }
+}
+
+fn unreadable(error: RowError) -> Reason {
+    Reason::Unreadable(fault(error))
 }
 
 /// How `zone` is signed; none if it is not.
@@ -64,15 +160,49 @@ pub fn dnskeys<R: RawRows + ?Sized>(
     Ok(keys.into_iter().map(|((_, tag), key)| (tag, key.dnskey)).collect())
 }
 
-fn place(zone: u32, tag: u16) -> Vec<u8> {
-    [b"signing key".as_slice(), &zone.to_be_bytes(), &tag.to_be_bytes()].concat()
+/// The zones to be looked at next, with when, in seconds since 1970; at most `limit`.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn schedule<R: RawRows + ?Sized>(
+    rows: &R,
+    limit: usize,
+) -> Result<Vec<(u64, Zone)>, ReadFault> {
+    let due = rows.range(&SIGNINGS_DUE, .., limit).map_err(fault)?;
+    let zones = due
+        .into_iter()
+        .map(|((due_s, id), ())| Ok(rows::by_id(rows, id)?.map(|zone| (due_s, zone))));
+    zones.filter_map(Result::transpose).collect()
 }
 
-fn sealing(error: SealError) -> Reason {
-    Reason::Signing { text: error.to_string() }
+/// Keeps how a zone is signed, and when it is to be looked at.
+pub(super) fn put(tx: &mut Tx<'_>, id: u32, signing: &Signing) -> Result<(), RowError> {
+    if let Some(old) = tx.get(&SIGNINGS, &id)? {
+        tx.delete(&SIGNINGS_DUE, &(old.due_s, id))?;
+    }
+    tx.put(&SIGNINGS_DUE, &(signing.due_s, id), &())?;
+    tx.put(&SIGNINGS, &id, signing)
 }
 
-impl Maintain {
+/// Forgets that a zone is signed.
+pub(super) fn delete(tx: &mut Tx<'_>, id: u32) -> Result<(), RowError> {
+    if let Some(old) = tx.get(&SIGNINGS, &id)? {
+        tx.delete(&SIGNINGS_DUE, &(old.due_s, id))?;
+        tx.delete(&SIGNINGS, &id)?;
+    }
+    Ok(())
+}
+
+/// Forgets all keys of a zone.
+pub(super) fn delete_keys(tx: &mut Tx<'_>, id: u32) -> Result<(), RowError> {
+    for (key, _) in tx.scan(&SIGNING_KEYS, &id, None, usize::MAX)? {
+        tx.delete(&SIGNING_KEYS, &key)?;
+    }
+    Ok(())
+}
+
+impl super::Maintain {
     /// A key of `zone` with its secret, to export or to sign with; none if there is none of this tag.
     ///
     /// # Errors
@@ -83,18 +213,9 @@ impl Maintain {
         rows: &R,
         zone: &Zone,
         tag: u16,
-    ) -> Result<Option<SigningKey>, Reason> {
-        let kept = rows.get(&SIGNING_KEYS, &(zone.id, tag)).map_err(rows::fault);
-        let Some(kept) = kept.map_err(Reason::Unreadable)? else { return Ok(None) };
-        let sealer = self.settings().sealer.as_ref().ok_or_else(no_sealer)?;
-        let secret = sealer.open(&place(zone.id, tag), &kept.sealed).map_err(sealing)?;
-        let key = SigningKey::from_parts(&kept.dnskey, &secret);
-        Ok(Some(key.map_err(|error| Reason::Signing { text: error.to_string() })?))
+    ) -> Result<Option<Arc<SigningKey>>, Reason> {
+        self.signing_keys().key(rows, zone.id, tag)
     }
-}
-
-fn no_sealer() -> Reason {
-    Reason::Signing { text: "there is no instance key to keep signing keys secret with".into() }
 }
 
 impl Door<'_, '_> {
@@ -112,7 +233,7 @@ impl Door<'_, '_> {
             let text = format!("{apex} has a key with the tag {} already", key.tag());
             return Err(Reason::Signing { text });
         }
-        let sealer: &Sealer = self.sealer.as_ref().ok_or_else(no_sealer)?;
+        let sealer = self.signing_keys.sealer()?;
         let sealed = sealer.seal(&place(zone.id, key.tag()), key.secret()).map_err(sealing)?;
         let kept = KeptKey { dnskey: key.dnskey().to_vec(), sealed };
         self.tx.put(&SIGNING_KEYS, &row, &kept).map_err(unreadable)
@@ -127,27 +248,13 @@ impl Door<'_, '_> {
         let zone = rows::zone(self.tx, apex).map_err(Reason::Unreadable)?;
         let zone = zone.ok_or(Reason::UnknownZone)?;
         let signing = of(self.tx, &zone).map_err(Reason::Unreadable)?;
-        if signing.is_some_and(|signing| signing.plan.keys.iter().any(|key| key.tag == tag)) {
+        let names = |plan: &Plan| plan.keys.iter().any(|key| key.tag == tag);
+        if signing
+            .is_some_and(|signing| names(&signing.plan) || signing.active().is_some_and(names))
+        {
             let text = format!("{apex} is signed with the key {tag}");
             return Err(Reason::Signing { text });
         }
         self.tx.delete(&SIGNING_KEYS, &(zone.id, tag)).map_err(unreadable)
     }
-
-    pub(super) fn set_signing(
-        &mut self,
-        apex: &Name,
-        plan: Option<&Plan>,
-    ) -> Result<AppliedZone, Refused> {
-        let zone = self.changeable(apex)?;
-        if let Some(plan) = plan {
-            plan.check().map_err(|error| Reason::Signing { text: error.to_string() })?;
-        }
-        let _ = zone;
-        Err(Reason::Signing { text: "signing is not built yet".into() }.into())
-    }
-}
-
-fn unreadable(error: crate::store::RowError) -> Reason {
-    Reason::Unreadable(fault(error))
 }

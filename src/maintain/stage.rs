@@ -10,6 +10,7 @@ use super::change::{AppliedZone, Content, Reason, Refusal, RefusedZone, Staged};
 use super::commit::{CommitError, Door};
 use super::rows::{self, ChunksMut, Release, Zone};
 use super::{Maintain, content, rules};
+use crate::sign::Signer;
 use crate::store::{Rows, Table, TransactError};
 use crate::wire::{Name, Serial, Type};
 use crate::zone::chunk::{self, Counts};
@@ -51,6 +52,24 @@ impl Maintain {
             CommitError::Refused(Refusal { zones })
         };
         let fresh = content::fresh(apex, content).map_err(refused)?;
+        let signed = self.sign_content(apex, &fresh)?;
+        let octets = signed.as_ref().map_or(&*fresh.octets, |(octets, _)| octets);
+        let (zone, generation) = self.stage_octets(apex, octets)?;
+        let counts = Counts::of(octets);
+        let signed_by = signed.map(|(_, number)| number);
+        Ok(Staged { zone, generation, counts, presigned: fresh.presigned, signed_by })
+    }
+
+    /// Writes the rows of a zone, a bounded part at a time; returns where they stand.
+    pub(super) fn stage_octets(
+        &self,
+        apex: &Name,
+        nodes: &[u8],
+    ) -> std::result::Result<(u32, u32), CommitError<Refusal>> {
+        let refused = |Refused(reasons): Refused| {
+            let zones = vec![RefusedZone { apex: apex.clone(), reasons }];
+            CommitError::Refused(Refusal { zones })
+        };
         let begun = self.commit(|door| door.begin_stage(apex)).map_err(|error| match error {
             CommitError::Refused(error) => refused(error),
             CommitError::Unreadable(fault) => CommitError::Unreadable(fault),
@@ -72,7 +91,7 @@ impl Maintain {
                     TransactError::Write(error) => CommitError::Write(error),
                 })
         };
-        chunk::split(apex, &fresh.octets, |key, nodes| {
+        chunk::split(apex, nodes, |key, nodes| {
             octets += nodes.len();
             record.push((key.to_vec(), nodes));
             if octets < RECORD_OCTETS {
@@ -82,8 +101,7 @@ impl Maintain {
             write(&mut record)
         })?;
         write(&mut record)?;
-        let counts = Counts::of(&fresh.octets);
-        Ok(Staged { zone, generation, counts, presigned: fresh.presigned })
+        Ok((zone, generation))
     }
 }
 
@@ -115,6 +133,7 @@ impl Door<'_, '_> {
         staged: &Staged,
         apex: &Name,
         last: Option<Serial>,
+        signer: Option<&Signer>,
     ) -> Result<(Set, Counts)> {
         let soa = self.claim_staged(staged, apex)?;
         let own = soa.rrset.soa_serial();
@@ -130,6 +149,9 @@ impl Door<'_, '_> {
         }
         let mut after = soa.clone();
         after.set_serial(serial);
+        if let Some(signer) = signer {
+            signer.sign_at_apex(&mut after)?;
+        }
         let owner = after.rrset.owner.clone();
         let change =
             SetChange { owner, rtype: Type::SOA, before: Some(soa), after: Some(after.clone()) };
@@ -166,7 +188,8 @@ impl Door<'_, '_> {
             return Err(Reason::Limit { text }.into());
         }
         let apex = zone.apex.clone();
-        let (soa, counts) = self.take_staged(staged, &apex, Some(zone.serial))?;
+        let signer = self.signer_of_staged(&zone, staged)?;
+        let (soa, counts) = self.take_staged(staged, &apex, Some(zone.serial), signer.as_ref())?;
         zone.presigned = staged.presigned;
         self.take_over(zone, staged.generation, counts, soa)
     }

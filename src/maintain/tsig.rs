@@ -149,7 +149,7 @@ impl Maintain {
 
     /// The key of this name to sign with; none if there is no such key.
     pub fn tsig_key(&self, name: &Name) -> Option<Arc<TsigKey>> {
-        self.keyring().find(name, super::now_us() / 1_000_000).into_iter().next()
+        self.keyring().find(name, self.settings().clock.now_us() / 1_000_000).into_iter().next()
     }
 
     /// A key to be kept, with its secret sealed.
@@ -175,7 +175,7 @@ impl Maintain {
             mac_octets,
             secret: self.seal(&key.name, key.secret())?,
             previous: None,
-            created_us: super::now_us(),
+            created_us: self.settings().clock.now_us(),
             rotated_us: None,
         })
     }
@@ -191,7 +191,7 @@ impl Maintain {
         key: &TsigKey,
         overlap_s: u64,
     ) -> Result<Kept, TsigError> {
-        let now_us = super::now_us();
+        let now_us = self.settings().clock.now_us();
         let until_us = now_us.saturating_add(overlap_s.saturating_mul(1_000_000));
         let previous = Previous { secret: kept.secret.clone(), until_us };
         Ok(Kept {

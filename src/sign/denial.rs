@@ -156,10 +156,7 @@ mod tests {
         assert_eq!(shown(Kind::Cut, false), [Type::NS, Type::DS, Type::RRSIG]);
         assert_eq!(listed([Type::NS].into_iter(), Kind::Cut, false), [Type::NS]);
         assert!(listed([].into_iter(), Kind::Own, false).is_empty());
-        assert_eq!(
-            shown(Kind::Own, true),
-            [Type::NS, Type::DS, Type::A, Type::NSEC, Type::RRSIG]
-        );
+        assert_eq!(shown(Kind::Own, true), [Type::NS, Type::DS, Type::A, Type::NSEC, Type::RRSIG]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::plan::{Denial, KeyUse, Plan, PlanError};
 use super::rrsig::{self, Rrsig, Signable, Span};
 use crate::wire::{Name, RrSet, Type};
 use crate::zone::ReadFault;
+use crate::zone::delta::Set;
 
 /// How much longer than the zone's EXPIRE a signature lives at least.
 const EXPIRE_MARGIN_S: u32 = 3600;
@@ -154,9 +155,8 @@ impl Signer {
 
     /// The records that the plan asks for at the apex, each set as it must be.
     pub(super) fn apex_sets(&self) -> Vec<RrSet> {
-        let set = |rtype, ttl, rdatas: Vec<Box<[u8]>>| {
-            RrSet::new(self.apex.clone(), rtype, ttl, rdatas)
-        };
+        let set =
+            |rtype, ttl, rdatas: Vec<Box<[u8]>>| RrSet::new(self.apex.clone(), rtype, ttl, rdatas);
         let ttl = self.plan.policy.dnskey_ttl_s;
         let published = self.keys.iter().filter(|(key, _)| key.published);
         let own = published.map(|(_, key)| Box::from(key.dnskey()));
@@ -277,8 +277,22 @@ impl Signer {
         Ok(sigs)
     }
 
+    /// Gives a set at the apex the signatures it lacks.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError::Key`].
+    pub fn sign_at_apex(&self, set: &mut Set) -> Result<(), SignError> {
+        let rdatas: Vec<&[u8]> = set.rrset.rdatas().iter().map(AsRef::as_ref).collect();
+        let (rtype, ttl) = (set.rrset.rtype, set.rrset.ttl);
+        let signable = Signable { owner: &self.apex_wire, rtype, ttl, rdatas: &rdatas };
+        let old = set.sigs.iter().map(AsRef::as_ref);
+        set.sigs = self.sign(&signable, old, 0, &mut Vec::new())?;
+        Ok(())
+    }
+
     /// Seconds from now until the first of these signatures expires; none without signatures.
-    pub(super) fn first_expiry<'s>(&self, sigs: impl Iterator<Item = &'s [u8]>) -> Option<i64> {
+    pub fn first_expiry<'s>(&self, sigs: impl Iterator<Item = &'s [u8]>) -> Option<i64> {
         sigs.filter_map(|sig| Some(Rrsig::read(sig)?.remaining(self.now_s))).min()
     }
 }
@@ -288,10 +302,7 @@ pub const SWEEP_S: u32 = 6 * 3600;
 
 /// Whether people cannot put records of this type at the apex of a zone that is signed here.
 pub fn is_made_at_apex(rtype: Type) -> bool {
-    matches!(
-        rtype,
-        Type::DNSKEY | Type::CDS | Type::CDNSKEY | Type::NSEC3PARAM | Type::ZONEMD
-    )
+    matches!(rtype, Type::DNSKEY | Type::CDS | Type::CDNSKEY | Type::NSEC3PARAM | Type::ZONEMD)
 }
 
 /// EXPIRE and MINIMUM of a SOA.

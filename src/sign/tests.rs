@@ -22,7 +22,8 @@ fn apex() -> Name {
 }
 
 fn zone(body: &str) -> Vec<u8> {
-    let text = format!("$TTL 300\n@ SOA ns hostmaster 1 1h 10m 1w 5m\n@ NS ns\nns A 192.0.2.1\n{body}");
+    let text =
+        format!("$TTL 300\n@ SOA ns hostmaster 1 1h 10m 1w 5m\n@ NS ns\nns A 192.0.2.1\n{body}");
     parse(text.as_bytes(), Options { apex: Some(apex()), ..Options::default() }).unwrap().packed
 }
 
@@ -83,8 +84,7 @@ fn assert_signed(octets: &[u8], keys: &[Arc<SigningKey>]) {
                 Signable { owner: &owner, rtype: set.rtype, ttl: set.ttl, rdatas: &rdatas };
             assert_eq!(set.sig_count > 0, kind.signs(set.rtype), "{} {}", node.name(), set.rtype);
             for sig in set.sigs() {
-                let verified =
-                    keys.iter().any(|key| rrsig::verifies(key.dnskey(), sig, &signable));
+                let verified = keys.iter().any(|key| rrsig::verifies(key.dnskey(), sig, &signable));
                 assert!(verified, "{} {}", node.name(), set.rtype);
             }
         }
@@ -100,7 +100,8 @@ const BODY: &str = "www A 192.0.2.2\nwww AAAA ::1\n*.wild TXT x\na.b.c.d TXT dee
 
 #[test]
 fn a_zone_signed_whole_has_every_proof_and_signature() {
-    for denial in [Denial::Nsec, Denial::Nsec3 { opt_out: false }, Denial::Nsec3 { opt_out: true }] {
+    for denial in [Denial::Nsec, Denial::Nsec3 { opt_out: false }, Denial::Nsec3 { opt_out: true }]
+    {
         let (plan, keys) = plan(denial);
         let octets = zone(BODY);
         let signed = signer(&plan, &keys, &octets).whole(&octets).unwrap();

@@ -334,11 +334,7 @@ impl<'a> Work<'a> {
     }
 
     /// What the NSEC3 of a name lists; none for a name that gets none for itself.
-    fn listed_if_hashed(
-        &self,
-        name: &Name,
-        opt_out: bool,
-    ) -> Result<Option<Vec<Type>>, ReadFault> {
+    fn listed_if_hashed(&self, name: &Name, opt_out: bool) -> Result<Option<Vec<Type>>, ReadFault> {
         let (types, kind) = self.types(name)?;
         let left_out = kind == Kind::Cut && opt_out && !types.contains(&Type::DS);
         if kind == Kind::Below || types.is_empty() || left_out {
@@ -481,8 +477,7 @@ impl<'a> Work<'a> {
             }
         }
         for (hash, edit) in std::mem::take(&mut self.hashes) {
-            let owner =
-                denial::hash_owner(&hash, &self.signer.apex).ok_or(SignError::LongApex)?;
+            let owner = denial::hash_owner(&hash, &self.signer.apex).ok_or(SignError::LongApex)?;
             let ttl = self.signer.negative_ttl_s;
             let set = edit.map(|rdata| RrSet::new(owner.clone(), Type::NSEC3, ttl, vec![rdata]));
             self.put(&owner, Type::NSEC3, set);

@@ -6,8 +6,8 @@
 use super::authority::{Kind, Walk};
 use super::denial::{self, Hash};
 use super::plan::Denial;
-use super::signer::{SignError, Signer};
 use super::rrsig::Signable;
+use super::signer::{SignError, Signer};
 use crate::wire::name::canonical_cmp;
 use crate::wire::{RrSet, Type};
 use crate::zone::packed::{self, Node, Packer, RrSetRef};
@@ -101,8 +101,7 @@ impl Signer {
         let own = |set: &RrSetRef<'_>| {
             !denial::is_denial(set.rtype) && !(is_apex && self.makes(set.rtype))
         };
-        let mut items: Vec<Item<'a>> =
-            place.node.rrsets().filter(own).map(Item::Kept).collect();
+        let mut items: Vec<Item<'a>> = place.node.rrsets().filter(own).map(Item::Kept).collect();
         if is_apex {
             items.extend(apex_sets.iter().map(|set| Item::Made {
                 rtype: set.rtype,
@@ -236,7 +235,12 @@ impl<'s> Output<'s> {
         }
     }
 
-    fn node(&mut self, owner: &[u8], kind: Kind, mut items: Vec<Item<'_>>) -> Result<(), SignError> {
+    fn node(
+        &mut self,
+        owner: &[u8],
+        kind: Kind,
+        mut items: Vec<Item<'_>>,
+    ) -> Result<(), SignError> {
         items.sort_by_key(Item::rtype);
         self.packer.node(owner);
         self.owner.clear();

@@ -86,7 +86,34 @@ impl SetChange {
     }
 }
 
+impl SetChange {
+    /// Whether this changes nothing but what a signer makes: a serial, signatures, denial.
+    pub fn is_for_signing(&self) -> bool {
+        let rrset = |set: &Option<Set>| set.as_ref().map(|set| set.rrset.clone());
+        self.is_serial_only()
+            || matches!(self.rtype, Type::NSEC | Type::NSEC3)
+            || rrset(&self.before) == rrset(&self.after)
+    }
+}
+
 impl Delta {
+    /// This delta and the `next`, as one.
+    #[must_use]
+    pub fn then(self, next: Delta) -> Delta {
+        let key = |change: &SetChange| (change.owner.key(), change.rtype);
+        let mut all: std::collections::BTreeMap<_, SetChange> =
+            self.changes.into_iter().map(|change| (key(&change), change)).collect();
+        for change in next.changes {
+            match all.entry(key(&change)) {
+                std::collections::btree_map::Entry::Occupied(mut slot) => {
+                    slot.get_mut().after = change.after;
+                }
+                std::collections::btree_map::Entry::Vacant(slot) => drop(slot.insert(change)),
+            }
+        }
+        Delta::new(all.into_values().collect())
+    }
+
     /// Sorts changes, dropping those that change nothing.
     pub fn new(mut changes: Vec<SetChange>) -> Delta {
         changes.retain(|change| !change.is_nothing());

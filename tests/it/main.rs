@@ -24,6 +24,7 @@ mod manual;
 mod rdata;
 mod secondaries;
 mod server;
+mod signing;
 mod transports;
 mod watching;
 mod zone_files;

@@ -1,0 +1,164 @@
+//! Signatures are made anew before they expire, a few at a time.
+//!
+//! Each signed zone has a moment at which it is looked at again. A small zone is renewed in one
+//! version; a large one is gone through in bounded steps, each a version of its own, that leave room
+//! for orders in between. A zone that was to be signed for the first time, or by another denial, and
+//! is too large for one commit is signed as a whole beside it.
+//!
+//! Promises: what cannot be signed is served as it is, said once, and tried again.
+
+use std::collections::HashMap;
+
+use super::Maintain;
+use super::apply::Refused;
+use super::change::{Refusal, RefusedZone};
+use super::commit::{CommitError, Door};
+use super::rows::{self, Zone};
+use super::signed::{SMALL_RRSETS, first_expiry};
+use super::signing::{self, SIGNINGS_DUE, Served, Signing};
+use crate::sign::{Due, Signer};
+use crate::store::Rows;
+use crate::zone::ReadFault;
+
+/// RRsets that one step signs: some 20 ms of a core with algorithm 13.
+const STEP_SETS: usize = 1_000;
+
+/// Nodes that one step looks at while it holds others back.
+const STEP_NODES: usize = 4_000;
+
+/// When a zone that could not be signed is tried again, in seconds.
+const RETRY_S: u64 = 600;
+
+/// How far the going through of large zones is. What is lost with it is gone through anew.
+#[derive(Debug, Default)]
+pub struct Resigning {
+    sweeps: HashMap<u32, Sweep>,
+}
+
+/// One large zone being gone through.
+#[derive(Debug, Default)]
+struct Sweep {
+    /// Of which plan.
+    number: u64,
+    from: Vec<u8>,
+    first_expiry_s: Option<i64>,
+}
+
+impl Maintain {
+    /// Does one step for the zone that is due first; returns whether there may be more to do at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the store cannot be read. What a zone's own fault is, is kept with it.
+    pub fn resign_some(&self, progress: &mut Resigning) -> Result<bool, ReadFault> {
+        let now_s = self.settings().clock.now_us() / 1_000_000;
+        let due = self.store().read(|rows| {
+            let first = rows.range(&SIGNINGS_DUE, ..=(now_s, u32::MAX), 1).map_err(rows::fault)?;
+            let Some(((_, id), ())) = first.into_iter().next() else { return Ok(None) };
+            let zone = rows::by_id(rows, id)?;
+            let signing = zone.as_ref().map(|zone| signing::of(rows, zone)).transpose()?.flatten();
+            Ok(zone.zip(signing))
+        })?;
+        let Some((zone, signing)) = due else { return Ok(false) };
+        let done = match signing.served {
+            Served::Plan => self.renew_step(&zone, &signing, progress),
+            Served::Nothing | Served::Before(_) => self.sign_large(&zone, &signing),
+        };
+        if let Err(error) = done {
+            progress.sweeps.remove(&zone.id);
+            self.note_fault(&zone, &error, now_s);
+        }
+        Ok(true)
+    }
+
+    /// Looks through some of a zone, and makes anew what is due there.
+    fn renew_step(
+        &self,
+        zone: &Zone,
+        signing: &Signing,
+        progress: &mut Resigning,
+    ) -> Result<(), CommitError<Refusal>> {
+        let sweep = progress.sweeps.entry(zone.id).or_default();
+        if sweep.number != signing.number {
+            *sweep = Sweep { number: signing.number, ..Sweep::default() };
+        }
+        let done = self.commit(|door| {
+            door.set_cause("signatures");
+            door.renew(zone, signing.number, sweep).map_err(|refused| refusal(zone, refused))
+        })?;
+        if done.value {
+            progress.sweeps.remove(&zone.id);
+        }
+        Ok(())
+    }
+
+    /// Keeps why a zone could not be signed; says it when it is new.
+    fn note_fault(&self, zone: &Zone, error: &CommitError<Refusal>, now_s: u64) {
+        let text = error.to_string();
+        let kept = self.store().transact(|tx| {
+            let Some(mut signing) = tx.get(&signing::SIGNINGS, &zone.id)? else { return Ok(None) };
+            signing.due_s = now_s + RETRY_S;
+            let is_new = signing.fault.as_ref() != Some(&text);
+            signing.fault = Some(text.clone());
+            signing::put(tx, zone.id, &signing)?;
+            Ok::<_, crate::store::RowError>(Some((is_new, signing.first_expiry_s)))
+        });
+        if let Ok(Some((true, first_expiry_s))) = kept {
+            let left_s = first_expiry_s.saturating_sub(now_s);
+            tracing::error!(
+                zone = %zone.apex,
+                left_s,
+                "{} is not signed anew, {left_s} seconds before its first signature expires: {text}",
+                zone.apex
+            );
+        }
+    }
+}
+
+pub(super) fn refusal(zone: &Zone, Refused(reasons): Refused) -> Refusal {
+    Refusal { zones: vec![RefusedZone { apex: zone.apex.clone(), reasons }] }
+}
+
+impl Door<'_, '_> {
+    /// One step through a zone; returns whether it was the last.
+    fn renew(&mut self, zone: &Zone, number: u64, sweep: &mut Sweep) -> Result<bool, Refused> {
+        let zone = self.changeable(&zone.apex)?;
+        let Some(signing) = signing::of(self.tx, &zone)? else { return Ok(true) };
+        if signing.number != number {
+            return Ok(true);
+        }
+        let soa = self.soa(&zone)?;
+        let signer = self.signer(&zone, &signing.plan, &soa.rrset)?;
+        let due = self.due(&zone, &signer, &sweep.from)?;
+        let delta = rows::with_view(self.tx, &zone, |view| {
+            signer.renew(view, &due.owners, signer.window_s())
+        })?;
+        let made = first_expiry(&signer, &delta);
+        let seen = sweep.first_expiry_s.into_iter().chain(due.first_expiry_s).chain(made);
+        sweep.first_expiry_s = seen.min();
+        let last = due.next.is_none();
+        if last {
+            let mut signing = signing;
+            signing.complete = true;
+            signing.fault = None;
+            self.expires_in(&mut signing, sweep.first_expiry_s.unwrap_or(0), &signer);
+            signing::put(self.tx, zone.id, &signing)?;
+        }
+        sweep.from = due.next.unwrap_or_default();
+        self.write_signed(zone, &soa, &signer, delta)?;
+        Ok(last)
+    }
+
+    /// What is due from a key on, and in a large zone what will be before it is gone through again. In
+    /// a small one, once anything is due, all that soon will be.
+    fn due(&mut self, zone: &Zone, signer: &Signer, from: &[u8]) -> Result<Due, Refused> {
+        rows::with_view(self.tx, zone, |view| {
+            let due = |window_s| signer.due(view, from, STEP_NODES, STEP_SETS, window_s);
+            if zone.counts.rrsets > SMALL_RRSETS {
+                return Ok(due(signer.window_s())?);
+            }
+            let now = due(0)?;
+            if now.owners.is_empty() { Ok(now) } else { Ok(due(signer.window_s())?) }
+        })
+    }
+}
