@@ -170,7 +170,8 @@ fn verify(apex: &Name, file: &Path, now_s: u64) {
 
 /// Whether `kzonecheck` finds fault with the zone itself, signed or not: some are made to be nasty.
 fn is_about_more(words: &[&str]) -> bool {
-    let off: Vec<&str> = words.iter().map(|&word| if word == "on" { "off" } else { word }).collect();
+    let off: Vec<&str> =
+        words.iter().map(|&word| if word == "on" { "off" } else { word }).collect();
     words[0] == "kzonecheck"
         && !Command::new(off[0]).args(&off[1..]).output().unwrap().status.success()
 }
@@ -561,7 +562,8 @@ fn delv_validates_what_the_server_answers() {
         ];
         // RFC 5155 §6: what an opt-out span covers may be an unsigned delegation, so nothing there is sure.
         let is_sure = |qname: &str| {
-            denial != Denial::Nsec3 { opt_out: true } || !(qname.starts_with("q.") || qname.starts_with("no."))
+            denial != Denial::Nsec3 { opt_out: true }
+                || !(qname.starts_with("q.") || qname.starts_with("no."))
         };
         for (qname, qtype, said) in questions.into_iter().filter(|(qname, ..)| is_sure(qname)) {
             let output = Command::new("delv")
