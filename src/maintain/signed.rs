@@ -293,10 +293,6 @@ impl Door<'_, '_> {
         })
     }
 
-    pub(super) fn now_s(&self) -> u64 {
-        self.now_us / 1_000_000
-    }
-
     /// All nodes of a zone.
     pub(super) fn octets(&mut self, zone: &Zone) -> Result<Vec<u8>> {
         rows::with_view(self.tx, zone, |view| {

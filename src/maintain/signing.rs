@@ -92,6 +92,11 @@ impl SigningKeys {
         SigningKeys { sealer, ready: Arc::default() }
     }
 
+    /// Whether new keys can be kept: there is an instance key to seal them with.
+    pub fn can_keep(&self) -> bool {
+        self.sealer.is_some()
+    }
+
     fn sealer(&self) -> Result<&Sealer, Reason> {
         let text = "there is no instance key to keep signing keys secret with";
         self.sealer.as_ref().ok_or_else(|| Reason::Signing { text: text.into() })

@@ -161,7 +161,7 @@ fn drop_life(tx: &mut Tx<'_>, zone: u32) -> Result<(), RowError> {
 
 impl Door<'_, '_> {
     /// The present second.
-    fn now_s(&self) -> u64 {
+    pub(super) fn now_s(&self) -> u64 {
         self.now_us / 1_000_000
     }
 
@@ -178,7 +178,7 @@ impl Door<'_, '_> {
                 let rules = policy::find(self.tx, &zone.org, policy)?;
                 let none = || signing(format!("there is no DNSSEC policy {policy}"));
                 let rules = rules.ok_or_else(none)?;
-                if self.sealer.is_none() {
+                if !self.signing_keys.can_keep() {
                     let text = "there is no instance key to keep signing keys secret with";
                     return Err(signing(text.into()).into());
                 }
