@@ -36,7 +36,7 @@ use questions::{Questions, Spread};
 use tcp::Use;
 
 const USAGE: &str = "usage:
-  peers run  [--quick] [--resume] [--dir DIR] [--out FILE]
+  peers run  [--quick | --gate] [--resume] [--dir DIR] [--out FILE]
              [--sets hosting,big,nsec,nsec3,tld,million,workers,churn,transfer,update,signing]
              [--peers echo,nameplane,gdnsd,yadifa,nsd,knot,bind,pdns-bind,pdns-lmdb]
              [--sending plain,gso] [--rounds N] [--seconds S] [--limit S] [--load-limit S]
@@ -130,29 +130,59 @@ impl Args {
     }
 }
 
-fn run(args: &Args) -> Result<(), Fault> {
-    let quick = args.has("quick");
-    let parts = match quick {
-        true => vec![Part::Answers(Set::Hosting)],
-        // A million zones need their own time, and more memory than most machines have to spare.
-        false => {
-            Part::ALL.into_iter().filter(|part| *part != Part::Answers(Set::Million)).collect()
+/// What stands where nothing else is asked for.
+struct Preset {
+    parts: Vec<Part>,
+    sendings: Vec<Sending>,
+    rounds: usize,
+    seconds: f64,
+    limit: f64,
+    load_limit: f64,
+    divisor: usize,
+}
+
+impl Preset {
+    fn of(args: &Args) -> Preset {
+        let answers = |part: &Part| matches!(part, Part::Answers(set) if *set != Set::Million);
+        let gate: Vec<Part> = Part::ALL.into_iter().filter(answers).collect();
+        let all = Preset {
+            // A million zones need their own time, and more memory than most machines have to spare.
+            parts: Part::ALL.into_iter().filter(|p| *p != Part::Answers(Set::Million)).collect(),
+            sendings: vec![Sending::Plain, Sending::Gso],
+            rounds: 5,
+            seconds: 0.5,
+            limit: 600.0,
+            load_limit: 300.0,
+            divisor: 1,
+        };
+        if args.has("quick") {
+            let parts = vec![Part::Answers(Set::Hosting)];
+            let (limit, load_limit) = (90.0, 30.0);
+            Preset { parts, rounds: 3, seconds: 0.3, limit, load_limit, divisor: 20, ..all }
+        } else if args.has("gate") {
+            let sendings = vec![Sending::Plain];
+            let (limit, load_limit) = (120.0, 60.0);
+            Preset { parts: gate, sendings, seconds: 0.4, limit, load_limit, ..all }
+        } else {
+            all
         }
-    };
-    let seconds = |name: &str, quickly: f64, fully: f64| {
-        args.get(name, if quick { quickly } else { fully }).map(Duration::from_secs_f64)
-    };
+    }
+}
+
+fn run(args: &Args) -> Result<(), Fault> {
+    let preset = Preset::of(args);
     let peer = |word: &str| Peer::ALL.into_iter().find(|peer| peer.name() == word);
+    let seconds = |name, preset| args.get(name, preset).map(Duration::from_secs_f64);
     let options = Options {
         dir: args.need("dir")?,
-        parts: args.list("sets", Part::parse, parts)?,
+        parts: args.list("sets", Part::parse, preset.parts)?,
         peers: args.list("peers", peer, Peer::ALL.into())?,
-        sendings: args.list("sending", Sending::parse, vec![Sending::Plain, Sending::Gso])?,
-        rounds: args.get("rounds", if quick { 3 } else { 5 })?,
-        turn: seconds("seconds", 0.3, 0.5)?,
-        limit: seconds("limit", 90.0, 600.0)?,
-        load_limit: seconds("load-limit", 30.0, 300.0)?,
-        divisor: args.get("divisor", if quick { 20 } else { 1 })?,
+        sendings: args.list("sending", Sending::parse, preset.sendings)?,
+        rounds: args.get("rounds", preset.rounds)?,
+        turn: seconds("seconds", preset.seconds)?,
+        limit: seconds("limit", preset.limit)?,
+        load_limit: seconds("load-limit", preset.load_limit)?,
+        divisor: args.get("divisor", preset.divisor)?,
         first_port: args.get("port", 18_300)?,
         resume: args.has("resume"),
     };

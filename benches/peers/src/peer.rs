@@ -369,7 +369,7 @@ impl Setup<'_> {
         let dir = self.dir.display();
         let text = format!(
             "options => {{\n listen => [ 127.0.0.1:{} ]\n udp_threads => {}\n tcp_threads => 1\n \
-             udp_recv_width => 32\n run_dir => {dir}/run\n state_dir => {dir}/state\n}}\n",
+             run_dir => {dir}/run\n state_dir => {dir}/state\n}}\n",
             self.port, self.wish.workers
         );
         self.write("config", &text)?;
