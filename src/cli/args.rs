@@ -597,6 +597,26 @@ pub(super) enum DnssecCommand {
         #[command(flatten)]
         target: Target,
     },
+    /// Take in a signing key: the .key and .private files of BIND, or a PEM file of Knot DNS
+    ImportKey {
+        zone: String,
+        /// The DNSKEY record
+        public: PathBuf,
+        /// The secret
+        private: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Write a signing key with its secret, as BIND keeps it
+    ExportKey {
+        zone: String,
+        tag: u16,
+        /// Where to; the files are named as BIND names them
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
     /// The named rules by which zones are signed
     #[command(subcommand)]
     Policy(DnssecPolicy),

@@ -1,5 +1,8 @@
 //! DNSSEC: switched, watched, rolled; and its policies.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
@@ -46,6 +49,16 @@ pub(super) fn run(command: Dnssec) -> Result<ExitCode, Failure> {
             let body = json!({ "dnskeys": dnskey });
             show(&Api::open(&target)?.put(&path(&zone, "/foreign-keys"), &body)?);
         }
+        Dnssec::ImportKey { zone, public, private, target } => {
+            let read = |file: &Path| {
+                let text = std::fs::read_to_string(file);
+                text.map_err(|error| format!("{}: {error}", file.display()))
+            };
+            let body = json!({ "public": read(&public)?, "private": read(&private)? });
+            let key = Api::open(&target)?.post(&path(&zone, "/keys"), &body)?;
+            print::line(&format!("{}", key.get("tag").unwrap_or(&Value::Null)));
+        }
+        Dnssec::ExportKey { zone, tag, dir, target } => export(&zone, tag, &dir, &target)?,
         Dnssec::Policy(command) => policy(command)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -66,6 +79,27 @@ fn switch(zone: &str, wish: &Value, target: &Target) -> Result<(), Failure> {
 fn seen(zone: &str, present: bool, ttl: Option<u32>, target: &Target) -> Result<(), Failure> {
     let body = json!({ "present": present, "ttl": ttl });
     show(&Api::open(target)?.post(&path(zone, "/parent"), &body)?);
+    Ok(())
+}
+
+/// Writes the two files of a key, readable by their owner alone; prints where they are.
+fn export(zone: &str, tag: u16, dir: &Path, target: &Target) -> Result<(), Failure> {
+    let api = Api::open(target)?;
+    let key = api.post(&path(zone, &format!("/keys/{tag}/export")), &Value::Null)?;
+    let text = |half: &str| key.get(half).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let public = text("public");
+    let algorithm = public.split_whitespace().nth(5).unwrap_or("0").to_owned();
+    let number: u8 = algorithm.parse()?;
+    let zone = zone.trim_end_matches('.');
+    let stem = dir.join(format!("K{zone}.+{number:03}+{tag:05}"));
+    for (ending, text) in [("key", public), ("private", text("private"))] {
+        let file = PathBuf::from(format!("{}.{ending}", stem.display()));
+        let mut options = std::fs::File::options();
+        let open = options.write(true).create_new(true).mode(0o600).open(&file);
+        let write = open.and_then(|mut open| open.write_all(text.as_bytes()));
+        write.map_err(|error| format!("{}: {error}", file.display()))?;
+        print::line(&file.display().to_string());
+    }
     Ok(())
 }
 

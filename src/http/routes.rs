@@ -170,6 +170,8 @@ fn lines() -> Vec<Route> {
         route(post("/v1/zones/{zone}/dnssec/rollover"),    ("dnssec.roll", "Begins to replace keys of a zone."), May(ZoneManage), Event(DnssecRolled), dnssec::roll),
         route(post("/v1/zones/{zone}/dnssec/parent"),      ("dnssec.seen", "Takes your word for what every server of the parent serves, where they cannot be asked."), May(ZoneManage), Event(DnssecSeen), dnssec::seen),
         route(put("/v1/zones/{zone}/dnssec/foreign-keys"), ("dnssec.foreign", "Publishes exactly these keys of other providers beside the zone's own."), May(ZoneManage), Event(DnssecChanged), dnssec::foreign),
+        route(post("/v1/zones/{zone}/dnssec/keys"),        ("dnssec.import_key", "Takes a signing key in, from the files of BIND or Knot DNS."), May(DnssecKeys), Event(DnssecKeyImported), dnssec::import_key),
+        route(post("/v1/zones/{zone}/dnssec/keys/{tag}/export"), ("dnssec.export_key", "Gives a signing key out, with its secret."), May(DnssecKeys), Event(DnssecKeyExported), dnssec::export_key),
         route(get("/v1/dnssec/schedule"),                  ("dnssec.schedule", "Lists what is to come for all zones in your reach, and when."), May(ZoneView), Read, dnssec::schedule),
         route(get("/v1/dnssec/policies"),                  ("dnssec.policies", "Lists the policies that zones may be signed by."), May(ZoneView), Read, dnssec::policies),
         route(put("/v1/dnssec/policies/{policy}"),         ("dnssec.put_policy", "Keeps a policy; zones signed by it follow at once."), May(ZoneManage), Event(DnssecPolicyChanged), dnssec::put_policy),

@@ -74,6 +74,8 @@ permissions! {
     ZoneEdit "zone.edit" N Y Y Y Y;
     /// Ask for new zones and for the end of zones.
     ZoneManage "zone.manage" N N Y Y Y;
+    /// Take signing keys in, and give them out with their secrets.
+    DnssecKeys "dnssec.keys" N N Y Y Y;
     /// Let a zone be created above or below one of another organisation.
     ZoneNest "zone.nest" N N N N Y;
     /// Place and cancel own orders, and see them.

@@ -9,6 +9,7 @@
 mod authority;
 mod denial;
 pub mod key;
+pub mod keyfile;
 pub mod made;
 pub mod plan;
 pub mod rollover;

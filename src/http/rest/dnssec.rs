@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::http::call::{Ask, Done, Listed, NoPath, NoQuery, Optional, Reply};
+use crate::http::call::{Ask, Created, Done, Listed, NoPath, NoQuery, Optional, Reply};
 use crate::http::problem::Problem;
 use crate::manage::change::ask;
 use crate::manage::holding::dnssec::{self, DnssecView, Foreign, Roll, ScheduleLine, Seen};
+use crate::manage::holding::dnssec_key::{self, ImportedKey, KeyFiles};
 use crate::manage::holding::dnssec_policy::{self as policy, PolicyBody, PolicyView};
 use crate::manage::page::Page;
+use crate::wire::Name;
 
 use super::submitted::{SubmittedView, Way, submit};
 use super::zones::{Pushing, ZonePath};
@@ -52,6 +54,24 @@ pub fn seen(ask: Ask<ZonePath, NoQuery, Seen>) -> Result<Reply<DnssecView>, Prob
 
 pub fn foreign(ask: Ask<ZonePath, NoQuery, Foreign>) -> Result<Reply<DnssecView>, Problem> {
     Ok(Reply::new(dnssec::set_foreign(&ask.manage, &ask.context, &ask.path.zone, &ask.body)?))
+}
+
+#[derive(Deserialize, IntoParams)]
+pub struct KeyPath {
+    /// The name of the zone, with or without the last dot.
+    #[param(value_type = String)]
+    zone: Name,
+    /// The key tag.
+    tag: u16,
+}
+
+pub fn import_key(ask: Ask<ZonePath, NoQuery, KeyFiles>) -> Result<Created<ImportedKey>, Problem> {
+    Ok(Reply::new(dnssec_key::import(&ask.manage, &ask.context, &ask.path.zone, &ask.body)?))
+}
+
+pub fn export_key(ask: Ask<KeyPath>) -> Result<Reply<KeyFiles>, Problem> {
+    let KeyPath { zone, tag } = ask.path;
+    Ok(Reply::new(dnssec_key::export(&ask.manage, &ask.context, &zone, tag)?))
 }
 
 #[derive(Deserialize, IntoParams)]

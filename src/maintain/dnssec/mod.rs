@@ -24,6 +24,7 @@ use super::apply::Refused;
 use super::change::{AppliedZone, Reason};
 use super::commit::Door;
 use super::rows::{self, Zone, fault};
+use crate::sign::SigningKey;
 use crate::sign::rollover::{KeyId, Role, Rollover, State};
 use crate::store::{RawRows, RowError, Rows, Table, Tx};
 use crate::wire::Name;
@@ -235,6 +236,12 @@ impl Door<'_, '_> {
         life.due_s = Some(0);
         put_life(self.tx, zone.id, &mut life).map_err(|error| Reason::Unreadable(fault(error)))
     }
+}
+
+/// Makes a key that was brought along part of a zone's goal.
+pub fn want(life: &mut Life, policy: &Policy, key: &SigningKey, now_s: u64) {
+    let role = role_of(key.dnskey(), policy);
+    life.rollover.want(step::known(key, role, now_s));
 }
 
 fn signing(text: String) -> Reason {

@@ -4,6 +4,7 @@ pub mod acl;
 pub mod catalog;
 pub mod check;
 pub mod dnssec;
+pub mod dnssec_key;
 pub mod dnssec_policy;
 pub mod file;
 pub mod import;
