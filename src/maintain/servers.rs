@@ -24,6 +24,9 @@ use crate::zone::delta::set_at;
 /// The port of DNS.
 const PORT: u16 = 53;
 
+/// The name server of zones that have none, `invalid.`
+const NOBODY: &[u8] = b"\x07invalid\x00";
+
 /// Names whose addresses are kept.
 const KEPT_MAX: usize = 10_000;
 
@@ -91,14 +94,18 @@ impl Maintain {
 fn listed<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<Listed, ReadFault> {
     let ns = rows::with_view(rows, zone, |view| set_at(view, &zone.apex, Type::NS))?;
     let names = ns.iter().flat_map(|set| set.rrset.rdatas());
-    let names = names.filter_map(|rdata| Name::from_wire(rdata).ok());
-    // A catalog says so that nobody serves it to the public.
-    let names = names.filter(|name| name.as_wire() != b"\x07invalid\x00");
+    let names: Vec<Name> = names.filter_map(|rdata| Name::from_wire(rdata).ok()).collect();
+    // A catalog is for nobody to ask: its consumers may refuse to answer for it.
+    let is_catalog = names.iter().all(|name| name.as_wire() == NOBODY);
+    let names = names.into_iter().filter(|_| !is_catalog);
     let servers = names.map(|name| {
         let found = addresses_here(rows, &name)?;
         Ok((name, found))
     });
-    let secondaries = secondaries::all(rows).map_err(fault)?;
+    let mut secondaries = secondaries::all(rows).map_err(fault)?;
+    for row in &mut secondaries {
+        row.probe &= !is_catalog;
+    }
     Ok(Listed {
         servers: servers.collect::<Result<_, ReadFault>>()?,
         secondaries: secondaries.into_iter().filter(|row| row.scope.covers(zone)).collect(),
