@@ -378,6 +378,39 @@ mod tests {
         thread.join().unwrap();
     }
 
+    /// Goal: who was asked with a signature is believed only with one.
+    /// Method: a server that checks the question, signs its first answer and not its second.
+    #[test]
+    fn a_signed_question_takes_only_a_signed_answer() {
+        let name = crate::wire::Name::parse("key.").unwrap();
+        let key = Arc::new(TsigKey::new(name, tsig::Algorithm::HmacSha256, &[7; 32]).unwrap());
+        let (server, secret) = (UdpSocket::bind("127.0.0.1:0").unwrap(), Arc::clone(&key));
+        let address = server.local_addr().unwrap();
+        let thread = thread::spawn(move || {
+            for signs in [true, false] {
+                let mut query = [0; 512];
+                let (len, client) = server.recv_from(&mut query).unwrap();
+                let query = &query[..len];
+                let at = tsig::find(query).unwrap().unwrap();
+                let checked = tsig::check(query, at, |_| vec![Arc::clone(&secret)], now_s());
+                let mut answer = response(&query[..at]);
+                answer[11] -= 1; // its TSIG record stays behind
+                if signs {
+                    checked.ok().unwrap().sign(&mut answer, now_s());
+                }
+                server.send_to(&answer, client).unwrap();
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ask = || {
+            let mut query = version_query(0);
+            runtime.block_on(dialer().ask_async(address, &mut query, Some(&key), PATIENCE))
+        };
+        assert!(ask().is_ok());
+        assert!(matches!(ask(), Err(AskError::Distrusted { .. })));
+        thread.join().unwrap();
+    }
+
     #[test]
     fn silence_has_an_end() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
