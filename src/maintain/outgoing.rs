@@ -21,8 +21,9 @@ use crate::zone::delta::{Set, SetChange, Step, set_at};
 use crate::zone::packed::{self, Packer};
 use crate::zone::{ReadFault, View};
 
-/// What is read of a zone at once, in octets of packed nodes.
-pub const PAGE_OCTETS: usize = 64 * 1024;
+/// What is read of a zone at once, in octets of packed nodes: about as many rows as the store hands
+/// out in one go.
+pub const PAGE_OCTETS: usize = 192 * 1024;
 
 /// RRsets that one transfer remembers of the version it sends.
 pub const UNDO_SETS_MAX: usize = 100_000;
@@ -251,7 +252,7 @@ impl Whole {
             rows::with_view(rows, &now, |view| read_page(view, &key)).map(Ok)
         });
         let (page, end) = read.map_err(|fault: ReadFault| Lost(fault.to_string()))??;
-        let page = self.undone(&page, end.as_deref());
+        let page = self.undone(page, end.as_deref());
         self.next = end.map_or(Next::LastSoa, Next::Key);
         Ok(page)
     }
@@ -295,12 +296,12 @@ impl Whole {
     }
 
     /// A page with the remembered RRsets up to `end` put back; they are forgotten.
-    fn undone(&mut self, page: &[u8], end: Option<&[u8]>) -> Vec<u8> {
+    fn undone(&mut self, page: Vec<u8>, end: Option<&[u8]>) -> Vec<u8> {
+        if self.undo.is_empty() {
+            return page;
+        }
         let later = end.map(|end| self.undo.split_off(end)).unwrap_or_default();
         let undo = std::mem::replace(&mut self.undo, later);
-        if undo.is_empty() {
-            return page.to_vec();
-        }
         let mut packer = Packer::default();
         let mut undo = undo.into_iter().peekable();
         let mut put = |packer: &mut Packer, node, types: BTreeMap<Type, SetChange>| {
@@ -310,7 +311,7 @@ impl Whole {
                 chunk::merge_node(node, &owner, &changes, packer);
             }
         };
-        for node in packed::nodes(page) {
+        for node in packed::nodes(&page) {
             let key = node.name().key();
             while let Some((_, types)) = undo.next_if(|(owner, _)| *owner < key) {
                 put(&mut packer, None, types);

@@ -238,6 +238,40 @@ fn follows(kind: Secondary) {
     }
 }
 
+/// Goal: a crash on either side costs time, never records.
+/// Method: the primary, then the secondary are killed while commits go on, and started again.
+#[test]
+fn a_secondary_catches_up_after_either_side_was_killed() {
+    for kind in [Secondary::Knot, Secondary::Bind, Secondary::Nsd] {
+        if !kind.is_here() {
+            continue;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let (mut server, secret) = primary(home.path());
+        let dir = home.path().join("secondary");
+        let mut running = Running::start(kind, server.dns, &secret, &dir);
+        running.follow(SIGNED, serial(&server, SIGNED), &dir);
+        for round in 0..12 {
+            commit(&server, SIGNED, round);
+            running.notify(SIGNED);
+            if round == 4 {
+                server.kill();
+                server.restart();
+            }
+            if round == 8 {
+                running.child.kill().unwrap();
+                running.child.wait().unwrap();
+                running = Running::start(kind, server.dns, &secret, &dir);
+            }
+        }
+        running.follow(SIGNED, serial(&server, SIGNED), &dir);
+        let key = format!("hmac-sha256:{KEY}:{secret}");
+        let ours = records(server.dns, SIGNED, Some(&key));
+        assert!(ours.len() > 300);
+        assert_eq!(records(running.address, SIGNED, None), ours, "{kind:?}");
+    }
+}
+
 #[test]
 fn nsd_follows_by_axfr_and_ixfr_with_tsig_and_without() {
     follows(Secondary::Nsd);
