@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
 use hickory_proto::rr::RecordType;
 use nameplane::manage::time::Timestamp;
 use serde_json::{Value, json};
@@ -168,6 +169,28 @@ fn i31_no_secret_stands_in_log_events_metrics_lists_or_exports() {
     http_client::call(server.http, "GET", "/v1/zones", &token, None);
     let wrong = format!("{}x", &token[..token.len() - 1]);
     http_client::call(server.http, "GET", "/v1/zones", &wrong, None);
+    let key = json!({ "name": "key.example.", "org": org });
+    let key =
+        server.api("POST", "/v1/tsig-keys", Some(&key))["secret"].as_str().unwrap().to_owned();
+    let turn = server.api("POST", "/v1/tsig-keys/key.example./rotate", Some(&json!({})));
+    let turned = turn["secret"].as_str().unwrap().to_owned();
+    server.api("PUT", "/v1/tsig-keys/key.example./update-policy", Some(&json!({ "grants": [] })));
+    for secret in [&key, &turned] {
+        let signed = format!("hmac-sha256:key.example.:{secret}");
+        let update = format!(
+            "server {} {}\nzone {ZONE}\nupdate add x.{ZONE} 60 A 192.0.2.9\nsend\n",
+            server.dns.ip(),
+            server.dns.port()
+        );
+        let mut child = std::process::Command::new("nsupdate")
+            .args(["-y", &signed])
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), update.as_bytes()).unwrap();
+        child.wait().unwrap();
+    }
     // Where a secret does not belong, but where people put them.
     http_client::send(server.http, "GET", &format!("/v1/zones?token={token}"), &[], b"");
     let bearer = format!("Bearer {token}");
@@ -177,7 +200,13 @@ fn i31_no_secret_stands_in_log_events_metrics_lists_or_exports() {
     server.ask(&format!("www.{ZONE}"), RecordType::A);
 
     let mut written = vec![("metrics", server.api("GET", "/metrics", None).to_string())];
-    for path in ["/v1/events", "/v1/tokens", &format!("/v1/tokens?org={org}"), "/v1/orders"] {
+    for path in [
+        "/v1/events",
+        "/v1/tokens",
+        &format!("/v1/tokens?org={org}"),
+        "/v1/orders",
+        &format!("/v1/tsig-keys?org={org}"),
+    ] {
         written.push(("a list", server.api("GET", path, None).to_string()));
     }
     assert!(server.stop().success());
@@ -196,14 +225,26 @@ fn i31_no_secret_stands_in_log_events_metrics_lists_or_exports() {
         written.push(("the store", latin(&std::fs::read(segment.unwrap().path()).unwrap())));
     }
 
+    for (place, text) in &written {
+        for secret in [&key, &turned] {
+            let octets = base64::engine::general_purpose::STANDARD.decode(secret).unwrap();
+            assert!(!text.contains(&latin(&octets)), "{place} has the octets of a TSIG key");
+        }
+    }
     assert!(server.log().contains("/v1/zones"), "the log says nothing of the requests");
-    for (kind, secret) in
-        [("operator", &*operator), ("customer", &token), ("wrong", &wrong), ("cookie", cookie)]
-    {
+    let secrets = [
+        ("operator's token", operator.as_str()),
+        ("customer's token", &token),
+        ("wrong token", &wrong),
+        ("cookie secret", cookie),
+        ("TSIG key", &key),
+        ("turned TSIG key", &turned),
+    ];
+    for (kind, secret) in secrets {
         // What is shown of a token to tell it from others is its beginning.
         let hidden = &secret[secret.len() - 20..];
         for (place, text) in &written {
-            assert!(!text.contains(hidden), "{place} has the secret of the {kind} token");
+            assert!(!text.contains(hidden), "{place} has the {kind}");
         }
     }
 }

@@ -166,6 +166,64 @@ fn an_update_that_needs_approval_is_answered_with_the_order_that_waits() {
     assert_eq!(world.served("new", RecordType::A), ["192.0.2.7"]);
 }
 
+/// An update by dnspython, which speaks EDNS; prints the RCODE, then the options of the answer.
+const WITH_EDNS: &str = r#"
+import sys, dns.query, dns.rcode, dns.tsigkeyring, dns.update
+host, port, key, secret, zone, name = sys.argv[1:]
+ring = dns.tsigkeyring.from_text({key: secret})
+update = dns.update.UpdateMessage(zone, keyring=ring, keyalgorithm='hmac-sha256')
+update.add(name, 60, 'A', '192.0.2.7')
+update.use_edns(0)
+answer = dns.query.tcp(update, host, port=int(port), timeout=20)
+print(dns.rcode.to_text(answer.rcode()), *answer.options)
+"#;
+
+fn with_edns(world: &World, name: &str) -> String {
+    let dns = world.server.dns;
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", WITH_EDNS, &dns.ip().to_string(), &dns.port().to_string()]);
+    good(command.args([KEY, &world.secret, ZONE, name]))
+}
+
+/// Goal: clients with EDNS learn what became of an update that is not applied, and why one is refused.
+#[test]
+fn rfc8914_an_update_that_is_not_applied_says_why() {
+    if !is_here("/usr/bin/python3", &["-c", "import dns.update"]) {
+        return;
+    }
+    let named = json!([{ "name": format!("dyn.{ZONE}"), "below": true }]);
+    let collects = World::new("basket", named.clone());
+    let said = with_edns(&collects, "a.dyn.shop.example.");
+    assert!(said.starts_with("NOERROR") && said.contains("basket of"), "{said}");
+    let said = with_edns(&collects, "www.shop.example.");
+    assert!(said.starts_with("REFUSED") && said.contains("does not name"), "{said}");
+    let approves = World::new("basket+approval", named);
+    let said = with_edns(&approves, "a.dyn.shop.example.");
+    assert!(said.starts_with("NOERROR") && said.contains("waits for approval"), "{said}");
+    assert!(approves.served("a.dyn", RecordType::A).is_empty());
+}
+
+/// Goal: the whole way from the command line: a key, its policy, an update, and the end of the policy.
+#[test]
+fn a_key_gets_its_policy_from_the_command_line_and_loses_it() {
+    let world = World::new("direct", json!([]));
+    let tsig = |words: &[&str]| {
+        let url = format!("http://{}", world.server.http);
+        let token = world.server.operator_token();
+        good(nameplane().arg("tsig").args(words).args(["--server", &url, "--token", &token]))
+    };
+    let add = "update add a.dyn.shop.example. 60 A 192.0.2.7\n";
+    assert!(said(&world.update("nsupdate", add)).contains("REFUSED"));
+    tsig(&["policy", KEY, "--grant", "dyn.shop.example. below A,AAAA", "--mode", "direct"]);
+    assert!(tsig(&["policy", KEY]).contains("\"below\": true"));
+    let done = world.update("nsupdate", add);
+    assert!(done.status.success(), "{}", said(&done));
+    assert_eq!(world.served("a.dyn", RecordType::A), ["192.0.2.7"]);
+    tsig(&["policy", KEY, "--none"]);
+    let gone = "update delete a.dyn.shop.example. A\n";
+    assert!(said(&world.update("nsupdate", gone)).contains("REFUSED"));
+}
+
 /// What a client of a certificate authority may change.
 fn challenges() -> Value {
     json!([{ "name": ZONE, "below": true, "label": "_acme-challenge", "types": ["TXT"] }])
