@@ -10,6 +10,7 @@
 mod acme;
 mod catalogs;
 mod cookies;
+mod followers;
 pub mod message;
 mod peers;
 mod primaries;

@@ -22,11 +22,11 @@ use crate::server::{PATIENCE, Server, ask, free_port};
 const ZONE: &str = "follow.example.";
 
 /// A primary of [`ZONE`]. Dropped, it is ended.
-struct Primary {
+pub(super) struct Primary {
     peer: Peer,
     child: Option<Child>,
     dir: PathBuf,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     secondary: SocketAddr,
     key: Option<&'static str>,
     serial: u32,
@@ -34,7 +34,12 @@ struct Primary {
 
 impl Primary {
     /// Starts `peer` in `dir` with a first version, which it tells `secondary` about.
-    fn start(peer: Peer, dir: &Path, secondary: SocketAddr, key: Option<&'static str>) -> Primary {
+    pub(super) fn start(
+        peer: Peer,
+        dir: &Path,
+        secondary: SocketAddr,
+        key: Option<&'static str>,
+    ) -> Primary {
         let dir = dir.join(format!("{peer:?}"));
         fs::create_dir(&dir).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -49,7 +54,7 @@ impl Primary {
     }
 
     /// Writes the next version: a SOA with short times, and a host for each number.
-    fn write(&mut self, hosts: &[u32]) {
+    pub(super) fn write(&mut self, hosts: &[u32]) {
         self.serial += 1;
         let mut zone = format!(
             "$ORIGIN {ZONE}\n$TTL 60\n@ SOA ns hostmaster {} 2 1 600 60\n@ NS ns\nns A 192.0.2.1\n",
@@ -90,7 +95,7 @@ impl Primary {
     }
 
     /// Tells it to read its file again. PowerDNS looks by itself.
-    fn reload(&self) {
+    pub(super) fn reload(&self) {
         if self.peer == Peer::PowerDns {
             return;
         }
@@ -240,12 +245,12 @@ fn records(file: &str) -> (Option<u32>, Vec<u8>) {
     (parsed.serial.map(|serial| serial.0), parsed.packed)
 }
 
-fn standing(server: &Server) -> Value {
+pub(super) fn standing(server: &Server) -> Value {
     server.api("GET", &format!("/v1/zones/{ZONE}/primaries"), None)
 }
 
 /// Waits until `server` has what the file of `primary` has.
-fn follows(server: &Server, primary: &Primary) {
+pub(super) fn follows(server: &Server, primary: &Primary) {
     let expected = records(&fs::read_to_string(primary.file()).unwrap());
     let path = format!("/v1/zones/{ZONE}/file");
     let token = server.operator_token();
@@ -276,7 +281,7 @@ fn events(log: &str) -> String {
     log.lines().filter(|line| !line.contains("elapsed_us")).collect::<Vec<_>>().join("\n")
 }
 
-fn follow(server: &Server, primary: &Primary) {
+pub(super) fn follow(server: &Server, primary: &Primary) {
     let key = primary.key.map(|_| "k.");
     let body = json!({"primaries": [{"address": primary.address.to_string(), "key": key}]});
     server.api("PUT", &format!("/v1/zones/{ZONE}/primaries"), Some(&body));
@@ -494,7 +499,7 @@ impl Puppet {
 }
 
 /// Waits until what `look` sees is so.
-fn until(what: &str, server: &Server, mut look: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, server: &Server, mut look: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !look() {
         assert!(Instant::now() < end, "{what}\n{}\n{}", standing(server), events(&server.log()));
