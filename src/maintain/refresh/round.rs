@@ -11,7 +11,7 @@ use crate::maintain::stage::STAGE_OCTETS_MIN;
 use crate::maintain::{CommitError, Content, Maintain, Reason, Refusal, Transferred, ZoneChange};
 use crate::maintain::{ZoneState, now_us};
 use crate::wire::{Name, Serial, Type};
-use crate::xfr::incoming::{Asked, Transfer};
+use crate::xfr::incoming::{Asked, Transfer, TransferFault};
 use crate::xfr::timers::SoaTimers;
 use crate::zone::delta::set_at;
 use crate::zone::packed;
@@ -117,9 +117,13 @@ impl Maintain {
         // Who was told, or may say nothing by UDP, asks for the changes at once: nothing newer is an
         // answer to that too.
         if ask.from.is_none() && !source.is_private() {
-            let theirs = source.serial(apex)?;
-            if self.compare(here, address, theirs)? {
-                return self.confirm(here, address);
+            match source.serial(apex) {
+                Ok(theirs) if self.compare(here, address, theirs)? => {
+                    return self.confirm(here, address);
+                }
+                // Some give a catalog to those who transfer it and to no question: ask as one of them.
+                Ok(_) | Err(Trouble::Transfer(_, TransferFault::Refused(_))) => {}
+                Err(trouble) => return Err(trouble),
             }
         }
         let ixfr = source
