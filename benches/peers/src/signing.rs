@@ -19,6 +19,9 @@ use crate::peer::{self, Peer, Wish};
 use crate::sys::{self, Took};
 use crate::{probe, procfs, table};
 
+/// How long nameplane may take from the command to a signed answer.
+const SIGNED_WITHIN: Duration = Duration::from_secs(60);
+
 /// What signs.
 #[derive(Debug, Clone, Copy)]
 enum Signer {
@@ -135,7 +138,7 @@ fn nameplane(options: &Options, data: &Dataset, rounds: usize) -> io::Result<Str
         on.args(["dnssec", "on", SIGNED, "--token", token.trim(), "--server"]);
         succeed(on.arg(server.http.map(|http| format!("http://{http}")).unwrap_or_default()))?;
         while !probe::signed(server.address, SIGNED) {
-            if start.elapsed() > options.load_limit {
+            if start.elapsed() > SIGNED_WITHIN {
                 return Err(io::Error::other("no signed answer in time"));
             }
             thread::sleep(Duration::from_millis(2));
