@@ -8,6 +8,7 @@
 
 mod authority;
 mod denial;
+pub mod file;
 pub mod key;
 pub mod keyfile;
 pub mod made;
