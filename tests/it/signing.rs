@@ -495,7 +495,7 @@ fn a_large_zone_is_signed_in_the_background_and_renewed_in_steps() {
     assert!(world.text(&apex).contains("new\t300"));
 
     // A second key signs all of it, step by step, then the first leaves.
-    let zsk = key(Algorithm::Ed25519, 256);
+    let zsk = key(Algorithm::Ed25519, 257);
     let mut plan = plan_of(&apex, &csk, Denial::Nsec);
     plan.keys[0].signs_zone = false;
     plan.keys.push(uses(&zsk, false, true));
