@@ -144,8 +144,7 @@ pub fn write(key: &SigningKey, owner: &Name) -> Result<(String, String), KeyErro
         }
         _ => put("PrivateKey", key.secret()),
     }
-    let public =
-        format!("{owner} IN DNSKEY {}\n", rdata::display(Type::DNSKEY, key.dnskey()));
+    let public = format!("{owner} IN DNSKEY {}\n", rdata::display(Type::DNSKEY, key.dnskey()));
     Ok((private, public))
 }
 
