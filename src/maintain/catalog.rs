@@ -147,10 +147,9 @@ fn label(zone: u32) -> String {
 }
 
 fn below(apex: &Name, labels: &[&str]) -> Result<Name, ReadFault> {
-    let child = |name: Result<Name, ReadFault>, label: &&str| {
-        name?.child(label.as_bytes()).map_err(|error| ReadFault(format!("{apex}: {error}")))
-    };
-    labels.iter().rev().fold(Ok(apex.clone()), |name, label| child(name, label))
+    labels.iter().rev().try_fold(apex.clone(), |name, label| {
+        name.child(label.as_bytes()).map_err(|error| ReadFault(format!("{apex}: {error}")))
+    })
 }
 
 /// A TXT record of one string.

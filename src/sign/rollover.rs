@@ -305,7 +305,7 @@ impl Rollover {
                 || self.data.possible().any(|(keys, _)| keys.contains(id))
                 || self.parent.possible().any(|(set, _)| set.keys.contains(id))
         };
-        let is_spent = |key: &Key| !(self.on && key.wanted) && !named(key.id);
+        let is_spent = |key: &Key| !(self.on && key.wanted || named(key.id));
         let spent: Vec<KeyId> =
             self.keys.iter().filter(|key| is_spent(key)).map(|key| key.id).collect();
         self.keys.retain(|key| !spent.contains(&key.id));

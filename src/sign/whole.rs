@@ -99,7 +99,7 @@ impl Signer {
     fn items<'a>(&self, place: &Place<'a>, apex_sets: &[RrSet]) -> Vec<Item<'a>> {
         let is_apex = self.is_apex(place.node);
         let own = |set: &RrSetRef<'_>| {
-            !denial::is_denial(set.rtype) && !(is_apex && self.makes(set.rtype))
+            !(denial::is_denial(set.rtype) || is_apex && self.makes(set.rtype))
         };
         let mut items: Vec<Item<'a>> = place.node.rrsets().filter(own).map(Item::Kept).collect();
         if is_apex {

@@ -65,7 +65,9 @@ const WHY_OCTETS_MAX: usize = 200;
 impl Reply {
     fn said(rcode: Rcode, code: u16, text: impl Into<String>) -> Reply {
         let mut text = text.into();
-        text.truncate(text.floor_char_boundary(WHY_OCTETS_MAX));
+        while text.len() > WHY_OCTETS_MAX {
+            text.pop();
+        }
         Reply { rcode, why: Some((code, text)) }
     }
 }
