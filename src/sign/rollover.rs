@@ -652,6 +652,14 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_just_switched_on_makes_keys_next_and_asks_its_parent_for_nothing() {
+        let mut zone = Rollover::default();
+        zone.turn_on();
+        let keys = Due { what: What::MakeKeys, when: When::At(7) };
+        assert_eq!(zone.schedule(FACTS.settle(), 7), [keys]);
+    }
+
+    #[test]
     fn a_secondary_that_lags_behind_holds_back_every_step() {
         let mut life = Life::secure(&[key(1, 13, Role::Ksk), key(2, 13, Role::Zsk)]);
         life.zone.want(key(3, 13, Role::Zsk));

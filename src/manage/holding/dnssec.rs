@@ -172,6 +172,7 @@ fn listed(keys: &KeySet) -> String {
 /// The words for a step.
 fn words(what: &What) -> String {
     match what {
+        What::MakeKeys => "make keys and sign".to_owned(),
         What::Publish(key) => format!("publish key {}", key.0),
         What::SignWith(keys) => format!("sign with {}", listed(keys)),
         What::Ask(keys) if keys.is_empty() => "ask the parent to delete the DS".to_owned(),

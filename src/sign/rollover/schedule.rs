@@ -15,6 +15,8 @@ pub struct Due {
 /// What is to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
+    /// The zone gets its first keys.
+    MakeKeys,
     /// The key appears in the DNSKEY RRset.
     Publish(KeyId),
     /// These keys sign from then on, and no others.
@@ -46,6 +48,9 @@ impl Rollover {
         let mut dues = Vec::new();
         if !self.on && self.is_unsigned() {
             return dues;
+        }
+        if self.on && self.wanted_signers().is_empty() {
+            return vec![Due { what: What::MakeKeys, when: When::At(now) }];
         }
         self.parent_dues(settle, &mut dues);
         if !self.on {
