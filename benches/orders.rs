@@ -91,7 +91,7 @@ fn run(server: &Server, zones: &[String], next: &AtomicU64, clients: usize, orde
         seen
     };
     let seen: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(&one)).collect();
+        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(one)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let took = began.elapsed();

@@ -548,7 +548,7 @@ mod tests {
         let few = all(outgoing(&maintain, "x.", Some(1)));
         assert_eq!(few.iter().filter(|record| record.1 == Type::SOA).count(), 4);
         for round in 0..2u8 {
-            let edits = (0..1500).map(|host| {
+            let edits = (0..6000).map(|host| {
                 match set("x.", &format!("h{host}"), 100 + round, Base::Unchecked) {
                     ZoneChange::Edit { edits, .. } => edits,
                     _ => unreachable!(),
@@ -566,7 +566,7 @@ mod tests {
     #[test]
     fn a_zone_that_is_gone_ends_its_transfers_unfinished() {
         let maintain = maintain();
-        commit(&maintain, &[large("x.", 3000)]).unwrap();
+        commit(&maintain, &[large("x.", 30_000)]).unwrap();
         let mut sending = outgoing(&maintain, "x.", None);
         let mut out = Vec::new();
         assert_eq!(sending.next(&mut out), Ok(true));

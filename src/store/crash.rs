@@ -589,3 +589,29 @@ fn a_missing_segment_in_the_middle_is_refused() {
         "it goes on after the gap, and only an export covers what is before"
     );
 }
+
+/// A crash may keep all of a record but the end of its padding: what is written next must not stand askew.
+#[test]
+fn a_record_without_its_padding_is_cut_and_what_follows_is_found_again() {
+    for missing in 1..8 {
+        let files = Faulty::new();
+        let store = open_log_alone(&files).unwrap();
+        for _ in 0..2 {
+            put_one(&store, 0).unwrap();
+        }
+        drop(store);
+        {
+            let mut machine = held(&files.0);
+            let file = machine.files.last_mut().unwrap();
+            let bytes = file.now.len() - missing;
+            file.now.truncate(bytes);
+            file.synced.truncate(bytes);
+        }
+        let store = open_log_alone(&files).unwrap();
+        let lsn = put_one(&store, 0).unwrap();
+        drop(store);
+        let store = open_log_alone(&files).unwrap();
+        let last = store.read(|rows| rows.range_back(&HISTORY, .., 1)).unwrap();
+        assert_eq!(last.first().map(|row| row.0), Some(lsn.0), "{missing} octets missing");
+    }
+}

@@ -90,6 +90,7 @@ fn written(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {
 
 fn knot(dir: &Path, port: u16, primary: SocketAddr) -> Command {
     let (home, from) = (dir.display(), primary.port());
+    fs::create_dir(dir.join("db")).unwrap(); // without it Knot hangs at its first catalog
     let text = format!(
         "server:\n rundir: {home}\n listen: 127.0.0.1@{port}\n udp-workers: 1\n tcp-workers: 1\n \
          background-workers: 2\nlog:\n - target: stdout\n   any: info\ndatabase:\n storage: \
