@@ -541,7 +541,7 @@ mod tests {
     #[test]
     fn many_steps_go_one_by_one_and_few_as_one() {
         let maintain = maintain();
-        commit(&maintain, &[large("x.", 12_000)]).unwrap();
+        commit(&maintain, &[large("x.", 40_000)]).unwrap();
         let mut zone = whole(&all(outgoing(&maintain, "x.", None)));
         commit(&maintain, &[set("x.", "h1", 7, Base::Unchecked)]).unwrap();
         commit(&maintain, &[set("x.", "h1", 8, Base::Unchecked)]).unwrap();
