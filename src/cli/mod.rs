@@ -9,6 +9,7 @@
 mod access;
 mod api;
 mod args;
+mod args_dns;
 mod catalog;
 mod dnssec;
 mod import;
