@@ -43,6 +43,12 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        held(&self.entries).group.len()
+    }
+
     pub(super) fn close(&self) {
         held(&self.entries).closing = true;
         self.filled.notify_one();

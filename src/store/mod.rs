@@ -33,6 +33,7 @@ mod migrate;
 mod recover;
 mod rows;
 mod scan;
+mod seen;
 mod segment;
 mod table;
 mod transact;
@@ -380,7 +381,13 @@ fn end(thread: Option<JoinHandle<()>>) {
 }
 
 #[cfg(test)]
+pub(crate) mod brake;
+
+#[cfg(test)]
 mod crash;
+
+#[cfg(test)]
+mod faulty;
 
 #[cfg(test)]
 mod tests;

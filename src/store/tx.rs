@@ -5,13 +5,14 @@
 //! that it can be taken back to any place in it.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::sync::RwLockReadGuard;
 
 use super::error::RowError;
 use super::index::layer;
 use super::key::Key;
 use super::rows::{Octets, RawRows, Run, Visit, merge};
+use super::seen::{Row, Seen};
 use super::segment::Op;
 use super::table::{Table, Value};
 use super::transact::{Inside, Overlay};
@@ -33,6 +34,15 @@ pub struct Tx<'a> {
     ops: Vec<Op>,
     /// What each operation replaced in `rows`, to take it back.
     undo: Vec<Option<Option<Octets>>>,
+    /// What it read below its own rows.
+    seen: Seen,
+}
+
+/// Whether a transaction's own rows count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    Shown,
+    Hidden,
 }
 
 /// A place in a transaction to go back to.
@@ -59,21 +69,30 @@ impl RawRows for Tx<'_> {
         if let Some(own) = self.rows.get(key) {
             return Ok(own.clone());
         }
-        if let Some((_, value)) = self.pending.get(key) {
-            return Ok(value.clone());
-        }
-        if let Some((_, value)) = self.shared.read_synced().get(key) {
-            return Ok(value.clone());
-        }
-        self.shared.trusting(self.shared.index.get(key))
+        self.seen.get(key, || {
+            if let Some((_, value)) = self.pending.get(key) {
+                return Ok(value.clone());
+            }
+            if let Some((_, value)) = self.shared.read_synced().get(key) {
+                return Ok(value.clone());
+            }
+            self.shared.trusting(self.shared.index.get(key))
+        })
     }
 
     fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
         let (mut from, mut to) = (run.0.to_vec(), run.1.map(<[u8]>::to_vec));
-        // Few rows at first, most look for one. None are shown while a lock is held: `visit` may
+        if back {
+            // Most who look from behind look for one row, and often for the same.
+            match self.last(run)? {
+                Some((key, value)) if visit(&key, &value).is_continue() => to = Some(key.to_vec()),
+                _ => return Ok(()),
+            }
+        }
+        // Few rows at first, many look for one. None are shown while a lock is held: `visit` may
         // well read this transaction.
-        for count in [2, 8, 32, 128].into_iter().chain(std::iter::repeat(512)) {
-            let page = self.page((&from, to.as_deref()), back, count)?;
+        for count in [1, 8, 32, 128].into_iter().chain(std::iter::repeat(512)) {
+            let page = self.page((&from, to.as_deref()), back, count, Own::Shown)?;
             for (key, value) in &page {
                 if visit(key, value).is_break() {
                     return Ok(());
@@ -92,12 +111,23 @@ impl RawRows for Tx<'_> {
 impl<'a> Tx<'a> {
     /// A transaction that has done nothing, after everything in `pending`.
     pub(super) fn new(shared: &'a Shared, pending: &'a Overlay, lsn: Lsn) -> Tx<'a> {
-        Tx { shared, pending, lsn, rows: BTreeMap::new(), ops: Vec::new(), undo: Vec::new() }
+        Tx {
+            shared,
+            pending,
+            lsn,
+            rows: BTreeMap::new(),
+            ops: Vec::new(),
+            undo: Vec::new(),
+            seen: Seen::default(),
+        }
     }
 
-    /// Everything it did, in order.
+    /// Everything it did: each row once, as it leaves it.
     pub(super) fn into_ops(self) -> Vec<Op> {
-        self.ops
+        match self.ops.len() == self.rows.len() {
+            true => self.ops,
+            false => self.rows.into_iter().collect(),
+        }
     }
 
     /// The number this transaction has if it is kept.
@@ -153,16 +183,30 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
+    /// The last row of `run`.
+    fn last(&self, run: Run<'_>) -> Result<Option<Row>, RowError> {
+        if run.1.is_some_and(|to| to <= run.0) {
+            return Ok(None);
+        }
+        let end = run.1.map_or(Bound::Unbounded, Bound::Excluded);
+        let own = self.rows.range::<[u8], _>((Bound::Included(run.0), end)).next_back();
+        let below = self.seen.last(run, || Ok(self.page(run, true, 1, Own::Hidden)?.pop()))?;
+        match (own, below) {
+            (None, below) => Ok(below),
+            (Some((key, _)), Some(below)) if below.0 > *key => Ok(Some(below)),
+            (Some((key, Some(value))), _) => Ok(Some((key.clone(), value.clone()))),
+            // What stands last was taken out here: whatever is before it.
+            (Some((_, None)), _) => Ok(self.page(run, true, 1, Own::Shown)?.pop()),
+        }
+    }
+
     /// The next `count` rows of `run`, all layers merged.
-    fn page(
-        &self,
-        run: Run<'_>,
-        back: bool,
-        count: usize,
-    ) -> Result<Vec<(Octets, Octets)>, RowError> {
+    fn page(&self, run: Run<'_>, back: bool, count: usize, own: Own) -> Result<Vec<Row>, RowError> {
         let synced = self.shared.read_synced();
+        let nothing = BTreeMap::new();
+        let own = if own == Own::Shown { &self.rows } else { &nothing };
         let mut layers = [
-            layer(&self.rows, run, back, Clone::clone),
+            layer(own, run, back, Clone::clone),
             layer(self.pending, run, back, |(_, value)| value.clone()),
             layer(&synced, run, back, |(_, value)| value.clone()),
             self.shared.index.rows(run, back),

@@ -1,0 +1,129 @@
+//! What a transaction has read of the rows below its own: they stay as they are while it runs.
+//!
+//! A commit looks at the same few rows again and again, a zone's own and its SOA before all, and one of
+//! many changes does so for each. What it saw is kept: rows by their keys, and of runs that were looked
+//! at from behind what stands last in them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::error::RowError;
+use super::rows::{Octets, Run};
+
+/// Rows and runs kept; with more, all are let go of: what is read many times is soon there again.
+const KEPT_MAX: usize = 4096;
+
+/// A key and its value.
+pub(super) type Row = (Octets, Octets);
+
+#[derive(Default)]
+pub(super) struct Seen {
+    rows: RefCell<BTreeMap<Octets, Option<Octets>>>,
+    /// By its first key: a run, up to the second, that has no row but perhaps one with its first key.
+    runs: RefCell<BTreeMap<Octets, (Octets, Option<Octets>)>>,
+}
+
+impl Seen {
+    /// The row with `key`, as it was seen or as `read` finds it.
+    pub(super) fn get(
+        &self,
+        key: &[u8],
+        read: impl FnOnce() -> Result<Option<Octets>, RowError>,
+    ) -> Result<Option<Octets>, RowError> {
+        if let Some(seen) = self.rows.borrow().get(key) {
+            return Ok(seen.clone());
+        }
+        let found = read()?;
+        let mut rows = self.rows.borrow_mut();
+        if rows.len() >= KEPT_MAX {
+            rows.clear();
+        }
+        rows.insert(key.into(), found.clone());
+        Ok(found)
+    }
+
+    /// The last row of `run`, as it was seen or as `read` finds it.
+    pub(super) fn last(
+        &self,
+        run: Run<'_>,
+        read: impl FnOnce() -> Result<Option<Row>, RowError>,
+    ) -> Result<Option<Row>, RowError> {
+        let (from, Some(to)) = run else { return read() };
+        if let Some(known) = self.known(from, to) {
+            return Ok(known);
+        }
+        let found = read()?;
+        let mut runs = self.runs.borrow_mut();
+        if runs.len() >= KEPT_MAX {
+            runs.clear();
+        }
+        let (first, value) = match &found {
+            Some((key, value)) => (key.clone(), Some(value.clone())),
+            None => (from.into(), None),
+        };
+        // Of two runs with one beginning the longer says more.
+        let longer = runs.get(&first).is_none_or(|(end, _)| **end < *to);
+        if longer {
+            runs.insert(first, (to.into(), value));
+        }
+        Ok(found)
+    }
+
+    /// The last row between two keys, if enough was seen to say; the second is not among them.
+    fn known(&self, from: &[u8], to: &[u8]) -> Option<Option<Row>> {
+        let runs = self.runs.borrow();
+        let before = (std::ops::Bound::Unbounded, std::ops::Bound::Excluded(to));
+        let (first, (end, value)) = runs.range::<[u8], _>(before).next_back()?;
+        match value {
+            _ if to > &**end => None,
+            Some(value) if **first >= *from => Some(Some((first.clone(), value.clone()))),
+            // The row stands before the run asked for, and nothing stands behind it.
+            Some(_) => Some(None),
+            None if **first <= *from => Some(None),
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Goal: what is remembered is what would be read. Method: any runs over few keys, beside a plain map.
+        #[test]
+        fn the_last_row_of_a_run_is_the_same_remembered_as_read(
+            keys in prop::collection::btree_set(0u8..20, 0..8),
+            runs in prop::collection::vec((0u8..20, 0u8..22), 1..60),
+        ) {
+            let map: BTreeMap<Octets, Octets> =
+                keys.iter().map(|key| ([*key].into(), [*key].into())).collect();
+            let seen = Seen::default();
+            for (from, to) in runs.into_iter().filter(|(from, to)| from < to) {
+                let (from, to) = ([from], [to]);
+                let read = || {
+                    let range = (std::ops::Bound::Included(&from[..]), std::ops::Bound::Excluded(&to[..]));
+                    map.range::<[u8], _>(range).next_back().map(|(key, value)| (key.clone(), value.clone()))
+                };
+                let found = seen.last((&from, Some(&to)), || Ok(read())).unwrap();
+                prop_assert_eq!(found, read());
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_read_once_also_when_it_is_not_there() {
+        let seen = Seen::default();
+        let mut reads = 0;
+        for _ in 0..3 {
+            let found = seen.get(b"k", || {
+                reads += 1;
+                Ok(None)
+            });
+            assert_eq!(found, Ok(None));
+        }
+        assert_eq!(reads, 1);
+    }
+}
