@@ -6,6 +6,8 @@
 //! over UDP. Measured with 1 and with 100 in flight: the whole call as the client sees it, the
 //! receipt's time to durable and to served, and what share of it was writing and syncing the log.
 //!
+//! `cargo bench --bench orders -- quick` sends a fiftieth of them: it shows that the bench works, no more.
+//!
 //! `cargo bench --bench orders -- million` also asks for changes of a zone of a million names, beside
 //! one of five: both have to cost the same.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -28,10 +30,15 @@ const ORDERS_TOGETHER: u64 = 10_000;
 const TOGETHER: usize = 100;
 /// Orders that warm the server up, and are not counted.
 const WARM: u64 = 200;
+/// What a quick run divides by.
+const QUICK: u64 = 50;
 const MILLION: usize = 1_000_000;
 
 fn main() {
-    let million = std::env::args().any(|word| word == "million");
+    let asked_for = |wanted: &str| std::env::args().any(|word| word == wanted);
+    let million = asked_for("million");
+    let share = if asked_for("quick") { QUICK } else { 1 };
+    let (alone, together) = (ORDERS_ALONE / share, ORDERS_TOGETHER / share);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(target).unwrap();
     let home = tempfile::tempdir_in(target).unwrap();
@@ -41,15 +48,15 @@ fn main() {
     let server = Server::start(home.path(), &list);
     let next = AtomicU64::new(0);
 
-    run(&server, &zones, &next, 1, WARM);
-    report("1 in flight", run(&server, &zones, &next, 1, ORDERS_ALONE));
-    run(&server, &zones, &next, TOGETHER, WARM * 10);
-    report("100 in flight", run(&server, &zones, &next, TOGETHER, ORDERS_TOGETHER));
+    run(&server, &zones, &next, 1, WARM / share);
+    report("1 in flight", run(&server, &zones, &next, 1, alone));
+    run(&server, &zones, &next, TOGETHER, WARM * 10 / share);
+    report("100 in flight", run(&server, &zones, &next, TOGETHER, together));
     if million {
         let [small, large] = ["z0.example.", "million.example."].map(|zone| vec![zone.to_owned()]);
-        run(&server, &large, &next, 1, WARM);
-        report("zone of 5 names", run(&server, &small, &next, 1, ORDERS_ALONE));
-        report("zone of 1 M names", run(&server, &large, &next, 1, ORDERS_ALONE));
+        run(&server, &large, &next, 1, WARM / share);
+        report("zone of 5 names", run(&server, &small, &next, 1, alone));
+        report("zone of 1 M names", run(&server, &large, &next, 1, alone));
     }
 }
 

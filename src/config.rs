@@ -429,7 +429,7 @@ settings! {
         /// PEM file of the authorities that certify primaries reached over TLS by their name.
         authorities: Option<PathBuf> = r#""""#,
     }
-    /// Dynamic update (RFC 2136). Signatures (TSIG) are not built yet: who is not listed is refused.
+    /// Dynamic update (RFC 2136). Signed with TSIG, a key's own policy says what it may change; who sends unsigned updates stands here.
     "update" update: Update {
         /// Prefixes whose unsigned updates are taken, as of an operator, at once.
         allow_unsigned: Vec<IpNet> = "[]",

@@ -13,7 +13,7 @@ use super::journal::Limits;
 use super::rows::{self, Zone};
 use super::signing::SigningKeys;
 use super::{Maintain, catalog};
-use crate::store::{TransactError, Tx, WriteError};
+use crate::store::{Savepoint, TransactError, Tx, WriteError};
 use crate::wire::Name;
 use crate::zone::delta::SetChange;
 use crate::zone::{ReadFault, RrSetEdit};
@@ -193,25 +193,44 @@ impl<'t> Door<'_, 't> {
     /// [`Refusal`] with every reason of every zone; the transaction is as it was before, and may
     /// still be used, to record the refusal.
     pub fn apply(&mut self, changes: &[ZoneChange]) -> Result<Applied, Refusal> {
-        let savepoint = self.tx.savepoint();
-        let mark = (self.touches.len(), self.applied.len());
-        let mut refused = Vec::new();
-        for task in tasks(changes) {
-            match self.apply_one(&task) {
-                Ok(zone) => self.applied.push(zone),
-                Err(Refused(reasons)) => {
-                    refused.push(RefusedZone { apex: task.apex().clone(), reasons });
+        self.attempt(|door| {
+            let (before, mut refused) = (door.applied.len(), Vec::new());
+            for task in tasks(changes) {
+                match door.apply_one(&task) {
+                    Ok(zone) => door.applied.push(zone),
+                    Err(Refused(reasons)) => {
+                        refused.push(RefusedZone { apex: task.apex().clone(), reasons });
+                    }
                 }
             }
+            if !refused.is_empty() {
+                return Err(Refusal { zones: refused });
+            }
+            Ok(Applied { zones: door.applied.get(before..).unwrap_or_default().to_vec() })
+        })
+    }
+
+    /// Does `f`; if it refuses, all it did here is taken back, rows as well as zones.
+    ///
+    /// So what several have asked for passes the door together, and each of them wholly or not at all.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`.
+    pub fn attempt<R, E>(&mut self, f: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
+        let savepoint = self.tx.savepoint();
+        let mark = (self.touches.len(), self.applied.len());
+        let result = f(self);
+        if result.is_err() {
+            self.take_back(savepoint, mark);
         }
-        if refused.is_empty() {
-            let zones = self.applied.get(mark.1..).unwrap_or_default().to_vec();
-            return Ok(Applied { zones });
-        }
+        result
+    }
+
+    fn take_back(&mut self, savepoint: Savepoint, (touches, applied): (usize, usize)) {
         self.tx.rollback_to(savepoint);
-        self.touches.truncate(mark.0);
-        self.applied.truncate(mark.1);
-        Err(Refusal { zones: refused })
+        self.touches.truncate(touches);
+        self.applied.truncate(applied);
     }
 
     /// What [`Door::apply`] would do; nothing is kept.
@@ -223,9 +242,7 @@ impl<'t> Door<'_, 't> {
         let savepoint = self.tx.savepoint();
         let mark = (self.touches.len(), self.applied.len());
         let applied = self.apply(changes)?;
-        self.tx.rollback_to(savepoint);
-        self.touches.truncate(mark.0);
-        self.applied.truncate(mark.1);
+        self.take_back(savepoint, mark);
         Ok(applied)
     }
 

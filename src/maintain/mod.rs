@@ -57,8 +57,9 @@ use crate::answer::Writer;
 use crate::seal::Sealer;
 use crate::serve::Keyring;
 use crate::serve::acl::Closed;
-use crate::store::Store;
+use crate::store::{Reader, Store};
 use crate::transport::client::Dialer;
+use crate::wire::Name;
 
 /// The keeper of all zones. Cheap to clone.
 #[derive(Clone)]
@@ -152,17 +153,27 @@ impl Maintain {
     pub fn self_check(&self, zones: &[AppliedZone]) -> Result<Option<SystemTime>, ProbeError> {
         let Some(&server) = self.own_listeners().first() else { return Ok(None) };
         // A zone that is kept but not answered from has nothing to show.
-        let answered: Vec<AppliedZone> = self.store().read(|rows| {
-            let is_answered = |id: u32| match rows::by_id(rows, id) {
-                Ok(Some(zone)) => publish::is_answered(&zone),
-                Ok(None) | Err(_) => true,
-            };
-            zones.iter().filter(|zone| is_answered(zone.zone)).cloned().collect()
-        });
-        probe::self_check(&answered, server, &|apex, owner| {
-            let holder = self.store().read(|rows| rows::holding(rows, owner));
-            holder.is_ok_and(|zone| zone.is_some_and(|zone| zone.apex == *apex))
+        let answered: Vec<AppliedZone> = self
+            .store()
+            .read(|rows| zones.iter().filter(|zone| is_answered(rows, zone)).cloned().collect());
+        probe::self_check(&answered, server, &|apex, owner| self.is_holder(apex, owner))
+    }
+
+    /// As [`Maintain::self_check`], for a moment and of each zone by itself: when its new answer came;
+    /// none if it did not, or was not to be had.
+    pub fn glance(&self, zones: &[AppliedZone]) -> Vec<Option<SystemTime>> {
+        let Some(&server) = self.own_listeners().first() else { return vec![None; zones.len()] };
+        let glanced = probe::glance(zones, server, &|apex, owner| self.is_holder(apex, owner));
+        glanced.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the own listener cannot be asked: {error}");
+            vec![None; zones.len()]
         })
+    }
+
+    /// Whether `apex` is the zone that answers for `owner`.
+    fn is_holder(&self, apex: &Name, owner: &Name) -> bool {
+        let holder = self.store().read(|rows| rows::holding(rows, owner));
+        holder.is_ok_and(|zone| zone.is_some_and(|zone| zone.apex == *apex))
     }
 
     /// Where zones and everything else are kept.
@@ -193,6 +204,14 @@ impl Maintain {
 
     fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+}
+
+/// Whether queries are answered from what a commit did to a zone, as far as that can be known.
+fn is_answered(reader: &Reader<'_>, zone: &AppliedZone) -> bool {
+    match rows::by_id(reader, zone.zone) {
+        Ok(Some(zone)) => publish::is_answered(&zone),
+        Ok(None) | Err(_) => true,
     }
 }
 

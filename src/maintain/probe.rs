@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How long all answers are waited for.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long answers are waited for by whoever asks for those of many at once.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// How long a wrong answer delays asking again.
 const HASTE: Duration = Duration::from_millis(1);
 
@@ -76,8 +79,8 @@ struct Question<'a> {
     owner: &'a Name,
     rtype: Type,
     expect: Expect<'a>,
-    /// Whether the new answer was not seen yet.
-    open: bool,
+    /// When the new answer was seen.
+    seen: Option<SystemTime>,
 }
 
 enum Expect<'a> {
@@ -106,7 +109,37 @@ pub fn self_check(
     let mut questions: Vec<Question<'_>> =
         zones.iter().filter_map(|zone| question(zone, is_holder)).collect();
     for window in questions.chunks_mut(WINDOW) {
-        seen = Some(ask(window, reachable(server))?);
+        ask(window, reachable(server), DEADLINE)?;
+        if let Some(open) = window.iter().find(|question| question.seen.is_none()) {
+            return Err(otherwise(open));
+        }
+        seen = window.iter().filter_map(|question| question.seen).chain(seen).max();
+    }
+    Ok(seen)
+}
+
+/// Asks `server` for one changed RRset of each zone, for a moment; returns when each new answer came,
+/// none for those that did not.
+///
+/// # Errors
+///
+/// What the system says when the listener cannot be reached.
+pub fn glance(
+    zones: &[AppliedZone],
+    server: SocketAddr,
+    is_holder: &dyn Fn(&Name, &Name) -> bool,
+) -> io::Result<Vec<Option<SystemTime>>> {
+    let mut seen = vec![None; zones.len()];
+    let places = (0..).zip(zones);
+    let asked = places.filter_map(|(at, zone)| Some((at, question(zone, is_holder)?)));
+    let (places, mut questions): (Vec<usize>, Vec<Question<'_>>) = asked.unzip();
+    for window in questions.chunks_mut(WINDOW) {
+        ask(window, reachable(server), MOMENT)?;
+    }
+    for (at, question) in places.into_iter().zip(questions) {
+        if let Some(place) = seen.get_mut(at) {
+            *place = question.seen;
+        }
     }
     Ok(seen)
 }
@@ -140,7 +173,7 @@ fn question<'a>(
 }
 
 fn soa_of(apex: &Name, serial: Serial) -> Question<'_> {
-    Question { apex, serial, owner: apex, rtype: Type::SOA, expect: Expect::Serial, open: true }
+    Question { apex, serial, owner: apex, rtype: Type::SOA, expect: Expect::Serial, seen: None }
 }
 
 /// A listener on all addresses is asked on loopback.
@@ -154,8 +187,9 @@ fn reachable(server: SocketAddr) -> SocketAddr {
     server
 }
 
-/// Asks all questions at once, again where needed; returns when the last was answered as expected.
-fn ask(questions: &mut [Question<'_>], server: SocketAddr) -> Result<SystemTime, ProbeError> {
+/// Asks all questions at once, again where needed, until each was answered as expected or `deadline`
+/// has passed.
+fn ask(questions: &mut [Question<'_>], server: SocketAddr, deadline: Duration) -> io::Result<()> {
     let own: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -163,13 +197,14 @@ fn ask(questions: &mut [Question<'_>], server: SocketAddr) -> Result<SystemTime,
     let socket = UdpSocket::bind(own)?;
     socket.connect(server)?;
     let mut buffer = [0; UDP_OCTETS_MAX];
-    let (began, mut patience, mut seen) = (Instant::now(), PATIENCE, SystemTime::now());
-    loop {
-        let Some(open) = questions.iter().find(|question| question.open) else { return Ok(seen) };
-        if began.elapsed() > DEADLINE {
-            return Err(otherwise(open));
-        }
-        for (id, question) in questions.iter().enumerate().filter(|(_, question)| question.open) {
+    let (began, mut patience) = (Instant::now(), PATIENCE);
+    let is_open = |question: &&mut Question<'_>| question.seen.is_none();
+    while questions.iter().any(|question| question.seen.is_none()) {
+        let Some(left) = deadline.checked_sub(began.elapsed()) else { return Ok(()) };
+        patience = patience.min(left).max(HASTE);
+        for (id, question) in
+            questions.iter().enumerate().filter(|(_, question)| question.seen.is_none())
+        {
             socket.send(&message(id as u16, question))?;
         }
         let round = Instant::now();
@@ -179,14 +214,13 @@ fn ask(questions: &mut [Question<'_>], server: SocketAddr) -> Result<SystemTime,
             let Ok(len) = socket.recv(&mut buffer) else { continue };
             let reply = buffer.get(..len).unwrap_or_default();
             let id = Header::read(reply).map(|header| usize::from(header.id));
-            let question = id.and_then(|id| questions.get_mut(id)).filter(|question| question.open);
+            let question = id.and_then(|id| questions.get_mut(id)).filter(is_open);
             let Some(question) = question else { continue };
             match judge_whole(question, reply, server)? {
                 Verdict::New => {
-                    seen = SystemTime::now();
-                    question.open = false;
-                    if questions.iter().all(|question| !question.open) {
-                        return Ok(seen);
+                    question.seen = Some(SystemTime::now());
+                    if questions.iter().all(|question| question.seen.is_some()) {
+                        return Ok(());
                     }
                 }
                 Verdict::Old => {
@@ -202,6 +236,7 @@ fn ask(questions: &mut [Question<'_>], server: SocketAddr) -> Result<SystemTime,
         }
         patience = (patience * 2).min(Duration::from_secs(1));
     }
+    Ok(())
 }
 
 fn otherwise(question: &Question<'_>) -> ProbeError {
@@ -250,7 +285,11 @@ fn judge(question: &Question<'_>, reply: &[u8]) -> Option<Verdict> {
     let referral = rcode == Rcode::NOERROR && !authoritative && header.authorities > 0;
     let new = match &question.expect {
         Expect::NoZone => !authoritative || set.is_none(),
-        Expect::Serial => set.and_then(|set| set.soa_serial()) == Some(question.serial),
+        // A later version has this one in it.
+        Expect::Serial => {
+            let serial = set.and_then(|set| set.soa_serial());
+            serial.is_some_and(|serial| !serial.is_before(question.serial))
+        }
         _ if referral || alias => return Some(Verdict::Elsewhere),
         Expect::Set(expected) => set.is_some_and(|set| set == **expected),
         // A wildcard may answer now, even with the same records.

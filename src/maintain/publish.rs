@@ -121,6 +121,7 @@ impl Rendering<'_, '_> {
                 Touched::Child(apex) => children.push(apex),
             }
         }
+        let sets = joined(sets);
         let was = before.as_ref().filter(|zone| is_answered(zone));
         let is = after.as_ref().filter(|zone| is_answered(zone));
         match (was, is) {
@@ -203,6 +204,20 @@ impl Rendering<'_, '_> {
         let view = &Empty(&zone.apex);
         render::touched(into, &render::Zone { id: zone.id, view, children }, sets)
     }
+}
+
+/// What changes of one publication come to: each RRset once, from what it was to what it became.
+fn joined(sets: Vec<SetChange>) -> Vec<SetChange> {
+    let mut places = BTreeMap::new();
+    let mut joined: Vec<SetChange> = Vec::with_capacity(sets.len());
+    for set in sets {
+        let place = *places.entry((set.owner.key(), set.rtype)).or_insert(joined.len());
+        match joined.get_mut(place) {
+            Some(first) => first.after = set.after,
+            None => joined.push(set),
+        }
+    }
+    joined
 }
 
 /// The owners in `view` that a delegation or DNAME among `sets` may have hidden: the table still has them.

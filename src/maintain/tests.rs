@@ -420,6 +420,17 @@ fn a_presigned_zone_is_replaced_by_a_newer_one_and_not_edited() {
     assert_eq!(serial(&maintain, "a."), Some(Serial(9)));
 }
 
+/// Each change for itself, all in one commit.
+fn together(maintain: &Maintain, changes: &[ZoneChange]) {
+    let done = maintain.commit(|door| {
+        for change in changes {
+            let _ = door.attempt(|door| door.apply(std::slice::from_ref(change)));
+        }
+        Ok::<_, Refusal>(())
+    });
+    done.unwrap();
+}
+
 /// One thing done to one of a few nested zones.
 fn any_change() -> impl Strategy<Value = ZoneChange> {
     let apexes = prop::sample::select(vec!["x.", "a.x.", "b.a.x.", "c.x.", "y."]);
@@ -453,12 +464,15 @@ proptest! {
     /// Goal: what commits publish step by step is what a start from the store publishes.
     #[test]
     fn a_restart_serves_what_was_served_before(
-        orders in prop::collection::vec(prop::collection::vec(any_change(), 1..4), 1..25),
+        orders in prop::collection::vec((any::<bool>(), prop::collection::vec(any_change(), 1..6)), 1..25),
     ) {
         let store = Store::in_memory();
         let (maintain, published) = serving(store.clone());
-        for order in orders {
-            let _ = commit(&maintain, &order);
+        for (as_one, order) in orders {
+            match as_one {
+                true => drop(commit(&maintain, &order)),
+                false => together(&maintain, &order),
+            }
         }
         let (_, again) = serving(store);
         prop_assert_eq!(published.load().dump(), again.load().dump());
@@ -496,6 +510,29 @@ fn of_many_zones_applied_one_by_one_in_a_record_a_faulty_one_is_refused_alone() 
     let done = done.unwrap();
     assert_eq!((done.value, done.zones.len()), (1, 499));
     assert_eq!((serial(&maintain, "z7."), serial(&maintain, "z499.")), (None, Some(Serial(1))));
+}
+
+/// Goal: what is refused leaves nothing, though it had done something, and its neighbours stay.
+#[test]
+fn an_attempt_that_refuses_takes_back_rows_and_zones_and_no_more() {
+    let (maintain, published) = serving(Store::in_memory());
+    commit(&maintain, &[create("a.", 1)]).unwrap();
+    let try_one = |door: &mut Door<'_, '_>, n: u8| {
+        door.attempt(|door| {
+            door.apply(&[set("a.", &format!("h{n}"), n, Base::Unchecked)]).unwrap();
+            door.tx().put(&NOTES, &n, &"done".to_owned()).unwrap();
+            if n == 2 { Err("not this one") } else { Ok(()) }
+        })
+    };
+    let done = maintain.commit(|door| Ok::<_, Refusal>([1, 2, 3].map(|n| try_one(door, n))));
+
+    let done = done.unwrap();
+    assert_eq!(done.value, [Ok(()), Err("not this one"), Ok(())]);
+    assert_eq!((done.zones.len(), serial(&maintain, "a.")), (2, Some(Serial(3))));
+    let notes = maintain.store().read(|rows| rows.range(&NOTES, .., 9)).unwrap();
+    assert_eq!(notes.iter().map(|note| note.0).collect::<Vec<_>>(), [1, 3]);
+    let (_, again) = serving(maintain.store().clone());
+    assert_eq!(published.load().dump(), again.load().dump());
 }
 
 #[test]

@@ -30,12 +30,13 @@ pub fn put<T: Serialize>(
     which: Which,
     value: &T,
 ) -> Result<(), Stop> {
-    delete(tx, id, which)?;
     let octets = postcard::to_stdvec(value).map_err(|why| Stop::Store(why.to_string()))?;
-    for (n, part) in (0..).zip(octets.chunks(PART_OCTETS)) {
-        tx.put(&PARTS, &(id, which as u8, n), &Raw(part.to_vec()))?;
+    let mut parts = 0;
+    for part in octets.chunks(PART_OCTETS) {
+        tx.put(&PARTS, &(id, which as u8, parts), &Raw(part.to_vec()))?;
+        parts += 1;
     }
-    Ok(())
+    Ok(delete_from(tx, id, which, parts)?)
 }
 
 /// The value, if there is one.
@@ -55,7 +56,16 @@ pub fn get<T: DeserializeOwned>(
 
 /// Takes a value away.
 pub fn delete(tx: &mut Tx<'_>, id: [u8; 16], which: Which) -> Result<(), RowError> {
-    for (key, _) in tx.scan(&PARTS, &(id, which as u8), None, usize::MAX)? {
+    delete_from(tx, id, which, 0)
+}
+
+/// Takes away what a value has from a part on: its parts are numbered without gaps.
+fn delete_from(tx: &mut Tx<'_>, id: [u8; 16], which: Which, first: u32) -> Result<(), RowError> {
+    for part in first.. {
+        let key = (id, which as u8, part);
+        if !tx.contains(&PARTS, &key)? {
+            break;
+        }
         tx.delete(&PARTS, &key)?;
     }
     Ok(())

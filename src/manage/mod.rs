@@ -21,6 +21,8 @@ pub mod people;
 pub mod time;
 mod words;
 
+use std::sync::Arc;
+
 use crate::maintain::Maintain;
 use crate::store::{Store, Tx};
 
@@ -30,12 +32,14 @@ pub struct Manage {
     pub store: Store,
     /// The door to the zones.
     pub maintain: Maintain,
+    /// Orders whose answers are looked for.
+    settling: Arc<change::settle::Settling>,
 }
 
 impl Manage {
     /// What people may do with the zones that `maintain` keeps.
     pub fn new(maintain: Maintain) -> Manage {
-        Manage { store: maintain.store().clone(), maintain }
+        Manage { store: maintain.store().clone(), maintain, settling: Arc::default() }
     }
 
     /// One transaction, the store's refusals told as the operation tells its own.

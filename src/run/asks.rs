@@ -25,14 +25,20 @@ impl Asks for Desk {
     }
 
     fn update(&self, asked: &Asked<'_>, unsigned: bool) -> Told {
-        let sender = match &asked.key {
-            Some(key) => Sender::Key(key),
-            None if unsigned => Sender::Listed,
-            None => return Rcode::REFUSED.into(),
-        };
-        let update::Reply { rcode, why } =
-            update::update(&self.manage, sender, &asked.zone, asked.message);
-        Told { rcode, why }
+        let Some(sender) = sender(asked, unsigned) else { return Rcode::REFUSED.into() };
+        told(update::update(&self.manage, sender, &asked.zone, asked.message))
+    }
+
+    fn update_all(&self, all: &[(Asked<'_>, bool)]) -> Vec<Told> {
+        let requests = all.iter().map(|(asked, unsigned)| {
+            let sender = sender(asked, *unsigned)?;
+            Some(update::Request { sender, zone: &asked.zone, message: asked.message })
+        });
+        let requests: Vec<Option<update::Request<'_>>> = requests.collect();
+        let known: Vec<update::Request<'_>> = requests.iter().flatten().copied().collect();
+        let mut replies = update::update_all(&self.manage, &known).into_iter();
+        let reply = |request: Option<_>| request.and_then(|_| replies.next()).map(told);
+        requests.into_iter().map(reply).map(|told| told.unwrap_or_else(refused)).collect()
     }
 
     fn transfer(
@@ -55,4 +61,21 @@ impl Asks for Desk {
         })?;
         transfer::messages(&self.manage.maintain, asked, since, place)
     }
+}
+
+/// Who sends an update, if it is anybody who may.
+fn sender<'a>(asked: &'a Asked<'_>, unsigned: bool) -> Option<Sender<'a>> {
+    match &asked.key {
+        Some(key) => Some(Sender::Key(key)),
+        None => unsigned.then_some(Sender::Listed),
+    }
+}
+
+fn told(reply: update::Reply) -> Told {
+    let update::Reply { rcode, why } = reply;
+    Told { rcode, why }
+}
+
+fn refused() -> Told {
+    Rcode::REFUSED.into()
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::manage::change::settle::Lookout;
+use crate::manage::change::settle::{self, Lookout};
 use crate::manage::change::{confirm, schedule};
 use crate::manage::time::Timestamp;
 use crate::manage::{Manage, bootstrap};
@@ -32,6 +32,10 @@ pub(super) async fn keep(manage: Manage) {
 fn turn(manage: &Manage, lookout: Option<&mut Lookout>) {
     let done = bootstrap::system(manage).map_err(Into::into).and_then(|system| {
         let due = schedule::apply_due(manage, &system, Timestamp::now())?;
+        let later = settle::settle_later(manage)?;
+        if later > 0 {
+            tracing::debug!(later, "{later} updates are seen served");
+        }
         let served = lookout.map_or(Ok(0), |lookout| lookout.look(manage, &system))?;
         Ok::<_, crate::manage::change::order::OrderError>((due, served))
     });

@@ -35,6 +35,12 @@ pub trait Asks: Send + Sync + 'static {
     /// whether its address may update without a signature.
     fn update(&self, asked: &Asked<'_>, unsigned: bool) -> Told;
 
+    /// Dynamic updates that came at the same time, each as [`Asks::update`]: what they cost together
+    /// may be less than what each would cost.
+    fn update_all(&self, asked: &[(Asked<'_>, bool)]) -> Vec<Told> {
+        asked.iter().map(|(asked, unsigned)| self.update(asked, *unsigned)).collect()
+    }
+
     /// A transfer of a zone ([RFC 5936](https://www.rfc-editor.org/rfc/rfc5936)), or of what changed since `since` ([RFC 1995](https://www.rfc-editor.org/rfc/rfc1995)).
     /// Whoever answers decides whether this address or key may.
     ///

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::acl::{Closed, Prefixes};
-use super::asks::{self, Asked, Asks, Given, Messages};
+use super::asks::{self, Asked, Asks, Given, Messages, Told};
 use super::cookie::{Cookies, Secret};
 use super::demand::Demand;
 use super::handle::{Context, Outcome, Slot, explain, handle};
@@ -17,7 +17,7 @@ use crate::answer::Published;
 use crate::metrics::{DURATION, Family, Registry};
 use crate::wire::edns::Ede;
 use crate::wire::tsig::Signer;
-use crate::wire::{Name, Rcode, Reply};
+use crate::wire::{Header, Name, Opcode, Rcode, Reply};
 
 /// What an operator decides about answering.
 #[derive(Clone)]
@@ -211,47 +211,99 @@ impl Desk {
         now_s: u32,
         out: &mut Vec<u8>,
     ) -> Option<Box<dyn Messages>> {
+        let told = match self.hear(context, slot, peer, message, now_s) {
+            Err(len) => len,
+            Ok(signer) => {
+                match (self.put_question(context, slot, message, signer.as_ref()), signer) {
+                    (Given::Messages(messages), Some(signer)) => {
+                        return Some(Box::new(SignedMessages { messages, signer }));
+                    }
+                    (Given::Messages(messages), None) => return Some(messages),
+                    (Given::Told(told), signer) => tell(context, slot, signer, &told, now_s),
+                }
+            }
+        };
+        out.extend_from_slice(slot.octets.get(..told).unwrap_or_default());
+        None
+    }
+
+    /// Puts messages that came at the same time, each as [`Desk::ask`] would; the updates among them go
+    /// together, and last, for they wait for the disk.
+    ///
+    /// `give` is told the place of each message and its reply, or the messages of a transfer.
+    pub fn ask_all(
+        &self,
+        transport: Transport,
+        all: &[(SocketAddr, &[u8])],
+        now_s: u32,
+        give: &mut dyn FnMut(usize, &[u8], Option<Box<dyn Messages>>),
+    ) {
+        let mut updates = Vec::new();
+        for (place, (peer, message)) in all.iter().enumerate() {
+            let opcode = Header::read(message).map(|header| header.flags.opcode());
+            if opcode != Some(Opcode::UPDATE) {
+                let mut reply = Vec::new();
+                let messages = self.ask(transport, *peer, message, now_s, &mut reply);
+                give(place, &reply, messages);
+                continue;
+            }
+            let (mut context, mut slot) = self.take();
+            context.transport = transport;
+            match self.hear(&context, &mut slot, *peer, message, now_s) {
+                Ok(signer) => updates.push((place, *message, context, slot, signer)),
+                Err(len) => {
+                    give(place, slot.octets.get(..len).unwrap_or_default(), None);
+                    self.put_back(context, slot);
+                }
+            }
+        }
+        let asked: Vec<(Asked<'_>, bool)> = updates
+            .iter()
+            .filter_map(|(_, message, context, slot, signer)| {
+                self.asked(context, slot, message, signer.as_ref())
+            })
+            .collect();
+        // A zone's name was read with the question, and so is there for all.
+        let told = match asked.len() == updates.len() {
+            true => self.shared.asks.update_all(&asked),
+            false => Vec::new(),
+        };
+        drop(asked);
+        let told = told.into_iter().chain(std::iter::repeat_with(|| Rcode::SERVFAIL.into()));
+        for ((place, _, context, mut slot, signer), told) in updates.into_iter().zip(told) {
+            let len = tell(&context, &mut slot, signer, &told, now_s);
+            give(place, slot.octets.get(..len).unwrap_or_default(), None);
+            self.put_back(context, slot);
+        }
+    }
+
+    /// Takes a message in and checks its signature; returns who signed it.
+    ///
+    /// # Errors
+    ///
+    /// Octets of the reply that says what is wrong with it, in `slot`; 0 for silence.
+    fn hear(
+        &self,
+        context: &Context,
+        slot: &mut Slot,
+        peer: SocketAddr,
+        message: &[u8],
+        now_s: u32,
+    ) -> Result<Option<Signer>, usize> {
         let understood = slot.receive(message, peer) && {
             let snapshot = self.shared.zones.load();
             slot.query.parse(message, snapshot.key()).is_ok()
         };
-        let signer = match slot.query.tsig_at().filter(|_| understood) {
-            None => None,
-            Some(at) => match context.check_signature(slot, at, now_s) {
-                Ok(signer) => Some(signer),
-                Err(refusal) => {
-                    if let Outcome::Reply(len) = context.refuse_signature(slot, refusal, now_s) {
-                        out.extend_from_slice(slot.octets.get(..len).unwrap_or_default());
-                    }
-                    return None;
-                }
-            },
-        };
-        let given = match understood {
-            true => self.put_question(context, slot, message, peer, signer.as_ref()),
-            false => Given::Told(Rcode::FORMERR.into()),
-        };
-        let (told, signer) = match (given, signer) {
-            (Given::Messages(messages), Some(signer)) => {
-                return Some(Box::new(SignedMessages { messages, signer }));
+        if !understood {
+            return Err(tell(context, slot, None, &Rcode::FORMERR.into(), now_s));
+        }
+        let Some(at) = slot.query.tsig_at() else { return Ok(None) };
+        context.check_signature(slot, at, now_s).map(Some).map_err(|refusal| {
+            match context.refuse_signature(slot, refusal, now_s) {
+                Outcome::Reply(len) => len,
+                Outcome::Silent | Outcome::Ask(_) => 0,
             }
-            (Given::Messages(messages), None) => return Some(messages),
-            (Given::Told(told), signer) => (told, signer),
-        };
-        context.count_response(told.rcode);
-        let opt = context.opt_without_cookie(slot);
-        let mut reply = Reply::new(&slot.query, &mut slot.octets, MESSAGE_OCTETS_MAX, opt);
-        reply.set_rcode(told.rcode);
-        explain(&mut reply);
-        if let Some((code, text)) = &told.why {
-            reply.explain(Ede { code: *code, text });
-        }
-        let mut len = reply.finish();
-        if let Some(mut signer) = signer {
-            len = sign(&mut signer, &mut slot.octets, len, now_s);
-        }
-        out.extend_from_slice(slot.octets.get(..len).unwrap_or_default());
-        None
+        })
     }
 
     fn put_question(
@@ -259,23 +311,35 @@ impl Desk {
         context: &Context,
         slot: &Slot,
         message: &[u8],
-        from: SocketAddr,
         signer: Option<&Signer>,
     ) -> Given {
+        match self.asked(context, slot, message, signer) {
+            Some((asked, unsigned)) => asks::ask(self.shared.asks.as_ref(), &asked, unsigned),
+            None => Given::Told(Rcode::FORMERR.into()),
+        }
+    }
+
+    /// What is asked of others, and whether its address may update without a signature.
+    fn asked<'a>(
+        &self,
+        context: &Context,
+        slot: &'a Slot,
+        message: &'a [u8],
+        signer: Option<&Signer>,
+    ) -> Option<(Asked<'a>, bool)> {
         let question = message.get(12..12 + slot.query.name().len()).unwrap_or_default();
-        let Ok(zone) = Name::from_wire(question) else { return Given::Told(Rcode::FORMERR.into()) };
         let asked = Asked {
             message,
             query: &slot.query,
-            zone,
-            from,
+            zone: Name::from_wire(question).ok()?,
+            from: slot.peer,
             key: signer.map(|signer| signer.key().name.clone()),
             transport: context.transport,
             room: context.cap(&slot.query),
             kept: signer.map_or(0, Signer::octets),
         };
-        let unsigned = self.shared.settings.update_allow.contains(from.ip());
-        asks::ask(self.shared.asks.as_ref(), &asked, unsigned)
+        let unsigned = self.shared.settings.update_allow.contains(slot.peer.ip());
+        Some((asked, unsigned))
     }
 
     /// Counts how long messages of a transport took, from whole to answered.
@@ -302,5 +366,28 @@ impl Desk {
 
     fn put_back(&self, context: Context, slot: Slot) {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push((context, slot));
+    }
+}
+
+/// Writes what somebody else said as the reply to the message in `slot`; returns its octets.
+fn tell(
+    context: &Context,
+    slot: &mut Slot,
+    signer: Option<Signer>,
+    told: &Told,
+    now_s: u32,
+) -> usize {
+    context.count_response(told.rcode);
+    let opt = context.opt_without_cookie(slot);
+    let mut reply = Reply::new(&slot.query, &mut slot.octets, MESSAGE_OCTETS_MAX, opt);
+    reply.set_rcode(told.rcode);
+    explain(&mut reply);
+    if let Some((code, text)) = &told.why {
+        reply.explain(Ede { code: *code, text });
+    }
+    let len = reply.finish();
+    match signer {
+        Some(mut signer) => sign(&mut signer, &mut slot.octets, len, now_s),
+        None => len,
     }
 }

@@ -18,9 +18,9 @@ pub mod udp;
 pub mod xot;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -201,7 +201,11 @@ pub fn start(
         runtime.spawn(tcp::accept(listener, house, places, tcp::serve));
     }
     let buffer_octets = threads.len() as u64 * udp::BUFFER_OCTETS;
-    threads.push(spawn("dns-ask".into(), move || run_errands(&desk, &waiting)));
+    let waiting = Arc::new(Mutex::new(waiting));
+    for number in 0..ASKERS {
+        let (desk, waiting) = (Arc::clone(&desk), Arc::clone(&waiting));
+        threads.push(spawn(format!("dns-ask-{number}"), move || run_errands(&desk, &waiting)));
+    }
     Ok(Handle { addresses, secure, stop, stop_streams, threads, places, buffer_octets })
 }
 
@@ -253,21 +257,46 @@ fn spawn_worker(
     })
 }
 
+/// Threads that ask for what UDP workers could not answer: one begins while the other waits for the disk.
+const ASKERS: usize = 2;
+
+/// Errands that are taken up together: dynamic updates among them share a commit.
+const ERRANDS_TOGETHER: usize = 64;
+
+type Waiting = Mutex<Receiver<(Arc<Socket>, udp::Errand)>>;
+
 /// Asks for what UDP workers could not answer. Ends with the last worker.
-fn run_errands(desk: &Desk, waiting: &Receiver<(Arc<Socket>, udp::Errand)>) {
-    let mut reply = Vec::new();
-    while let Ok((socket, mut errand)) = waiting.recv() {
-        reply.clear();
-        let (peer, now_s) = (errand.peer, now_s());
-        if let Some(mut messages) =
-            desk.ask(Transport::Udp, peer, &errand.message, now_s, &mut reply)
-            && messages.next(now_s, &mut reply) != Ok(true)
-        {
-            continue;
-        }
-        // Lost replies are UDP's nature; the client asks again.
-        let _ = udp::send_later(&socket, &mut errand, &reply);
+fn run_errands(desk: &Desk, waiting: &Waiting) {
+    let mut errands = Vec::new();
+    while take_errands(waiting, &mut errands) {
+        let now_s = now_s();
+        let asked: Vec<(SocketAddr, Vec<u8>)> = errands
+            .iter_mut()
+            .map(|(_, errand)| (errand.peer, std::mem::take(&mut errand.message)))
+            .collect();
+        let asked: Vec<_> = asked.iter().map(|(peer, message)| (*peer, &message[..])).collect();
+        desk.ask_all(Transport::Udp, &asked, now_s, &mut |place, reply, messages| {
+            let Some((socket, errand)) = errands.get_mut(place) else { return };
+            let mut message = reply.to_vec();
+            let whole = messages.is_none_or(|mut messages| {
+                message.clear();
+                messages.next(now_s, &mut message) == Ok(true)
+            });
+            if whole && !message.is_empty() {
+                // Lost replies are UDP's nature; the client asks again.
+                let _ = udp::send_later(socket, errand, &message);
+            }
+        });
     }
+}
+
+/// Waits for errands and takes what there is; false once there are no workers any more.
+fn take_errands(waiting: &Waiting, errands: &mut Vec<(Arc<Socket>, udp::Errand)>) -> bool {
+    errands.clear();
+    let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    errands.extend(waiting.recv());
+    errands.extend(waiting.try_iter().take(ERRANDS_TOGETHER - errands.len()));
+    !errands.is_empty()
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {

@@ -26,5 +26,6 @@ mod secondaries;
 mod server;
 mod signing;
 mod transports;
+mod updates;
 mod watching;
 mod zone_files;

@@ -141,27 +141,28 @@ pub(super) fn finish(
 pub fn seen(manage: &Manage, context: &Context, news: &[Everywhere]) -> Result<usize, OrderError> {
     let mut confirmed = 0;
     for news in news {
+        let mut after = None;
         loop {
-            let waiting = manage.store.read(|rows| waiting(rows, news))?;
-            if waiting.is_empty() {
-                break;
+            let page = manage.store.read(|rows| {
+                rows.scan(&CONFIRM_ZONES, &news.zone, after.as_ref(), ORDERS_PER_STEP)
+            })?;
+            let reached = page.iter().filter(|(_, serial)| is_reached(news, *serial));
+            let orders: Vec<OrderId> = reached.map(|((_, id), _)| *id).collect();
+            if !orders.is_empty() {
+                confirmed += manage.transact(|tx| take(tx, context, news.zone, &orders))?;
             }
-            let more = waiting.len() == ORDERS_PER_STEP;
-            confirmed += manage.transact(|tx| take(tx, context, news.zone, &waiting))?;
-            if !more {
-                break;
+            match page.last() {
+                Some((last, _)) if page.len() == ORDERS_PER_STEP => after = Some(*last),
+                _ => break,
             }
         }
     }
     Ok(confirmed)
 }
 
-/// The orders that `news` is good enough for.
-fn waiting(rows: &impl Rows, news: &Everywhere) -> Result<Vec<OrderId>, Stop> {
-    let all = rows.scan(&CONFIRM_ZONES, &news.zone, None, usize::MAX)?;
-    let reached = |serial: u32| news.serial.is_none_or(|now| !now.is_before(Serial(serial)));
-    let reached = all.into_iter().filter(|(_, serial)| reached(*serial));
-    Ok(reached.map(|((_, id), _)| id).take(ORDERS_PER_STEP).collect())
+/// Whether `news` is good enough for an order that waits for this serial.
+fn is_reached(news: &Everywhere, serial: u32) -> bool {
+    news.serial.is_none_or(|now| !now.is_before(Serial(serial)))
 }
 
 fn take(

@@ -1,10 +1,16 @@
-//! After the commit: this server is asked for the new answers, and the order says when they came.
+//! After the commit: this server is asked for the new answers, and the orders say when they came.
+//!
+//! Those whose callers wait at the same time are looked for together: one of the callers asks for all,
+//! and one record of the log says what came of it. Dynamic updates have their answer by then, for they
+//! wait for what is durable and published only; they are seen by the next [look around](settle_later).
 //!
 //! Promises: an order that was applied becomes `served` once the answers are seen, if not right
 //! away then when somebody looks again ([`Lookout`], and [`resume`] at a start). Whether they are seen
 //! changes nothing that is served.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::draft;
 use super::kept::{ORDERS, ORDERS_UNSERVED, Order};
@@ -20,8 +26,68 @@ use crate::manage::event::Kind as Happened;
 use crate::manage::fault::Stop;
 use crate::manage::id::OrderId;
 use crate::manage::time::Timestamp;
-use crate::store::Rows;
-use crate::wire::{RrSet, Serial};
+use crate::store::{Rows, Tx};
+use crate::wire::{Name, RrSet, Serial, Type};
+
+/// Orders that are looked for together, and that one record of the log says to be served.
+const TOGETHER_MAX: usize = 64;
+
+/// Orders nobody waits for that are remembered until the next look around; what is beyond is found
+/// by the [`Lookout`].
+const LATER_MAX: usize = 65_536;
+
+/// How often what was not seen is read and asked for again: it may have been changed once more between
+/// the two.
+const ROUNDS: usize = 4;
+
+/// Applied orders whose answers are to be looked for.
+#[derive(Default)]
+pub(in crate::manage) struct Settling {
+    /// Those somebody waits for.
+    pub waiting: Mutex<Vec<Waiting>>,
+    /// Whoever has it looks for all that wait.
+    pub turn: Mutex<()>,
+    later: Mutex<Later>,
+}
+
+/// An order whose caller waits.
+pub(in crate::manage) struct Waiting {
+    applied: Applied,
+    zones: Vec<AppliedZone>,
+    told: SyncSender<Told>,
+}
+
+/// What a caller hears who waits for an order.
+enum Told {
+    Settled,
+    /// It was not seen together with others: the caller looks for it alone.
+    Alone,
+}
+
+/// An order that was applied.
+#[derive(Debug, Clone)]
+pub(super) struct Applied {
+    pub id: OrderId,
+    /// Who acted.
+    pub context: Context,
+    pub durable_at: Timestamp,
+}
+
+/// What is seen by the next look around.
+#[derive(Default)]
+struct Later {
+    /// Each with the zone that shows it.
+    orders: Vec<(Applied, u32)>,
+    /// An RRset of each zone that was changed last.
+    zones: Shows,
+}
+
+/// Of zones by their ids: the apex, and an RRset that shows what changed.
+type Shows = BTreeMap<u32, (Name, Option<(Name, Type)>)>;
+
+fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Asks for the new answers of an order and stores when they came; does nothing for one that was not
 /// applied.
@@ -40,25 +106,153 @@ pub(super) fn settle(
     if !manage.store.read(|rows| rows.contains(&ORDERS_UNSERVED, &id))? {
         return Ok(());
     }
-    let seen = seen(manage, zones, durable_at);
-    manage.transact(|tx| {
-        let Some(mut order) = tx.get(&ORDERS, &id)? else { return Ok(()) };
-        if order.state() != State::Applied || !tx.contains(&ORDERS_UNSERVED, &id)? {
+    let applied = Applied { id, context: context.clone(), durable_at };
+    let mut seen = None;
+    if zones.len() <= TOGETHER_MAX {
+        let (told, result) = sync_channel(1);
+        let waiting = Waiting { applied: applied.clone(), zones: zones.to_vec(), told };
+        held(&manage.settling.waiting).push(waiting);
+        if let Told::Settled = wait(manage, &result) {
             return Ok(());
         }
-        order.durable_at = order.durable_at.or(Some(durable_at));
-        if let Some(seen) = seen {
-            served(&mut order, seen)?;
-            tx.delete(&ORDERS_UNSERVED, &id)?;
-            receipt::record(tx, context, Happened::OrderServed, &order, &[], None)?;
-            super::confirm::finish(tx, context, &mut order)?;
+        for _ in 0..ROUNDS {
+            seen = seen
+                .or_else(|| seen_in(zones, &look_at(manage, &shown_by(zones)).ok()?, durable_at));
         }
-        Ok(tx.put(&ORDERS, &id, &order)?)
-    })
+    }
+    let seen = seen.or_else(|| seen_at_last(manage, zones, durable_at));
+    manage.transact(|tx| put_seen(tx, &applied, seen))
 }
 
-/// When the new answers came; at once when nothing changed, never when nobody can be asked.
-fn seen(manage: &Manage, zones: &[AppliedZone], durable_at: Timestamp) -> Option<Timestamp> {
+/// What to ask for to see these zones.
+fn shown_by<'a>(zones: impl IntoIterator<Item = &'a AppliedZone>) -> Shows {
+    let changed = zones.into_iter().filter(|zone| zone.from != zone.to);
+    changed.map(|zone| (zone.zone, (zone.apex.clone(), shows_of(zone)))).collect()
+}
+
+/// When the last of these zones was seen; at once when nothing changed.
+fn seen_in(
+    zones: &[AppliedZone],
+    seen: &BTreeMap<u32, Timestamp>,
+    durable_at: Timestamp,
+) -> Option<Timestamp> {
+    let mut changed = zones.iter().filter(|zone| zone.from != zone.to);
+    changed.try_fold(durable_at, |at, zone| Some(at.max(*seen.get(&zone.zone)?)))
+}
+
+/// Waits until somebody has looked for an order; whoever gets the turn looks for all that wait.
+fn wait(manage: &Manage, result: &Receiver<Told>) -> Told {
+    let _turn = held(&manage.settling.turn);
+    loop {
+        match result.try_recv() {
+            Ok(told) => return told,
+            Err(TryRecvError::Disconnected) => return Told::Alone,
+            Err(TryRecvError::Empty) => {}
+        }
+        let mut waiting = held(&manage.settling.waiting);
+        let count = waiting.len().min(TOGETHER_MAX);
+        let group: Vec<Waiting> = waiting.drain(..count).collect();
+        drop(waiting);
+        settle_together(manage, group);
+    }
+}
+
+/// Looks for the answers of all orders of a group, and tells their callers.
+fn settle_together(manage: &Manage, group: Vec<Waiting>) {
+    let shows = shown_by(group.iter().flat_map(|waiting| &waiting.zones));
+    let looked = look_at(manage, &shows).unwrap_or_default();
+    let seen_at = |waiting: &Waiting| seen_in(&waiting.zones, &looked, waiting.applied.durable_at);
+    let seen: Vec<Option<Timestamp>> = group.iter().map(seen_at).collect();
+    let done = manage.transact(|tx| {
+        let seen = group.iter().zip(&seen).filter(|(_, seen)| seen.is_some());
+        seen.map(|(waiting, seen)| put_seen(tx, &waiting.applied, *seen)).collect()
+    });
+    let written: Result<(), OrderError> = done;
+    for (waiting, seen) in group.into_iter().zip(seen) {
+        let settled = seen.is_some() && written.is_ok();
+        let _ = waiting.told.send(if settled { Told::Settled } else { Told::Alone });
+    }
+}
+
+/// An RRset that shows what changed in a zone.
+fn shows_of(zone: &AppliedZone) -> Option<(Name, Type)> {
+    let change = zone.changed.iter().find(|change| change.rtype != Type::SOA)?;
+    Some((change.owner.clone(), change.rtype))
+}
+
+/// Asks for zones as they stand now, once; when each was seen that was.
+fn look_at(manage: &Manage, shows: &Shows) -> Result<BTreeMap<u32, Timestamp>, Stop> {
+    let now = manage.store.read(|rows| {
+        let zones = shows.iter().map(|(id, (apex, shows))| as_it_stands(rows, *id, apex, shows));
+        zones.collect::<Result<Vec<_>, Stop>>()
+    })?;
+    let seen = manage.maintain.glance(&now);
+    let seen = now.iter().zip(seen).filter_map(|(zone, at)| Some((zone.zone, at?.into())));
+    Ok(seen.collect())
+}
+
+/// Remembers an order of one zone that nobody waits for, until the next look around.
+pub(super) fn remember(
+    manage: &Manage,
+    applied: Applied,
+    (zone, apex): (u32, &Name),
+    shows: Option<(Name, Type)>,
+) {
+    let mut later = held(&manage.settling.later);
+    if later.orders.len() < LATER_MAX {
+        later.orders.push((applied, zone));
+        later.zones.insert(zone, (apex.clone(), shows));
+    }
+}
+
+/// Looks around for orders that nobody waits for; returns how many are served now.
+///
+/// # Errors
+///
+/// [`OrderError::Stop`] when the store takes no writes. The [`Lookout`] finds them then.
+pub fn settle_later(manage: &Manage) -> Result<usize, OrderError> {
+    let Later { orders, zones } = std::mem::take(&mut *held(&manage.settling.later));
+    let mut seen = BTreeMap::new();
+    let mut zones: Vec<_> = zones.into_iter().collect();
+    for _ in 0..ROUNDS {
+        for some in zones.chunks(TOGETHER_MAX) {
+            seen.extend(look_at(manage, &some.iter().cloned().collect())?);
+        }
+        zones.retain(|(id, _)| !seen.contains_key(id));
+    }
+    let seen_at = |(applied, zone): &(Applied, u32)| Some((applied.clone(), *seen.get(zone)?));
+    let seen: Vec<(Applied, Timestamp)> = orders.iter().filter_map(seen_at).collect();
+    for some in seen.chunks(TOGETHER_MAX) {
+        manage.transact(|tx| {
+            some.iter().try_for_each(|(applied, at)| put_seen(tx, applied, Some(*at)))
+        })?;
+    }
+    Ok(seen.len())
+}
+
+/// Stores that an order was looked for, and when it was seen if it was.
+fn put_seen(tx: &mut Tx<'_>, applied: &Applied, seen: Option<Timestamp>) -> Result<(), OrderError> {
+    let Applied { id, context, durable_at } = applied;
+    let Some(mut order) = tx.get(&ORDERS, id)? else { return Ok(()) };
+    if order.state() != State::Applied || !tx.contains(&ORDERS_UNSERVED, id)? {
+        return Ok(());
+    }
+    order.durable_at = order.durable_at.or(Some(*durable_at));
+    if let Some(seen) = seen {
+        served(&mut order, seen)?;
+        tx.delete(&ORDERS_UNSERVED, id)?;
+        receipt::record(tx, context, Happened::OrderServed, &order, &[], None)?;
+        super::confirm::finish(tx, context, &mut order)?;
+    }
+    Ok(tx.put(&ORDERS, id, &order)?)
+}
+
+/// When the new answers came, waiting for them; never when nobody can be asked.
+fn seen_at_last(
+    manage: &Manage,
+    zones: &[AppliedZone],
+    durable_at: Timestamp,
+) -> Option<Timestamp> {
     if zones.iter().all(|zone| zone.from == zone.to) {
         return Some(durable_at);
     }
@@ -145,24 +339,36 @@ fn again(manage: &Manage, context: &Context, id: OrderId) -> Result<bool, OrderE
 /// perhaps changed it again.
 fn zones_of(rows: &impl Rows, id: OrderId) -> Result<Vec<AppliedZone>, Stop> {
     let outcome: Outcome = blob::get(rows, id.octets(), Which::Outcome)?.unwrap_or_default();
-    let mut applied = Vec::with_capacity(outcome.zones.len());
-    for receipt in outcome.zones {
-        let zone = zones::zone(rows, &receipt.zone)?;
-        let mut changed = Vec::new();
-        if let (Some(zone), Some((owner, rtype))) = (&zone, receipt.shows) {
-            let now = draft::live(rows, zone, &owner, rtype)?;
-            let after = now
-                .map(|value| RrSet::new(owner.clone(), rtype, value.ttl, value.rdatas().to_vec()));
-            changed.push(ChangedRrSet { owner, rtype, before: None, after });
-        }
-        applied.push(AppliedZone {
-            apex: receipt.zone,
-            zone: zone.as_ref().map_or(0, |zone| zone.id),
-            from: receipt.serial_from.map(Serial),
-            to: zone.map(|zone| zone.serial),
-            changed_count: changed.len(),
-            changed,
-        });
+    let applied = outcome.zones.into_iter().map(|receipt| {
+        let id = zones::zone(rows, &receipt.zone)?.map_or(0, |zone| zone.id);
+        let from = receipt.serial_from.map(Serial);
+        Ok(AppliedZone { from, ..as_it_stands(rows, id, &receipt.zone, &receipt.shows)? })
+    });
+    applied.collect()
+}
+
+/// A zone, and an RRset of it, as the answers show them now.
+fn as_it_stands(
+    rows: &impl Rows,
+    id: u32,
+    apex: &Name,
+    shows: &Option<(Name, Type)>,
+) -> Result<AppliedZone, Stop> {
+    let zone = zones::by_id(rows, id)?;
+    let mut changed = Vec::new();
+    if let (Some(zone), Some((owner, rtype))) = (&zone, shows.clone()) {
+        let now = draft::live(rows, zone, &owner, rtype)?;
+        let after =
+            now.map(|value| RrSet::new(owner.clone(), rtype, value.ttl, value.rdatas().to_vec()));
+        changed.push(ChangedRrSet { owner, rtype, before: None, after });
     }
-    Ok(applied)
+    Ok(AppliedZone {
+        apex: apex.clone(),
+        zone: id,
+        // Other than now, so that there is something to see.
+        from: zone.is_none().then_some(Serial(0)),
+        to: zone.map(|zone| zone.serial),
+        changed_count: changed.len(),
+        changed,
+    })
 }

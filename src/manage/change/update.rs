@@ -6,6 +6,8 @@
 //! as an order that waits for approval, or put into a basket. A message that changes nothing leaves
 //! nothing.
 //!
+//! Those that come while the log is being synced are taken together, in one commit.
+//!
 //! Promises: a sender changes nothing its [policy](super::policy) does not name, and nothing its user may not
 //! change by other ways. A reply that nothing was applied yet says so where the client takes it (EDE).
 //!
@@ -16,6 +18,8 @@
 mod message;
 mod sets;
 
+use std::convert::Infallible;
+
 use message::{Message, read};
 use sets::Sets;
 
@@ -24,15 +28,17 @@ use super::item::{self, Draft, Item, What};
 use super::kept::{Consent, ORDERS, Origin, Terms};
 use super::order::{self, OrderError};
 use super::policy::{self, UpdatePolicy};
-use crate::maintain::{CommitError, Door};
+use super::settle;
+use crate::maintain::{CommitError, Door, Zone};
 use crate::manage::access::{Context, NoAccess, Permission};
 use crate::manage::fault::{Problem, Stop};
 use crate::manage::holding::zone::{self as holding, Held};
 use crate::manage::id::{ItemId, OrderId, OrgId};
 use crate::manage::people::organisation::{ChangeMode, ORGS};
 use crate::manage::people::user;
+use crate::manage::time::Timestamp;
 use crate::manage::{Manage, bootstrap};
-use crate::store::{Rows, Tx};
+use crate::store::{Rows, Tx, WriteError};
 use crate::wire::edns::Ede;
 use crate::wire::{Name, Rcode, Type};
 
@@ -72,54 +78,131 @@ impl Reply {
     }
 }
 
+/// An update, as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    pub sender: Sender<'a>,
+    pub zone: &'a Name,
+    pub message: &'a [u8],
+}
+
+/// Updates that pass the door together at most.
+pub const TOGETHER_MAX: usize = 64;
+
 /// What became of an update.
 enum Became {
     /// It asks for nothing that is not so already.
     Nothing,
-    Applied(OrderId, Box<Context>),
+    Applied(Box<Applied>),
     /// An order of this number waits.
     Waits(String),
     /// It is in the basket of somebody of this name.
     Basket(String),
 }
 
+/// An order that an update became.
+struct Applied {
+    order: OrderId,
+    context: Context,
+    /// Id and apex.
+    zone: (u32, Name),
+    /// An RRset that shows it.
+    shows: Option<(Name, Type)>,
+}
+
 /// Takes an update of `zone`; returns once it is durable, with what to answer.
 pub fn update(manage: &Manage, sender: Sender<'_>, zone: &Name, message: &[u8]) -> Reply {
-    let message = match read(zone, message) {
-        Ok(message) => message,
-        Err(rcode) => return rcode.into(),
-    };
-    let done = match bootstrap::operator(manage) {
-        Ok(operator) => manage.maintain.commit(|door| {
-            let author = author(door.tx(), sender, operator.org)?;
-            take(door, &author, zone, &message)
-        }),
-        Err(_) => return Rcode::SERVFAIL.into(),
-    };
-    let committed = match done {
-        Ok(committed) => committed,
-        Err(CommitError::Refused(No::Reply(reply))) => return reply,
-        Err(CommitError::Refused(No::Order(error))) => return refusal(&error),
-        Err(CommitError::Unreadable(_) | CommitError::Write(_)) => return Rcode::SERVFAIL.into(),
-    };
-    match committed.value {
-        Became::Nothing => Rcode::NOERROR.into(),
-        Became::Applied(id, context) => {
-            let at = committed.durable_at.into();
-            // The change is durable and published; that nobody saw it served is for the timer.
-            if let Err(why) = super::settle::settle(manage, &context, id, &committed.zones, at) {
-                tracing::warn!(%why, "an update is applied, but its order is not settled: {why}");
+    let request = Request { sender, zone, message };
+    update_all(manage, &[request]).pop().unwrap_or_else(|| Rcode::SERVFAIL.into())
+}
+
+/// Takes updates in their order; returns once all are durable, with what to answer to each.
+///
+/// They are one record of the log, and each of them is taken wholly or not at all: what one asks
+/// for is judged on the zone as those before it leave it, and falls without the others.
+pub fn update_all(manage: &Manage, requests: &[Request<'_>]) -> Vec<Reply> {
+    let requests = requests.iter().map(|request| (request, read(request.zone, request.message)));
+    let (mut replies, mut good) = (Vec::new(), Vec::new());
+    for (place, (request, message)) in requests.enumerate() {
+        replies.push(Reply::from(message.as_ref().err().copied().unwrap_or(Rcode::SERVFAIL)));
+        good.extend(message.ok().map(|message| (place, request, message)));
+    }
+    let Ok(operator) = bootstrap::operator(manage) else { return replies };
+    for some in good.chunks(TOGETHER_MAX) {
+        let answers = match together(manage, operator.org, some) {
+            Some(answers) => answers,
+            // What one of them does to the transaction is not for the others to suffer.
+            None => some
+                .chunks(1)
+                .flat_map(|one| together(manage, operator.org, one))
+                .flatten()
+                .collect(),
+        };
+        for ((place, ..), answer) in some.iter().zip(answers) {
+            if let Some(reply) = replies.get_mut(*place) {
+                *reply = answer;
             }
+        }
+    }
+    replies
+}
+
+/// Takes updates in one commit; none when they cannot be taken together, and nothing happened then.
+fn together(
+    manage: &Manage,
+    operator: OrgId,
+    updates: &[(usize, &Request<'_>, Message)],
+) -> Option<Vec<Reply>> {
+    let done = manage.maintain.commit(|door| {
+        let take = |(_, request, message): &(usize, &Request<'_>, Message)| {
+            door.attempt(|door| {
+                let author = author(door.tx(), request.sender, operator)?;
+                take(door, &author, request.zone, message)
+            })
+        };
+        Ok::<_, Infallible>(updates.iter().map(take).collect::<Vec<_>>())
+    });
+    match done {
+        Ok(committed) => {
+            let at = committed.durable_at.into();
+            let answers = committed.value.into_iter();
+            Some(answers.map(|became| answer(manage, became, at)).collect())
+        }
+        Err(CommitError::Refused(never)) => match never {},
+        Err(CommitError::Write(WriteError::Stopped { .. })) => {
+            Some(updates.iter().map(|_| Rcode::SERVFAIL.into()).collect())
+        }
+        Err(why) if updates.len() > 1 => {
+            tracing::warn!(%why, "updates were not taken together, and are taken one by one: {why}");
+            None
+        }
+        Err(why) => {
+            tracing::warn!(%why, "an update was not taken: {why}");
+            Some(vec![Rcode::SERVFAIL.into()])
+        }
+    }
+}
+
+/// What to answer to an update that is durable, if it changed anything.
+fn answer(manage: &Manage, became: Result<Became, No>, durable_at: Timestamp) -> Reply {
+    match became {
+        Ok(Became::Nothing) => Rcode::NOERROR.into(),
+        Ok(Became::Applied(applied)) => {
+            let Applied { order, context, zone: (id, apex), shows } = *applied;
+            let applied = settle::Applied { id: order, context, durable_at };
+            settle::remember(manage, applied, (id, &apex), shows);
             Rcode::NOERROR.into()
         }
-        Became::Waits(number) => {
+        Ok(Became::Waits(number)) => {
             let text = format!("not applied yet: order {number} waits for approval");
             Reply::said(Rcode::NOERROR, Ede::OTHER, text)
         }
-        Became::Basket(name) => {
+        Ok(Became::Basket(name)) => {
             let text = format!("not applied yet: put into the basket of {name}");
             Reply::said(Rcode::NOERROR, Ede::OTHER, text)
         }
+        Err(No::Reply(reply)) => reply,
+        Err(No::Order(error)) => refusal(&error),
     }
 }
 
@@ -233,7 +316,7 @@ fn take(
             basket::put_all(door.tx(), context, user, drafts).map_err(No::Order)?;
             Ok(Became::Basket(super::shown::person(door.tx(), user)?.name))
         }
-        (false, None) => place(door, author, drafts, mode),
+        (false, None) => place(door, author, &held.zone, drafts, mode),
     }
 }
 
@@ -242,9 +325,14 @@ fn take(
 fn place(
     door: &mut Door<'_, '_>,
     author: &Author,
+    zone: &Zone,
     drafts: Vec<Draft>,
     mode: ChangeMode,
 ) -> Result<Became, No> {
+    let shows = drafts.iter().find_map(|draft| match &draft.what {
+        What::Edit { owner, rtype } if *rtype != Type::SOA => Some((owner.clone(), *rtype)),
+        _ => None,
+    });
     let (tx, context) = (door.tx(), &author.context);
     let savepoint = tx.savepoint();
     let by = context.actor.user();
@@ -262,7 +350,10 @@ fn place(
     let id = order::put_new(door, context, items, terms).map_err(No::Order)?;
     let order = door.tx().get(&ORDERS, &id)?.ok_or(NoAccess::NotFound)?;
     match order.state().is_applied() {
-        true => Ok(Became::Applied(id, Box::new(context.clone()))),
+        true => {
+            let (context, zone) = (context.clone(), (zone.id, zone.apex.clone()));
+            Ok(Became::Applied(Box::new(Applied { order: id, context, zone, shows })))
+        }
         false => Ok(Became::Waits(order.name())),
     }
 }

@@ -66,7 +66,7 @@ fn an_order_not_seen_at_once_is_looked_for_again() {
 }
 
 /// A listener that answers whatever is asked as the store has it, until told to stop.
-fn answer_from(
+pub(super) fn answer_from(
     world: &World,
     stopped: std::sync::mpsc::Receiver<()>,
 ) -> std::thread::JoinHandle<()> {

@@ -7,6 +7,7 @@ mod orders;
 mod people;
 mod random;
 mod schedule;
+mod together;
 mod updates;
 
 use super::Manage;
@@ -74,6 +75,10 @@ impl World {
     fn in_mode(mode: ChangeMode) -> World {
         let dir = tempfile::tempdir().unwrap();
         let manage = open(dir.path());
+        World::on(manage, dir, mode)
+    }
+
+    fn on(manage: Manage, dir: tempfile::TempDir, mode: ChangeMode) -> World {
         let first = bootstrap::first_start(&manage).unwrap();
         let operator = authenticated(&manage, &first.secret.unwrap());
         let reseller = new_org(&manage, &operator, "reseller", OrgKind::Reseller, mode);

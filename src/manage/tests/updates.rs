@@ -8,14 +8,14 @@ use crate::manage::change::update::{self, Sender};
 use crate::manage::holding::tsig;
 use crate::wire::{Rcode, rdata};
 
-const IN: u16 = 1;
-const NONE: u16 = 254;
-const ANY: u16 = 255;
+pub(super) const IN: u16 = 1;
+pub(super) const NONE: u16 = 254;
+pub(super) const ANY: u16 = 255;
 
 /// Owner, type, class, TTL, RDATA as text.
-type Line<'a> = (&'a str, Type, u16, u32, &'a str);
+pub(super) type Line<'a> = (&'a str, Type, u16, u32, &'a str);
 
-fn message(zone: &Name, prerequisites: &[Line<'_>], updates: &[Line<'_>]) -> Vec<u8> {
+pub(super) fn message(zone: &Name, prerequisites: &[Line<'_>], updates: &[Line<'_>]) -> Vec<u8> {
     let counts = [prerequisites.len() as u16, updates.len() as u16];
     let mut message = vec![0, 7, 0x28, 0, 0, 1];
     counts.iter().for_each(|count| message.extend(count.to_be_bytes()));
@@ -129,6 +129,193 @@ fn an_update_of_no_zone_or_of_what_the_server_looks_after_is_refused() {
     assert_eq!(send(&world, &[], &signature), Rcode::REFUSED);
 }
 
+/// The rules that need no zone: each line by itself, wherever it stands, and nothing of the message is done.
+#[test]
+fn rfc2136_3_2_5_and_3_4_1_3_a_line_out_of_form_refuses_the_whole_message() {
+    let world = World::new();
+    let (www, x) = ("www.acme.example.", "x.acme.example.");
+    let good: Line<'_> = (x, Type::A, IN, 60, "192.0.2.7");
+    let (axfr, opt, chaos) = (Type(252), Type::OPT, 3);
+    let prerequisites: &[(Line<'_>, Rcode)] = &[
+        ((www, Type::A, ANY, 1, ""), Rcode::FORMERR),
+        ((www, Type::A, NONE, 1, ""), Rcode::FORMERR),
+        ((www, Type::A, IN, 1, "192.0.2.1"), Rcode::FORMERR),
+        ((www, Type::A, ANY, 0, "192.0.2.1"), Rcode::FORMERR),
+        ((www, Type::A, NONE, 0, "192.0.2.1"), Rcode::FORMERR),
+        ((www, Type::A, IN, 0, ""), Rcode::FORMERR),
+        ((www, Type::ANY, IN, 0, ""), Rcode::FORMERR),
+        ((www, Type::A, chaos, 0, "192.0.2.1"), Rcode::FORMERR),
+        (("www.other.example.", Type::A, NONE, 0, ""), Rcode::NOTZONE),
+    ];
+    for (line, expected) in prerequisites {
+        assert_eq!(send(&world, &[*line], &[good]), *expected, "{line:?}");
+    }
+    let updates: &[(Line<'_>, Rcode)] = &[
+        ((www, Type::ANY, IN, 60, ""), Rcode::FORMERR),
+        ((www, axfr, ANY, 0, ""), Rcode::FORMERR),
+        ((www, opt, ANY, 0, ""), Rcode::FORMERR),
+        ((www, Type::A, IN, 60, ""), Rcode::FORMERR),
+        ((www, Type::A, ANY, 1, ""), Rcode::FORMERR),
+        ((www, Type::A, ANY, 0, "192.0.2.1"), Rcode::FORMERR),
+        ((www, Type::A, NONE, 1, "192.0.2.1"), Rcode::FORMERR),
+        ((www, Type::A, NONE, 0, ""), Rcode::FORMERR),
+        ((www, Type::A, chaos, 60, "192.0.2.1"), Rcode::FORMERR),
+        (("www.other.example.", Type::A, IN, 60, "192.0.2.1"), Rcode::NOTZONE),
+    ];
+    for (line, expected) in updates {
+        assert_eq!(send(&world, &[], &[good, *line]), *expected, "{line:?}");
+        assert!(world.served(&world.acme.zone, "x", Type::A).is_empty(), "{line:?}");
+    }
+}
+
+#[test]
+fn rfc2136_3_1_1_the_zone_section_is_one_soa_of_a_zone_that_is_here() {
+    let world = World::new();
+    let zone = &world.acme.zone;
+    let good = message(zone, &[], &[]);
+    assert_eq!(listed(&world, zone, &good), Rcode::NOERROR);
+    let at = 12 + zone.as_wire().len();
+    for (place, octet) in [(5, 0), (5, 2), (at + 1, 1), (at + 3, 3)] {
+        let mut wrong = good.clone();
+        wrong[place] = octet;
+        assert_eq!(listed(&world, zone, &wrong), Rcode::FORMERR, "octet {place} is {octet}");
+    }
+    let below = name("below.acme.example.");
+    assert_eq!(listed(&world, &below, &message(&below, &[], &[])), Rcode::NOTAUTH);
+}
+
+/// Goal: an RRset that must be as it is said is compared whole: any order, no TTL, no more and no less.
+#[test]
+fn rfc2136_3_2_3_an_rrset_with_values_is_compared_as_a_set() {
+    let world = World::new();
+    let www = "www.acme.example.";
+    let (one, two): (Line<'_>, Line<'_>) =
+        ((www, Type::A, IN, 60, "192.0.2.1"), (www, Type::A, IN, 60, "192.0.2.2"));
+    assert_eq!(send(&world, &[], &[two]), Rcode::NOERROR);
+    let wanted = |address| (www, Type::A, IN, 0, address);
+    let (a, b, c) = (wanted("192.0.2.1"), wanted("192.0.2.2"), wanted("192.0.2.3"));
+    let alias: Line<'_> = (www, Type::TXT, IN, 0, "\"x\"");
+    let cases: &[(&[Line<'_>], Rcode)] = &[
+        (&[a, b], Rcode::NOERROR),
+        (&[b, a], Rcode::NOERROR),
+        (&[a, a, b], Rcode::NOERROR),
+        (&[a], Rcode::NXRRSET),
+        (&[a, b, c], Rcode::NXRRSET),
+        (&[a, b, alias], Rcode::NXRRSET),
+    ];
+    for (wanted, expected) in cases {
+        assert_eq!(send(&world, wanted, &[one]), *expected, "{wanted:?}");
+    }
+}
+
+#[test]
+fn rfc2136_3_4_2_2_what_is_added_beside_a_cname_is_passed_over_either_way() {
+    let world = World::new();
+    let zone = &world.acme.zone;
+    let (www, alias) = ("www.acme.example.", "alias.acme.example.");
+    let cname = |target| (alias, Type::CNAME, IN, 60, target);
+    assert_eq!(send(&world, &[], &[cname("a.example.")]), Rcode::NOERROR);
+    let serial = world.serial(zone);
+
+    let beside: [Line<'_>; 3] = [
+        (alias, Type::A, IN, 60, "192.0.2.7"),
+        (alias, Type::TXT, IN, 60, "\"x\""),
+        (www, Type::CNAME, IN, 60, "b.example."),
+    ];
+    assert_eq!(send(&world, &[], &beside), Rcode::NOERROR);
+    assert_eq!(world.serial(zone), serial, "what changes nothing has no serial");
+    assert!(world.served(zone, "alias", Type::A).is_empty());
+
+    // Another CNAME takes the place of the one there is.
+    assert_eq!(send(&world, &[], &[cname("c.example.")]), Rcode::NOERROR);
+    assert_eq!(world.served(zone, "alias", Type::CNAME), ["c.example."]);
+    // Once it is gone, others may stand there: also within one message.
+    let swap = [(alias, Type::CNAME, ANY, 0, ""), (alias, Type::A, IN, 60, "192.0.2.7")];
+    assert_eq!(send(&world, &[], &swap), Rcode::NOERROR);
+    assert_eq!(world.served(zone, "alias", Type::A), ["192.0.2.7"]);
+    assert!(world.served(zone, "alias", Type::CNAME).is_empty());
+}
+
+#[test]
+fn rfc2136_3_4_2_2_a_soa_is_taken_at_the_apex_and_only_ahead() {
+    let world = World::new();
+    let zone = &world.acme.zone;
+    let now = world.serial(zone).unwrap();
+    let soa = |serial: u32| format!("ns1.provider.example. new.acme.example. {serial} 1 2 3 4");
+    let (behind, ahead) = (soa(now - 1), soa(now + 50));
+    let apex = "acme.example.";
+    assert_eq!(send(&world, &[], &[(apex, Type::SOA, IN, 60, &behind)]), Rcode::NOERROR);
+    assert_eq!(
+        send(&world, &[], &[("x.acme.example.", Type::SOA, IN, 60, &ahead)]),
+        Rcode::NOERROR
+    );
+    assert_eq!(send(&world, &[], &[(apex, Type::SOA, NONE, 0, &ahead)]), Rcode::NOERROR);
+    assert_eq!(world.serial(zone), Some(now));
+
+    assert_eq!(send(&world, &[], &[(apex, Type::SOA, IN, 60, &ahead)]), Rcode::NOERROR);
+
+    assert!(world.serial(zone).unwrap() >= now + 50);
+    let shown = world.served(zone, "@", Type::SOA);
+    assert!(shown[0].starts_with("ns1.provider.example. new.acme.example."), "{shown:?}");
+}
+
+#[test]
+fn rfc2136_3_4_2_2_to_3_4_2_4_adding_again_takes_the_ttl_and_removing_what_is_not_there_does_nothing()
+ {
+    let world = World::new();
+    let (zone, www) = (&world.acme.zone, "www.acme.example.");
+    let ttl = || {
+        let page = world.view(&world.operator, zone, merged::Which::Live);
+        page.items.iter().find(|row| row.name == name(www) && row.rtype == "A").unwrap().ttl
+    };
+    assert_eq!(send(&world, &[], &[(www, Type::A, IN, 77, "192.0.2.1")]), Rcode::NOERROR);
+    assert_eq!((ttl(), world.served(zone, "www", Type::A).len()), (77, 1));
+    let serial = world.serial(zone);
+    let nothing: [Line<'_>; 4] = [
+        (www, Type::A, NONE, 0, "192.0.2.200"),
+        (www, Type::MX, ANY, 0, ""),
+        ("nobody.acme.example.", Type::ANY, ANY, 0, ""),
+        ("nobody.acme.example.", Type::A, NONE, 0, "192.0.2.1"),
+    ];
+    assert_eq!(send(&world, &[], &nothing), Rcode::NOERROR);
+    assert_eq!(world.serial(zone), serial);
+}
+
+#[test]
+fn rfc2136_3_4_2_3_all_of_the_apex_goes_but_its_soa_and_ns() {
+    let world = World::new();
+    let (zone, apex) = (&world.acme.zone, "acme.example.");
+    assert_eq!(send(&world, &[], &[(apex, Type::MX, IN, 60, "10 mail")]), Rcode::NOERROR);
+    assert_eq!(send(&world, &[], &[(apex, Type::ANY, ANY, 0, "")]), Rcode::NOERROR);
+    assert!(world.served(zone, "@", Type::MX).is_empty());
+    assert_eq!(world.served(zone, "@", Type::NS).len(), 2);
+    assert_eq!(world.served(zone, "@", Type::SOA).len(), 1);
+}
+
+/// RFC 3007 §3.1.2, §4.3: what the signer makes is its own.
+#[test]
+fn rfc3007_what_follows_from_other_records_is_refused_in_any_form() {
+    let world = World::new();
+    for rtype in [Type::RRSIG, Type::NSEC, Type::NSEC3, Type::NSEC3PARAM] {
+        let line = ("www.acme.example.", rtype, ANY, 0, "");
+        assert_eq!(send(&world, &[], &[line]), Rcode::REFUSED, "{rtype}");
+    }
+}
+
+#[test]
+fn rfc2136_3_3_a_zone_whose_primary_is_elsewhere_is_not_updated() {
+    let world = World::new();
+    let zone = name("followed.example.");
+    let ask = serde_json::json!({ "primaries": [{ "address": "127.0.0.1:5300" }] });
+    let ask = serde_json::from_value(ask).unwrap();
+    crate::manage::holding::primaries::set(&world.manage, &world.operator, &zone, &ask).unwrap();
+    let line = ("www.followed.example.", Type::A, IN, 60, "192.0.2.7");
+    let octets = message(&zone, &[], &[line]);
+    let reply = update::update(&world.manage, Sender::Listed, &zone, &octets);
+    assert_eq!(reply.rcode, Rcode::REFUSED);
+    assert!(reply.why.unwrap().1.contains("secondary"));
+}
+
 /// A key of a customer with a policy.
 struct Key {
     name: Name,
@@ -192,6 +379,39 @@ fn a_key_changes_what_its_policy_names_and_nothing_else() {
     let all = ("a.dyn.acme.example.", Type::ANY, ANY, 0, "");
     assert_eq!(key.send(&world, &acme.zone, &[all]).rcode, Rcode::NOERROR);
     assert!(world.served(&acme.zone, "a.dyn", Type::A).is_empty());
+}
+
+/// Goal: one name and one type, the finest a policy can be, holds against every form of change.
+#[test]
+fn rfc3007_a_key_for_one_name_and_one_type_touches_no_other_in_any_form() {
+    let world = World::in_mode(ChangeMode::Direct);
+    let acme = &world.acme;
+    let key = Key::new(&world, &acme.superuser, policy_of(&["_acme-challenge.acme.example. TXT"]));
+    let challenge = "_acme-challenge.acme.example.";
+    assert_eq!(key.send(&world, &acme.zone, &[CHALLENGE]).rcode, Rcode::NOERROR);
+    assert_eq!(send(&world, &[], &[(challenge, Type::A, IN, 60, "192.0.2.5")]), Rcode::NOERROR);
+    let others: &[Line<'_>] = &[
+        (challenge, Type::A, IN, 60, "192.0.2.7"),
+        (challenge, Type::A, ANY, 0, ""),
+        (challenge, Type::A, NONE, 0, "192.0.2.5"),
+        (challenge, Type::CNAME, IN, 60, "elsewhere.example."),
+        (challenge, Type::ANY, ANY, 0, ""),
+        ("x._acme-challenge.acme.example.", Type::TXT, IN, 60, "\"x\""),
+        ("acme.example.", Type::TXT, IN, 60, "\"x\""),
+        ("acme.example.", Type::SOA, IN, 60, "a. b. 4000000000 1 1 1 1"),
+    ];
+    for line in others {
+        let reply = key.send(&world, &acme.zone, &[CHALLENGE, *line]);
+        assert_eq!(reply.rcode, Rcode::REFUSED, "{line:?}");
+        assert_eq!(reply.why.unwrap().0, 18, "{line:?}");
+    }
+    // Its own it may take away by name and type, by record, and put back.
+    let own: &[Line<'_>] = &[(challenge, Type::TXT, ANY, 0, ""), CHALLENGE];
+    assert_eq!(key.send(&world, &acme.zone, own).rcode, Rcode::NOERROR);
+    let gone = (challenge, Type::TXT, NONE, 0, "\"one\"");
+    assert_eq!(key.send(&world, &acme.zone, &[gone]).rcode, Rcode::NOERROR);
+    assert!(world.served(&acme.zone, "_acme-challenge", Type::TXT).is_empty());
+    assert_eq!(world.served(&acme.zone, "_acme-challenge", Type::A), ["192.0.2.5"]);
 }
 
 #[test]
