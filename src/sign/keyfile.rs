@@ -58,14 +58,28 @@ pub fn read(public: &str, private: &str) -> Result<SigningKey, KeyError> {
 
 /// The RDATA of the one DNSKEY record of a file; its owner, TTL and class may be left out.
 fn dnskey(text: &str) -> Result<Box<[u8]>, KeyError> {
-    let lines = text.lines().map(|line| line.split(';').next().unwrap_or_default().trim());
-    let mut records = lines.filter(|line| !line.is_empty());
+    let text = joined(text);
+    let mut records = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let record = records.next().ok_or_else(|| file("has no DNSKEY record"))?;
     if records.next().is_some() {
         return Err(file("has more than one record: give one key at a time"));
     }
     let rdata = record.split_once("DNSKEY").map_or(record, |(_, rdata)| rdata).trim();
     rdata::parse(Type::DNSKEY, rdata, None).map_err(|error| file(format!("DNSKEY: {error}")))
+}
+
+/// The text without comments, what stands in parentheses on one line.
+fn joined(text: &str) -> String {
+    let mut joined = String::with_capacity(text.len());
+    let mut inside = false;
+    for line in text.lines() {
+        for c in line.split(';').next().unwrap_or_default().chars() {
+            inside = c == '(' || inside && c != ')';
+            joined.push(if matches!(c, '(' | ')') { ' ' } else { c });
+        }
+        joined.push(if inside { ' ' } else { '\n' });
+    }
+    joined
 }
 
 fn from_pkcs8(algorithm: Algorithm, text: &str) -> Result<Vec<u8>, KeyError> {
@@ -103,7 +117,13 @@ fn from_fields(algorithm: Algorithm, text: &str) -> Result<Vec<u8>, KeyError> {
         return Err(KeyError::Mismatch);
     }
     match algorithm {
-        Algorithm::EcdsaP256 | Algorithm::EcdsaP384 | Algorithm::Ed25519 => octets("PrivateKey"),
+        Algorithm::EcdsaP256 | Algorithm::EcdsaP384 => {
+            let scalar = octets("PrivateKey")?;
+            // Some write a number without its leading zeros.
+            let zeros = (algorithm.default_bits() / 8).saturating_sub(scalar.len());
+            Ok([vec![0; zeros], scalar].concat())
+        }
+        Algorithm::Ed25519 => octets("PrivateKey"),
         Algorithm::RsaSha256 | Algorithm::RsaSha512 => {
             let number = |name| octets(name).map(|octets| BigUint::from_bytes_be(&octets));
             let key = RsaPrivateKey::from_components(
@@ -163,6 +183,7 @@ pub fn write(apex: &Name, key: &SigningKey) -> Result<Files, KeyError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rrsig::{self, Rrsig, Signable};
     use super::*;
 
     #[test]
@@ -181,13 +202,102 @@ mod tests {
         }
     }
 
-    /// The key of RFC 8080 §6.1.
+    /// An example of an RFC: a zone, the two files of its key, the DS of that, and a record signed.
+    struct Example {
+        zone: &'static str,
+        public: &'static str,
+        private: &'static str,
+        ds: &'static str,
+        digest: u8,
+        record: (&'static str, Type, &'static str),
+        rrsig: &'static str,
+    }
+
+    impl Example {
+        fn read(&self) -> SigningKey {
+            read(self.public, &format!("Private-key-format: v1.2\n{}", self.private)).unwrap()
+        }
+
+        fn rdata(rtype: Type, text: &str) -> Box<[u8]> {
+            rdata::parse(rtype, text, None).unwrap()
+        }
+
+        /// The key is the RFC's: it announces itself as there, and signed what is signed there.
+        fn holds(&self) {
+            let key = self.read();
+            let zone = Name::parse(self.zone).unwrap();
+            let ds = super::super::made::ds(&zone, key.dnskey(), self.digest).unwrap();
+            assert_eq!(ds, Example::rdata(Type::DS, self.ds));
+            let (owner, rtype, text) = self.record;
+            let (owner, octets) = (Name::parse(owner).unwrap(), Example::rdata(rtype, text));
+            let set =
+                Signable { owner: owner.as_wire(), rtype, ttl: 3600, rdatas: &[octets.as_ref()] };
+            let theirs = Example::rdata(Type::RRSIG, self.rrsig);
+            assert!(rrsig::verifies(key.dnskey(), &theirs, &set), "{}", self.rrsig);
+            let span = Rrsig::read(&theirs).unwrap().span;
+            let ours = rrsig::make(&key, zone.as_wire(), &set, span, &mut Vec::new()).unwrap();
+            assert!(rrsig::verifies(key.dnskey(), &ours, &set));
+            if key.algorithm() == Algorithm::Ed25519 {
+                assert_eq!(ours, theirs, "this algorithm leaves no choice");
+            }
+        }
+    }
+
     #[test]
-    fn rfc8080_6_1_the_example_key_is_read() {
-        let public =
-            "example.com. 3600 IN DNSKEY 257 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=";
-        let private = "Private-key-format: v1.2\nAlgorithm: 15 (ED25519)\nPrivateKey: ODIyNjAzODQ2MjgwODAxMjI2NDUxOTAyMDQxNDIyNjI=\n";
-        assert_eq!(read(public, private).unwrap().tag(), 3613);
+    fn rfc6605_6_the_example_keys_are_read_and_sign_as_there() {
+        let p256 = Example {
+            zone: "example.net.",
+            public: "example.net. 3600 IN DNSKEY 257 3 13 (\n GojIhhXUN/u4v54ZQqGSnyhWJwaubCvTmeexv7bR6edb\n krSqQpF64cYbcB7wNcP+e+MAnLr+Wi9xMWyQLc8NAA== )\n",
+            private: "Algorithm: 13 (ECDSAP256SHA256)\nPrivateKey: GU6SnQ/Ou+xC5RumuIUIuJZteXT2z0O/ok1s38Et6mQ=\n",
+            ds: "55648 13 2 b4c8c1fe2e7477127b27115656ad6256f424625bf5c1e2770ce6d6e37df61d17",
+            digest: 2,
+            record: ("www.example.net.", Type::A, "192.0.2.1"),
+            rrsig: "A 13 3 3600 20100909100439 20100812100439 55648 example.net. qx6wLYqmh+l9oCKTN6qIc+bw6ya+KJ8oMz0YP107epXAyGmt+3SNruPFKG7tZoLBLlUzGGus7ZwmwWep666VCw==",
+        };
+        p256.holds();
+        let p384 = Example {
+            public: "example.net. 3600 IN DNSKEY 257 3 14 (\n xKYaNhWdGOfJ+nPrL8/arkwf2EY3MDJ+SErKivBVSum1\n w/egsXvSADtNJhyem5RCOpgQ6K8X1DRSEkrbYQ+OB+v8\n /uX45NBwY8rp65F6Glur8I/mlVNgF6W/qTI37m40 )\n",
+            private: "Algorithm: 14 (ECDSAP384SHA384)\nPrivateKey: WURgWHCcYIYUPWgeLmiPY2DJJk02vgrmTfitxgqcL4vwW7BOrbawVmVe0d9V94SR\n",
+            ds: "10771 14 4 72d7b62976ce06438e9c0bf319013cf801f09ecc84b8d7e9495f27e305c6a9b0563a9b5f4d288405c3008a946df983d6",
+            digest: 4,
+            rrsig: "A 14 3 3600 20100909102025 20100812102025 10771 example.net. /L5hDKIvGDyI1fcARX3z65qrmPsVz73QD1Mr5CEqOiLP95hxQouuroGCeZOvzFaxsT8Glr74hbavRKayJNuydCuzWTSSPdz7wnqXL5bdcJzusdnI0RSMROxxwGipWcJm",
+            ..p256
+        };
+        p384.holds();
+    }
+
+    #[test]
+    fn rfc8080_6_1_the_example_keys_are_read_and_sign_as_there() {
+        let first = Example {
+            zone: "example.com.",
+            public: "example.com. 3600 IN DNSKEY 257 3 15 (\n l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4= )\n",
+            private: "Algorithm: 15 (ED25519)\nPrivateKey: ODIyNjAzODQ2MjgwODAxMjI2NDUxOTAyMDQxNDIyNjI=\n",
+            ds: "3613 15 2 3aa5ab37efce57f737fc1627013fee07bdf241bd10f3b1964ab55c78e79a304b",
+            digest: 2,
+            record: ("example.com.", Type::MX, "10 mail.example.com."),
+            rrsig: "MX 15 2 3600 1440021600 1438207200 3613 example.com. oL9krJun7xfBOIWcGHi7mag5/hdZrKWw15jPGrHpjQeRAvTdszaPD+QLs3fx8A4M3e23mRZ9VrbpMngwcrqNAg==",
+        };
+        first.holds();
+        let second = Example {
+            public: "example.com. 3600 IN DNSKEY 257 3 15 zPnZ/QwEe7S8C5SPz2OfS5RR40ATk2/rYnE9xHIEijs=",
+            private: "Algorithm: 15 (ED25519)\nPrivateKey: DSSF3o0s0f+ElWzj9E/Osxw8hLpk55chkmx0LYN5WiY=\n",
+            ds: "35217 15 2 401781b934e392de492ec77ae2e15d70f6575a1c0bc59c5275c04ebe80c6614c",
+            rrsig: "MX 15 2 3600 1440021600 1438207200 35217 example.com. zXQ0bkYgQTEFyfLyi9QoiY6D8ZdYo4wyUhVioYZXFdT410QPRITQSqJSnzQoSm5poJ7gD7AQR0O7KuI5k2pcBg==",
+            ..first
+        };
+        second.holds();
+    }
+
+    #[test]
+    fn a_number_without_its_leading_zeros_is_the_same_number() {
+        let files =
+            std::iter::repeat_with(|| SigningKey::generate(Algorithm::EcdsaP256, 0, 257).unwrap());
+        let key = files.take(100_000).find(|key| key.secret().first() == Some(&0)).unwrap();
+        let files = write(&Name::root(), &key).unwrap();
+        let short = STANDARD.encode(key.secret().get(1..).unwrap());
+        let private = files.private.replace(&STANDARD.encode(key.secret()), &short);
+        assert_ne!(private, files.private);
+        assert_eq!(read(&files.public, &private).unwrap().secret(), key.secret());
     }
 
     #[test]
@@ -197,6 +307,9 @@ mod tests {
         assert!(private("").contains("has no Private-key-format"));
         assert!(private("Private-key-format: v1.3\nAlgorithm: 15\n").contains("has no PrivateKey"));
         assert!(private("-----BEGIN PRIVATE KEY-----\n").contains("has no end"));
+        assert!(private(&"x".repeat(FILE_OCTETS_MAX + 1)).contains("larger"));
+        let two = format!("{public}\n{public}\n");
+        assert!(read(&two, "").map(|_| ()).unwrap_err().to_string().contains("more than one"));
         let sha1 = read("257 3 7 AwEAAQ==", "").map(|_| ()).unwrap_err();
         assert!(sha1.to_string().contains("SHA-1"), "{sha1}");
     }

@@ -8,7 +8,6 @@
 
 mod authority;
 mod denial;
-pub mod file;
 pub mod key;
 pub mod keyfile;
 pub mod made;
