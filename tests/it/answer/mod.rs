@@ -9,6 +9,7 @@ mod corners;
 mod incremental;
 mod limits;
 mod properties;
+mod rfc;
 
 use std::collections::BTreeMap;
 use std::fmt;
