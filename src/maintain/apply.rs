@@ -250,9 +250,11 @@ impl Door<'_, '_> {
         self.put_chunks(&mut zone, delta)?;
         match self.sign_touched(&zone, &delta.changes)? {
             None => self.finish(before, zone, delta, serial, presigned),
-            Some(more) => {
+            Some((more, signer)) => {
                 self.put_chunks(&mut zone, &more)?;
-                self.finish(before, zone, &delta.clone().then(more), serial, presigned)
+                let digest = self.put_digest(&mut zone, &signer)?;
+                let delta = delta.clone().then(more).then(digest);
+                self.finish(before, zone, &delta, serial, presigned)
             }
         }
     }

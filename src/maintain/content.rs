@@ -85,12 +85,17 @@ pub(super) fn numbered<'c>(
         before: Some(soa),
         after: Some(after.clone()),
     };
-    let mut nodes = packed::nodes(&octets);
+    Ok((Cow::Owned(at_apex(apex, &octets, change)), after))
+}
+
+/// A zone's content with a set at its apex changed.
+pub(super) fn at_apex(apex: &Name, octets: &[u8], change: SetChange) -> Vec<u8> {
+    let mut nodes = packed::nodes(octets);
     let mut packer = Packer::default();
     // The apex stands first: every other name of the zone is below it.
     chunk::merge_node(nodes.next(), apex, &[change], &mut packer);
     nodes.for_each(|node| packer.push(node));
-    Ok((Cow::Owned(packer.finish()), after))
+    packer.finish()
 }
 
 /// Why pre-signed content is refused whose serial would not be seen as newer.

@@ -167,6 +167,7 @@ impl Door<'_, '_> {
         signing.served = Served::Plan;
         self.expires_in(&mut signing, signed.first_expiry_s, signer);
         signing::put(self.tx, zone.id, &signing)?;
+        let counts = self.digest_beside(&zone, generation, counts, signer)?;
         self.take_over(zone, generation, counts, soa)?;
         Ok(())
     }
@@ -196,6 +197,19 @@ impl Door<'_, '_> {
         let more = view_now(self, &mut |view| Ok(signer.touched(view, &delta.changes)?))?;
         counts += self.put_in(zone, generation, &more)?;
         Ok(counts)
+    }
+
+    /// Writes the digest of content that is about to take a zone's place; returns its counts then.
+    pub(super) fn digest_beside(
+        &mut self,
+        zone: &Zone,
+        generation: u32,
+        counts: Counts,
+        signer: &Signer,
+    ) -> Result<Counts, Refused> {
+        let mut beside = Zone { generation, counts, ..zone.clone() };
+        self.put_digest(&mut beside, signer)?;
+        Ok(beside.counts)
     }
 
     fn put_in(&mut self, zone: &Zone, generation: u32, delta: &Delta) -> Result<Counts, Refused> {

@@ -12,7 +12,7 @@ use super::commit::Door;
 use super::rows::{self, Zone};
 use super::signing::{self, Served, Signing};
 use super::{content, secondary};
-use crate::sign::{self, Plan, SignError, Signer, Spread, is_made_at_apex};
+use crate::sign::{self, Plan, SignError, Signer, Spread, is_made_at_apex, zonemd};
 use crate::wire::{Name, RrSet, Type};
 use crate::zone::RrSetEdit;
 use crate::zone::delta::{Delta, Set, SetChange, set_at};
@@ -75,6 +75,7 @@ impl Door<'_, '_> {
         };
         let soa = self.soa(&zone)?;
         let signer = self.signer(&zone, plan, &soa.rrset)?;
+        digestible(&signer, zone.counts.octets)?;
         if zone.counts.rrsets <= SMALL_RRSETS {
             return self.sign_whole(zone, &soa, &signer, signing);
         }
@@ -182,15 +183,22 @@ impl Door<'_, '_> {
         let signer = self.signer(&zone, plan, &soa.rrset)?;
         let signed = signer.whole(&octets)?;
         self.note_expiry(&zone, signing, Some(signed.first_expiry_s), &signer)?;
-        self.switch(zone, &signed.octets, soa, false)
+        digestible(&signer, signed.octets.len() as i64)?;
+        let digest = signer.digest(&PackedZone::new(zone.apex.clone(), &signed.octets))?;
+        let octets = match digest {
+            Some(change) => content::at_apex(&zone.apex, &signed.octets, change),
+            None => signed.octets,
+        };
+        self.switch(zone, &octets, soa, false)
     }
 
-    /// What a change that was written makes necessary; none in a zone that is not signed.
+    /// What a change that was written makes necessary, and who signed it; none in a zone that is not
+    /// signed.
     pub(super) fn sign_touched(
         &mut self,
         zone: &Zone,
         changes: &[SetChange],
-    ) -> Result<Option<Delta>> {
+    ) -> Result<Option<(Delta, Signer)>> {
         let Some(signing) = signing::of(self.tx, zone)? else { return Ok(None) };
         let Some(plan) = signing.active() else { return Ok(None) };
         let soa = rows::with_view(self.tx, zone, |view| set_at(view, &zone.apex, Type::SOA))?;
@@ -211,7 +219,23 @@ impl Door<'_, '_> {
             rows::with_view(self.tx, zone, |view| signer.touched(view, changes))?
         };
         self.note_expiry(zone, &signing, first_expiry(&signer, &more), &signer)?;
-        Ok(Some(more))
+        Ok(Some((more, signer)))
+    }
+
+    /// Writes the digest that everything else in a zone, written before, makes; nothing in a zone
+    /// without one.
+    pub(super) fn put_digest(&mut self, zone: &mut Zone, signer: &Signer) -> Result<Delta> {
+        if !signer.wants_digest() {
+            return Ok(Delta::default());
+        }
+        digestible(signer, zone.counts.octets)?;
+        let change = rows::with_view(self.tx, zone, |view| signer.digest(view))?;
+        let delta = Delta::new(change.into_iter().collect());
+        self.put_chunks(zone, &delta)?;
+        if let Some(signing) = signing::of(self.tx, zone)? {
+            self.note_expiry(zone, &signing, first_expiry(signer, &delta), signer)?;
+        }
+        Ok(delta)
     }
 
     /// Notes that a signature was made that expires before all others.
@@ -255,7 +279,8 @@ impl Door<'_, '_> {
         let before = zone.clone();
         let mut zone = zone;
         self.put_chunks(&mut zone, &delta)?;
-        self.finish(before, zone, &delta, serial, false)
+        let digest = self.put_digest(&mut zone, signer)?;
+        self.finish(before, zone, &delta.then(digest), serial, false)
     }
 
     /// A signer of `zone` as it is now.
@@ -304,6 +329,18 @@ impl Door<'_, '_> {
             Ok(packer.finish())
         })
     }
+}
+
+/// Refuses a zone that is too large for its digest to be made anew with every commit.
+fn digestible(signer: &Signer, octets: i64) -> Result<()> {
+    if !signer.wants_digest() || octets <= zonemd::OCTETS_MAX {
+        return Ok(());
+    }
+    let text = format!(
+        "zone has {octets} octets: a digest (ZONEMD) is made of up to {}, give it a policy without zonemd",
+        zonemd::OCTETS_MAX
+    );
+    Err(Reason::Limit { text }.into())
 }
 
 /// Why an edit has no place in a zone that is signed here.

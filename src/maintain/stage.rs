@@ -189,7 +189,11 @@ impl Door<'_, '_> {
         }
         let apex = zone.apex.clone();
         let signer = self.signer_of_staged(&zone, staged)?;
-        let (soa, counts) = self.take_staged(staged, &apex, Some(zone.serial), signer.as_ref())?;
+        let (soa, mut counts) =
+            self.take_staged(staged, &apex, Some(zone.serial), signer.as_ref())?;
+        if let Some(signer) = &signer {
+            counts = self.digest_beside(&zone, staged.generation, counts, signer)?;
+        }
         zone.presigned = staged.presigned;
         self.take_over(zone, staged.generation, counts, soa)
     }

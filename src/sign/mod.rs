@@ -7,6 +7,7 @@
 //! Does not: know where zones or keys are kept, what time it is, or when a plan changes.
 
 mod authority;
+mod circle;
 mod denial;
 pub mod key;
 pub mod keyfile;
@@ -19,6 +20,7 @@ mod signer;
 mod tests;
 mod touched;
 mod whole;
+pub mod zonemd;
 
 pub use key::{Algorithm, KeyError, SigningKey};
 pub use plan::{Denial, KeyUse, Plan, PlanError, Policy};

@@ -52,7 +52,8 @@ pub struct Policy {
     pub inception_s: u32,
     /// TTL of the DNSKEY, CDS and CDNSKEY sets.
     pub dnskey_ttl_s: u32,
-    /// Whether the apex has a digest of the zone ([RFC 8976](https://www.rfc-editor.org/rfc/rfc8976)); refused until it is made.
+    /// Whether the apex has a digest of the zone ([RFC 8976](https://www.rfc-editor.org/rfc/rfc8976)), made anew by every commit; see
+    /// [`zonemd::OCTETS_MAX`](super::zonemd::OCTETS_MAX) for what that costs.
     pub zonemd: bool,
     /// Whether the apex asks the parent to copy NS and glue ([RFC 7477](https://www.rfc-editor.org/rfc/rfc7477)).
     pub csync: bool,
@@ -94,8 +95,6 @@ pub enum PlanError {
     Tags(u16),
     /// More keys than [`KEYS_MAX`].
     TooMany,
-    /// The policy asks for a digest of the zone, which is not made yet.
-    Zonemd,
     /// Times that do not leave a signature room to live.
     Times(&'static str),
 }
@@ -106,7 +105,6 @@ impl fmt::Display for PlanError {
             PlanError::Nobody(what) => write!(f, "no key signs {what}"),
             PlanError::Tags(tag) => write!(f, "two keys have the tag {tag}"),
             PlanError::TooMany => write!(f, "a zone has at most {KEYS_MAX} keys"),
-            PlanError::Zonemd => f.write_str("a digest of the zone (ZONEMD) is not made yet"),
             PlanError::Times(what) => f.write_str(what),
         }
     }
@@ -154,9 +152,6 @@ impl Policy {
             return Err(PlanError::Times(
                 "signatures are made anew at least an hour before they expire",
             ));
-        }
-        if self.zonemd {
-            return Err(PlanError::Zonemd);
         }
         let room_s = u64::from(self.validity_s).saturating_sub(self.refresh_s.into());
         if room_s < 2 * u64::from(self.jitter_s) + 3600 {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::key::{KeyError, SigningKey};
 use super::plan::{Denial, KeyUse, Plan, PlanError};
 use super::rrsig::{self, Rrsig, Signable, Span};
-use crate::wire::{Name, RrSet, Type};
-use crate::zone::ReadFault;
-use crate::zone::delta::Set;
+use super::zonemd;
+use crate::wire::{Name, RrSet, Serial, Type};
+use crate::zone::delta::{Set, SetChange, set_at};
+use crate::zone::{ReadFault, View};
 
 /// How much longer than the zone's EXPIRE a signature lives at least.
 const EXPIRE_MARGIN_S: u32 = 3600;
@@ -182,8 +183,46 @@ impl Signer {
     pub(super) fn makes(&self, rtype: Type) -> bool {
         match rtype {
             Type::CSYNC => self.plan.policy.csync,
+            // One that is there stays until the digest is worked out, last of all.
+            Type::ZONEMD => !self.plan.policy.zonemd,
             other => is_made_at_apex(other),
         }
+    }
+
+    /// The digest that a zone without one gets until it is worked out: names and their denial must
+    /// show that there is one ([RFC 8976](https://www.rfc-editor.org/rfc/rfc8976) §3.2).
+    pub(super) fn digest_to_be(&self) -> Option<RrSet> {
+        const HASH: zonemd::Hash = zonemd::Hash::Sha384;
+        let rdata = || zonemd::rdata(Serial(0), HASH, &[0; 48]);
+        let set = || RrSet::new(self.apex.clone(), Type::ZONEMD, 0, vec![rdata()]);
+        self.wants_digest().then(set)
+    }
+
+    /// Whether the zone has a digest.
+    pub fn wants_digest(&self) -> bool {
+        self.plan.policy.zonemd
+    }
+
+    /// What the digest in `view` must become, where everything else is as it will be served; none if
+    /// the plan wants none, or it is right.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError::NoSoa`], [`SignError::Key`] or [`SignError::Unreadable`].
+    pub fn digest(&self, view: &dyn View) -> Result<Option<SetChange>, SignError> {
+        if !self.wants_digest() {
+            return Ok(None);
+        }
+        let soa = set_at(view, &self.apex, Type::SOA)?.ok_or(SignError::NoSoa)?;
+        let before = set_at(view, &self.apex, Type::ZONEMD)?;
+        let rrset = zonemd::set(view, &soa, zonemd::Hash::Sha384)?;
+        let same = before.as_ref().filter(|before| before.rrset == rrset);
+        let sigs = same.map(|before| before.sigs.clone()).unwrap_or_default();
+        let mut after = Set { rrset, sigs };
+        self.sign_at_apex(&mut after)?;
+        let (owner, rtype) = (self.apex.clone(), Type::ZONEMD);
+        let change = SetChange { owner, rtype, before, after: Some(after) };
+        Ok((!change.is_nothing()).then_some(change))
     }
 
     fn signs(key: &KeyUse, rtype: Type) -> bool {

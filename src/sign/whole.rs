@@ -109,6 +109,13 @@ impl Signer {
                 rdatas: set.rdatas().to_vec(),
                 old: place.node.rrset(set.rtype),
             }));
+            let to_be = self.digest_to_be().filter(|set| place.node.rrset(set.rtype).is_none());
+            items.extend(to_be.map(|set| Item::Made {
+                rtype: set.rtype,
+                ttl: set.ttl,
+                rdatas: set.rdatas().to_vec(),
+                old: None,
+            }));
         }
         items
     }

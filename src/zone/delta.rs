@@ -87,11 +87,11 @@ impl SetChange {
 }
 
 impl SetChange {
-    /// Whether this changes nothing but what a signer makes: a serial, signatures, denial.
+    /// Whether this changes nothing but what a signer makes: a serial, signatures, denial, a digest.
     pub fn is_for_signing(&self) -> bool {
         let rrset = |set: &Option<Set>| set.as_ref().map(|set| set.rrset.clone());
         self.is_serial_only()
-            || matches!(self.rtype, Type::NSEC | Type::NSEC3)
+            || matches!(self.rtype, Type::NSEC | Type::NSEC3 | Type::ZONEMD)
             || rrset(&self.before) == rrset(&self.after)
     }
 }

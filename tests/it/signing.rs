@@ -14,9 +14,9 @@ use std::time::SystemTime;
 use nameplane::maintain::resign::Resigning;
 use nameplane::maintain::{Clock, Content, Maintain, Reason, Settings, ZoneChange, rows, signing};
 use nameplane::seal::Sealer;
-use nameplane::sign::{Algorithm, Denial, KeyUse, Plan, Policy, SigningKey, made};
+use nameplane::sign::{Algorithm, Denial, KeyUse, Plan, Policy, SigningKey, made, zonemd};
 use nameplane::store::Store;
-use nameplane::wire::{Name, Type};
+use nameplane::wire::{Name, RrSet, Type};
 use nameplane::zone::delta::set_at;
 use nameplane::zone::text::{self, Options};
 use nameplane::zone::tree::PackedZone;
@@ -147,16 +147,44 @@ impl World {
         fs::write(&file, self.text(apex)).unwrap();
         verify(apex, &file, self.now_s(), by_knot);
     }
+
+    /// As `verified`, and the zone's digest is right: by our own reading, and by that of others.
+    fn digested(&self, apex: &Name) {
+        self.verified(apex);
+        let octets = self.octets(apex);
+        let found = zonemd::check(&PackedZone::new(apex.clone(), &octets));
+        assert_eq!(found, Ok(zonemd::Verdict::Holds(zonemd::Hash::Sha384)));
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("zone");
+        fs::write(&file, self.text(apex)).unwrap();
+        let (file, stamp) = (file.to_str().unwrap(), stamp(self.now_s()));
+        judge(&["ldns-verify-zone", "-ZZ", "-V", "1", "-t", &stamp, file]);
+    }
+}
+
+/// A moment as the tools want it.
+fn stamp(now_s: u64) -> String {
+    let moment = format!("@{now_s}");
+    let date = Command::new("date").args(["-u", "-d", &moment, "+%Y%m%d%H%M%S"]).output();
+    String::from_utf8(date.unwrap().stdout).unwrap().trim().to_owned()
+}
+
+/// Has one tool judge; says so if it is not here.
+fn judge(words: &[&str]) {
+    let made = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
+    let Ok(output) = made else {
+        println!("skipped: {} is not installed", words[0]);
+        return;
+    };
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() || is_about_more(words), "{words:?}: {said}");
 }
 
 /// Has every tool that is here judge a zone file at a time.
 fn verify(apex: &Name, file: &Path, now_s: u64, by_knot: bool) {
-    let at = |format: &str| {
-        let date = Command::new("date").args(["-u", "-d", &format!("@{now_s}"), format]).output();
-        String::from_utf8(date.unwrap().stdout).unwrap().trim().to_owned()
-    };
     let (apex, file) = (apex.to_string(), file.to_str().unwrap());
-    let stamp = at("+%Y%m%d%H%M%S");
+    let stamp = stamp(now_s);
     let mut tools: Vec<Vec<&str>> = vec![vec!["ldns-verify-zone", "-V", "1", "-t", &stamp, file]];
     if by_knot {
         tools.push(vec!["kzonecheck", "-d", "on", "-t", &stamp, "-o", &apex, file]);
@@ -166,16 +194,7 @@ fn verify(apex: &Name, file: &Path, now_s: u64, by_knot: bool) {
         // It knows no time but its own.
         tools.push(vec!["dnssec-verify", "-q", "-x", "-o", &apex, file]);
     }
-    for words in tools {
-        let made = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
-        let Ok(output) = made else {
-            println!("skipped: {} is not installed", words[0]);
-            continue;
-        };
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(output.status.success() || is_about_more(&words), "{words:?}: {said}");
-    }
+    tools.iter().for_each(|words| judge(words));
 }
 
 /// Whether `kzonecheck` finds fault with the zone itself, signed or not: some are made to be nasty.
@@ -312,6 +331,115 @@ fn a_signed_zone_stays_signed_through_changes() {
             world.verified(&apex);
         }
     }
+}
+
+fn with_digest(apex: &Name, csk: &SigningKey, denial: Denial) -> Plan {
+    let mut plan = plan_of(apex, csk, denial);
+    plan.policy.zonemd = true;
+    plan
+}
+
+/// Goal: whatever changes a zone with a digest leaves it with the right one, in the same commit.
+#[test]
+fn rfc8976_3_a_zone_with_a_digest_has_the_right_one_after_every_commit() {
+    for denial in DENIALS {
+        let (mut world, apex, csk) = small(denial);
+        world.sign(&apex, &[], &with_digest(&apex, &csk, denial)).unwrap();
+        world.digested(&apex);
+        let changes = [
+            vec![put("www.small.test.", Type::A, 300, "192.0.2.9")],
+            vec![put("x.y.z.small.test.", Type::TXT, 60, "new")],
+            vec![drop_set("a.b.c.small.test.", Type::TXT)],
+            vec![drop_set("sub.small.test.", Type::NS)],
+            vec![put(
+                "small.test.",
+                Type::SOA,
+                300,
+                "ns.small.test. hostmaster.small.test. 1 3600 600 604800 60",
+            )],
+        ];
+        for edits in changes {
+            world.apply(&[edit(&apex, edits)]).unwrap();
+            world.digested(&apex);
+        }
+        world.pass(12 * DAY_S);
+        world.restart();
+        let version = world.version(&apex);
+        world.upkeep();
+        assert!(world.version(&apex) > version);
+        world.digested(&apex);
+
+        let text = SMALL.replace("www A 192.0.2.2", "web A 192.0.2.5");
+        let content = Content::Packed { octets: parsed(&apex, &text), presigned: false };
+        let staged = Content::Staged(world.maintain.stage(&apex, &content).unwrap());
+        for content in [content, staged] {
+            world.apply(&[ZoneChange::Replace { apex: apex.clone(), content }]).unwrap();
+            world.digested(&apex);
+        }
+
+        world.sign(&apex, &[], &plan_of(&apex, &csk, denial)).unwrap();
+        assert!(!world.text(&apex).contains("ZONEMD"));
+        world.verified(&apex);
+    }
+}
+
+#[test]
+fn a_large_zone_gets_its_digest_when_its_signed_copy_takes_over() {
+    let (world, apex) = (World::new(), name("small.test."));
+    let body: String = (0..4_100).map(|n| format!("h{n} A 192.0.2.1\n")).collect();
+    world.create(&apex, parsed(&apex, &format!("{SMALL}{body}")));
+    let csk = key(Algorithm::Ed25519, 257);
+    world.sign(&apex, &[&csk], &with_digest(&apex, &csk, Denial::Nsec)).unwrap();
+    world.apply(&[edit(&apex, vec![put("new.small.test.", Type::A, 300, "192.0.2.9")])]).unwrap();
+    world.upkeep();
+    assert!(world.signing(&apex).complete);
+    world.digested(&apex);
+    world.apply(&[edit(&apex, vec![drop_set("new.small.test.", Type::A)])]).unwrap();
+    world.digested(&apex);
+}
+
+/// Goal: reading all of a zone with every commit has a limit, which is said before it hurts.
+#[test]
+fn a_zone_too_large_for_a_digest_is_told_so() {
+    let (world, apex) = (World::new(), name("small.test."));
+    let text = |number: usize| {
+        let owner = name(&format!("t{number}.small.test."));
+        let octets = [&[254][..], &[b'x'; 254]].concat().repeat(235);
+        RrSet::new(owner, Type::TXT, 300, vec![octets.into()])
+    };
+    // A node of one such set takes 60 200 octets once it is signed.
+    let each = zonemd::OCTETS_MAX as usize / 60_300;
+    let octets = parsed(&apex, SMALL);
+    let view = PackedZone::new(apex.clone(), &octets);
+    let people =
+        [("small.test.", Type::SOA), ("small.test.", Type::NS), ("ns.small.test.", Type::A)];
+    let people = people.map(|(owner, rtype)| set_at(&view, &name(owner), rtype).unwrap().unwrap());
+    let sets = people.into_iter().map(|set| set.rrset).chain((0..each).map(text)).collect();
+    let content = Content::RrSets(sets);
+    world.apply(&[ZoneChange::Create { apex: apex.clone(), org: "org".into(), content }]).unwrap();
+    let csk = key(Algorithm::Ed25519, 257);
+    world.sign(&apex, &[&csk], &plan_of(&apex, &csk, Denial::Nsec)).unwrap();
+
+    let more = |number| {
+        let rdatas = text(number).rdatas().to_vec();
+        let (owner, rtype) = (text(number).owner, Type::TXT);
+        edit(
+            &apex,
+            vec![RrSetEdit {
+                owner,
+                rtype,
+                op: Op::Add { ttl: 300, rdatas },
+                base: Base::Unchecked,
+            }],
+        )
+    };
+    let said = |done: Result<(), Vec<Reason>>| done.unwrap_err()[0].to_string();
+    world.sign(&apex, &[], &with_digest(&apex, &csk, Denial::Nsec)).unwrap();
+    assert!(said(world.apply(&[more(each)])).contains("without zonemd"));
+    world.sign(&apex, &[], &plan_of(&apex, &csk, Denial::Nsec)).unwrap();
+    world.apply(&[more(each)]).unwrap();
+    let refused = said(world.sign(&apex, &[], &with_digest(&apex, &csk, Denial::Nsec)));
+    assert!(refused.contains("without zonemd"), "{refused}");
 }
 
 #[test]
