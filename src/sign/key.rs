@@ -309,6 +309,11 @@ fn random() -> &'static SystemRandom {
     RANDOM.get_or_init(SystemRandom::new)
 }
 
+/// Octets nobody can foretell; none when the system has none to give.
+pub(super) fn lot() -> Option<[u8; 20]> {
+    ring::rand::generate(random()).ok().map(|lot| lot.expose())
+}
+
 /// Whether `signature` over `data` is one of the key whose DNSKEY RDATA is `dnskey`.
 pub fn verifies(dnskey: &[u8], data: &[u8], signature: &[u8]) -> bool {
     let Some((&[_, _, _, number], public)) = dnskey.split_first_chunk::<4>() else { return false };

@@ -15,6 +15,7 @@ use super::denial::{self, Hash};
 use super::plan::Denial;
 use super::rrsig::Signable;
 use super::signer::{SignError, Signer};
+use crate::wire::name::LABEL_OCTETS_MAX;
 use crate::wire::{Name, RrSet, Type};
 use crate::zone::delta::{Delta, Set, SetChange, set_at};
 use crate::zone::packed::Node;
@@ -146,15 +147,15 @@ impl Signer {
 }
 
 /// What is worked out for one change.
-struct Work<'a> {
-    signer: &'a Signer,
-    view: &'a dyn View,
+pub(super) struct Work<'a> {
+    pub(super) signer: &'a Signer,
+    pub(super) view: &'a dyn View,
     /// Names whose denial and signatures are looked at.
     names: BTreeSet<Name>,
     /// Sets that become other ones, by owner's key; none, the set goes.
     sets: BTreeMap<(Vec<u8>, Type), (Name, Option<RrSet>)>,
     /// NSEC3 RDATA that became other ones; none, the record goes.
-    hashes: BTreeMap<Hash, Option<Box<[u8]>>>,
+    pub(super) hashes: BTreeMap<Hash, Option<Box<[u8]>>>,
 }
 
 impl<'a> Work<'a> {
@@ -208,12 +209,13 @@ impl<'a> Work<'a> {
             there = node.rrsets().map(|set| set.rtype).collect();
         })?;
         let wanted = self.signer.apex_sets();
+        let to_be = self.signer.digest_to_be().filter(|set| !there.contains(&set.rtype));
         for rtype in there {
             if self.signer.makes(rtype) && !wanted.iter().any(|set| set.rtype == rtype) {
                 self.put(&apex, rtype, None);
             }
         }
-        wanted.into_iter().for_each(|set| self.put(&apex, set.rtype, Some(set)));
+        wanted.into_iter().chain(to_be).for_each(|set| self.put(&apex, set.rtype, Some(set)));
         Ok(())
     }
 
@@ -282,12 +284,16 @@ impl<'a> Work<'a> {
 
     /// The name that the NSEC of `member` names.
     fn member_behind(&self, member: &Name, kind: Kind) -> Result<Name, ReadFault> {
-        let key = member.key();
+        let mut key = member.key();
         let mut found = None;
-        // No name's key goes on with 00: this is the first behind the member's own.
-        self.view.walk(&[key.as_slice(), &[0]].concat(), &mut |node| {
-            let below = kind == Kind::Cut && node.name().key().starts_with(&key);
-            if below || !denial::has_data(node) {
+        match kind {
+            // Behind all that is below: no label has more octets.
+            Kind::Cut => key.extend([u8::MAX; LABEL_OCTETS_MAX + 1]),
+            // No name's key goes on with 00: this is the first behind the member's own.
+            _ => key.push(0),
+        }
+        self.view.walk(&key, &mut |node| {
+            if !denial::has_data(node) {
                 return ControlFlow::Continue(());
             }
             found = Some(node.name());
@@ -390,7 +396,7 @@ impl<'a> Work<'a> {
     }
 
     /// The NSEC3 RDATA under a hash as they are by now.
-    fn hashed(&self, hash: &Hash) -> Result<Option<Box<[u8]>>, ReadFault> {
+    pub(super) fn hashed(&self, hash: &Hash) -> Result<Option<Box<[u8]>>, ReadFault> {
         if let Some(edit) = self.hashes.get(hash) {
             return Ok(edit.clone());
         }
@@ -422,44 +428,6 @@ impl<'a> Work<'a> {
             self.hashes.insert(before, Some(denial::with_next(&rdata, &next)));
         }
         Ok(())
-    }
-
-    /// The hash before `hash` on the circle, with its RDATA.
-    fn hash_before(&self, hash: &Hash) -> Result<Option<(Hash, Box<[u8]>)>, ReadFault> {
-        let apex = &self.signer.apex;
-        let Some(owner) = denial::hash_owner(hash, apex) else { return Ok(None) };
-        let edited = self.hashes.range(..*hash).rev().find(|(_, edit)| edit.is_some());
-        let stored = self.stored_before(owner.key())?;
-        let nearest = edited.map(|(hash, _)| *hash).into_iter().chain(stored).max();
-        let found = match nearest {
-            Some(found) => Some(found),
-            None => {
-                // Around the end: no hashed owner begins with a letter behind `v`.
-                let behind_all = [apex.key().as_slice(), b"w"].concat();
-                let edited = self.hashes.iter().rev().find(|(_, edit)| edit.is_some());
-                let stored = self.stored_before(behind_all)?;
-                edited.map(|(hash, _)| *hash).into_iter().chain(stored).max()
-            }
-        };
-        let Some(found) = found.filter(|found| found != hash) else { return Ok(None) };
-        Ok(self.hashed(&found)?.map(|rdata| (found, rdata)))
-    }
-
-    /// The last hash in the view whose owner is before `key` and that has not gone meanwhile.
-    fn stored_before(&self, mut key: Vec<u8>) -> Result<Option<Hash>, ReadFault> {
-        while let Some(before) = self.view.before(&key)? {
-            if before == self.signer.apex {
-                break;
-            }
-            let hash = denial::hash_of(&before, &self.signer.apex);
-            if let Some(hash) = hash.filter(|hash| self.hashes.get(hash) != Some(&None))
-                && set_at(self.view, &before, Type::NSEC3)?.is_some()
-            {
-                return Ok(Some(hash));
-            }
-            key = before.key();
-        }
-        Ok(None)
     }
 
     /// Makes sets of the NSEC3 that changed, and of those at `names` whose TTL or flags are outdated.
