@@ -42,9 +42,19 @@ struct Proof<'s> {
 pub(super) struct Proofs<'s> {
     list: [Option<Proof<'s>>; PROOFS_MAX],
     count: usize,
+    /// How many of them stand in the message.
+    put: usize,
 }
 
 impl<'s> Proofs<'s> {
+    /// The first that is not yet put, which it is then.
+    #[inline(always)]
+    fn next(&mut self) -> Option<Proof<'s>> {
+        let proof = *self.list.get(..self.count)?.get(self.put)?;
+        self.put += 1;
+        proof
+    }
+
     fn push(&mut self, proof: Proof<'s>) {
         let same = |other: &&Proof<'s>| std::ptr::eq(other.entry, proof.entry);
         let known = self.list.iter().take(self.count).flatten();
@@ -66,7 +76,7 @@ impl<'s> Turn<'_, 's, '_> {
             return;
         }
         if let Absence::Closer { encloser } = absence {
-            let skip = encloser + usize::from(star.up) - 1;
+            let skip = encloser + star.up() - 1;
             if let Some(apex) = self.snapshot.find(asked.hash(skip), asked.suffix(skip)) {
                 self.prove_in(asked, apex, skip, absence);
             }
@@ -105,7 +115,7 @@ impl<'s> Turn<'_, 's, '_> {
         star: Option<usize>,
     ) -> Result<bool, Full> {
         let snapshot = self.snapshot;
-        let skip = star.map_or(0, |encloser| encloser - 1) + usize::from(node.up);
+        let skip = star.map_or(0, |encloser| encloser - 1) + node.up();
         let apex = snapshot.find(asked.hash(skip), asked.suffix(skip));
         let chain = apex.and_then(|apex| snapshot.chains.get(&apex.facts()?.zone));
         let Some(chain) = chain.filter(|chain| chain.denial == Denial::Nsec) else {
@@ -133,32 +143,30 @@ impl<'s> Turn<'_, 's, '_> {
     /// Puts the proofs gathered so far into the authority section.
     #[inline(always)]
     pub fn put_proofs(&mut self) -> Result<(), Full> {
-        match self.proofs.take() {
-            Some(proofs) if proofs.count > 0 => self.put_each(&proofs),
-            _ => Ok(()),
+        while let Some(proof) = self.proofs.as_mut().and_then(Proofs::next) {
+            self.put_proof(proof)?;
         }
+        Ok(())
     }
 
     #[inline(never)]
-    fn put_each(&mut self, proofs: &Proofs<'s>) -> Result<(), Full> {
-        for proof in proofs.list.iter().take(proofs.count).flatten() {
-            let Some(entry) = Entry::read(proof.entry) else { continue };
-            let mut buffer = [0; OWNER_MAX];
-            let len = match proof.is_nsec3 {
-                true => put_hashed_owner(entry.key, proof.apex_at, &mut buffer),
-                false => put_owner(entry.key, proof.apex_at, &mut buffer),
-            };
-            let whole = buffer.get(..len).unwrap_or_default();
-            let mut first_at = None;
-            for record in records(entry.image) {
-                let rest = record.get(2..).unwrap_or_default();
-                // Beyond the reach of pointers each record has its owner spelt out.
-                let near = first_at.filter(|&at| at < 0x4000 && len > 2);
-                let pointer = near.map(|at: usize| (0xc000 | at as u16).to_be_bytes());
-                let owner = pointer.as_ref().map_or(whole, |pointer| pointer.as_slice());
-                let at = self.reply.put_parts(Section::Authority, &[owner, rest])?;
-                first_at = first_at.or(Some(at));
-            }
+    fn put_proof(&mut self, proof: Proof<'s>) -> Result<(), Full> {
+        let Some(entry) = Entry::read(proof.entry) else { return Ok(()) };
+        let mut buffer = [0; OWNER_MAX];
+        let len = match proof.is_nsec3 {
+            true => put_hashed_owner(entry.key, proof.apex_at, &mut buffer),
+            false => put_owner(entry.key, proof.apex_at, &mut buffer),
+        };
+        let whole = buffer.get(..len).unwrap_or_default();
+        let mut first_at = None;
+        for record in records(entry.image) {
+            let rest = record.get(2..).unwrap_or_default();
+            // Beyond the reach of pointers each record has its owner spelt out.
+            let near = first_at.filter(|&at| at < 0x4000 && len > 2);
+            let pointer = near.map(|at: usize| (0xc000 | at as u16).to_be_bytes());
+            let owner = pointer.as_ref().map_or(whole, |pointer| pointer.as_slice());
+            let at = self.reply.put_parts(Section::Authority, &[owner, rest])?;
+            first_at = first_at.or(Some(at));
         }
         Ok(())
     }

@@ -124,8 +124,8 @@ pub(super) fn put(out: &mut Vec<u8>, draft: &Draft<'_>) {
 /// Writes what stands in a page for a node kept elsewhere as number `big`.
 pub(super) fn put_big(out: &mut Vec<u8>, node: Node<'_>, big: u32) {
     let name = node.name();
-    out.extend_from_slice(&[name.len() as u8, node.up]);
-    out.extend_from_slice(&(node.flags | flag::BIG).to_be_bytes());
+    out.extend_from_slice(&[name.len() as u8, node.up() as u8]);
+    out.extend_from_slice(&(node.flags() | flag::BIG).to_be_bytes());
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(name);
     out.extend_from_slice(&big.to_be_bytes());
@@ -134,11 +134,8 @@ pub(super) fn put_big(out: &mut Vec<u8>, node: Node<'_>, big: u32) {
 /// A node, borrowed from a snapshot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Node<'s> {
+    /// At least a head.
     octets: &'s [u8],
-    pub up: u8,
-    pub flags: u16,
-    sets: u16,
-    name_len: u8,
 }
 
 /// One RRset of a node.
@@ -156,20 +153,41 @@ pub(super) struct Set<'s> {
 impl<'s> Node<'s> {
     #[inline(always)]
     pub fn read(octets: &'s [u8]) -> Option<Node<'s>> {
-        let &[name_len, up, f0, f1, s0, s1] = octets.first_chunk::<HEAD>()?;
-        let flags = u16::from_be_bytes([f0, f1]);
-        Some(Node { octets, up, flags, sets: u16::from_be_bytes([s0, s1]), name_len })
+        octets.first_chunk::<HEAD>().map(|_| Node { octets })
+    }
+
+    #[inline(always)]
+    fn head(self) -> [u8; HEAD] {
+        self.octets.first_chunk().copied().unwrap_or_default()
+    }
+
+    /// How many labels it stands below its apex.
+    #[inline(always)]
+    pub fn up(self) -> usize {
+        usize::from(self.head()[1])
+    }
+
+    #[inline(always)]
+    pub fn flags(self) -> u16 {
+        let [_, _, high, low, _, _] = self.head();
+        u16::from_be_bytes([high, low])
+    }
+
+    /// Where what follows the name starts.
+    #[inline(always)]
+    fn name_end(self) -> usize {
+        HEAD + usize::from(self.head()[0])
     }
 
     #[inline(always)]
     pub fn name(self) -> &'s [u8] {
-        self.octets.get(HEAD..HEAD + usize::from(self.name_len)).unwrap_or_default()
+        self.octets.get(HEAD..self.name_end()).unwrap_or_default()
     }
 
     /// Whether any of `flags` is set.
     #[inline(always)]
     pub fn is(self, flags: u16) -> bool {
-        self.flags & flags != 0
+        self.flags() & flags != 0
     }
 
     /// All octets of the node.
@@ -183,7 +201,7 @@ impl<'s> Node<'s> {
         if !self.is(flag::BIG) {
             return None;
         }
-        let rest = self.octets.get(HEAD + usize::from(self.name_len)..)?;
+        let rest = self.octets.get(self.name_end()..)?;
         rest.first_chunk().map(|number| u32::from_be_bytes(*number))
     }
 
@@ -193,7 +211,7 @@ impl<'s> Node<'s> {
         if !self.is(flag::APEX) {
             return None;
         }
-        let rest = self.octets.get(HEAD + usize::from(self.name_len)..)?;
+        let rest = self.octets.get(self.name_end()..)?;
         let &[z0, z1, z2, z3, state, n0, n1, n2, n3] = rest.first_chunk::<FACTS>()?;
         Some(Facts {
             zone: u32::from_be_bytes([z0, z1, z2, z3]),
@@ -212,8 +230,9 @@ impl<'s> Node<'s> {
     pub fn sets(self) -> Sets<'s> {
         let facts = if self.is(flag::APEX) { FACTS } else { 0 };
         let wide = self.is(flag::WIDE);
-        let entries_at = HEAD + usize::from(self.name_len) + facts;
-        let count = usize::from(self.sets);
+        let entries_at = self.name_end() + facts;
+        let [.., high, low] = self.head();
+        let count = usize::from(u16::from_be_bytes([high, low]));
         let images_at = entries_at + count * if wide { WIDE } else { NARROW };
         let entries = self.octets.get(entries_at..images_at).unwrap_or_default();
         Sets { entries, wide, images: self.octets.get(images_at..).unwrap_or_default(), at: 0 }

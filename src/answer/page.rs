@@ -152,8 +152,8 @@ mod tests {
             (node(b"\x01a\0", 0), node(b"\x01b\0", flag::CNAME), node(b"\x01b\0", flag::PARENT));
         let page = build(&mut Vec::new(), 0, &[(9, &a), (9, &p), (9, &b)]);
 
-        assert_eq!(find(&page, 9, b"\x01b\0", false).unwrap().flags, flag::CNAME);
-        assert_eq!(find(&page, 9, b"\x01b\0", true).unwrap().flags, flag::PARENT);
+        assert_eq!(find(&page, 9, b"\x01b\0", false).unwrap().flags(), flag::CNAME);
+        assert_eq!(find(&page, 9, b"\x01b\0", true).unwrap().flags(), flag::PARENT);
         assert!(find(&page, 9, b"\x01c\0", false).is_none());
         assert!(find(&page, 8, b"\x01a\0", false).is_none());
         assert_eq!((len(&page), nodes(&page).count()), (3, 3));

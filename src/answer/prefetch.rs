@@ -75,7 +75,7 @@ fn directory_of(snapshot: &Snapshot, query: &Query, skip: usize) {
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 fn page(snapshot: &Snapshot, query: &Query, skip: usize) {
     if let Some(page) = snapshot.page(query.hash(skip)) {
-        lines(page, PAGE_LINES);
+        lines::<PAGE_LINES>(page);
     }
 }
 
@@ -85,15 +85,17 @@ fn page(snapshot: &Snapshot, query: &Query, skip: usize) {
 fn node<'s>(snapshot: &'s Snapshot, query: &Query, skip: usize) -> Option<&'s [u8]> {
     let hash = query.hash(skip);
     let node = page::likely(snapshot.page(hash)?, page::tag(hash))?;
-    lines(node, NODE_LINES);
+    lines::<NODE_LINES>(node);
     Some(node)
 }
 
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-fn lines(octets: &[u8], count: usize) {
-    for octet in octets.iter().step_by(LINE).take(count) {
-        line(octet);
+fn lines<const COUNT: usize>(octets: &[u8]) {
+    for number in 0..COUNT {
+        if let Some(octet) = octets.get(number * LINE) {
+            line(octet);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::denial::Absence;
 use super::image::{OWNER_AT, QUESTION_TAIL, RECORD_HEAD};
 use super::node::{GLUE, Node, STOCK, Set, flag};
 use super::put::Owner;
-use super::respond::{Kind, Next, Outcome, Turn};
+use super::respond::{CHAIN_MAX, Kind, Next, Outcome, Turn};
 use crate::wire::Type;
 use crate::wire::name::NAME_OCTETS_MAX;
 use crate::wire::reply::{Full, Section};
@@ -28,7 +28,7 @@ impl<'s> Turn<'_, 's, '_> {
         let owner = Owner::asked(asked, cut, skip);
         let Some(ns) = cut.set(Type::NS) else { return Ok(Next::Done) };
         let start = self.put_set(Section::Authority, &owner, ns)?;
-        let up = skip + usize::from(cut.up);
+        let up = skip + cut.up();
         if self.proofs.is_some() {
             match cut.set(Type::DS) {
                 // In a zone that is not signed nobody could trust it.
@@ -153,7 +153,8 @@ impl<'s> Turn<'_, 's, '_> {
 
     /// Whether the DNAME of the owner with this hash was put already.
     pub fn knows_dname(&self, hash: u64) -> bool {
-        self.dnames.iter().take(self.dname_count).any(|&known| known == hash)
+        let (known, count) = self.dnames.as_ref().map_or((&[][..], 0), |(all, n)| (all, *n));
+        known.iter().take(count).any(|&known| known == hash)
     }
 
     /// Answers from a DNAME `skip` labels above: the DNAME, and the CNAME it stands for.
@@ -168,9 +169,10 @@ impl<'s> Turn<'_, 's, '_> {
         let hash = asked.hash(skip);
         if !self.knows_dname(hash) {
             self.put_set(Section::Answer, &Owner::asked(asked, node, skip), set)?;
-            if let Some(slot) = self.dnames.get_mut(self.dname_count) {
+            let (known, count) = self.dnames.get_or_insert(([0; CHAIN_MAX + 1], 0));
+            if let Some(slot) = known.get_mut(*count) {
                 *slot = hash;
-                self.dname_count += 1;
+                *count += 1;
             }
         }
         let head = set.octets.first_chunk::<RECORD_HEAD>();

@@ -80,8 +80,7 @@ fn respond_with(
         wants_sigs,
         proofs,
         outcome,
-        dnames: [0; CHAIN_MAX + 1],
-        dname_count: 0,
+        dnames: None,
     };
     let done = match turn.step(query) {
         Ok(Next::Done) => Ok(()),
@@ -115,9 +114,11 @@ pub(super) struct Turn<'t, 's, 'r> {
     pub proofs: Option<Proofs<'s>>,
     pub outcome: Outcome,
     /// The hashes of DNAME owners whose records were put: a chain may come by one several times.
-    pub dnames: [u64; CHAIN_MAX + 1],
-    pub dname_count: usize,
+    pub dnames: Option<Dnames>,
 }
+
+/// Hashes of names, and how many.
+pub(super) type Dnames = ([u64; CHAIN_MAX + 1], usize);
 
 /// How it goes on after one name.
 pub(super) enum Next {
@@ -126,26 +127,15 @@ pub(super) enum Next {
     Chase(usize),
 }
 
-/// Where a name leads in the table.
-enum Found<'s> {
-    /// To its own node.
-    Node(Node<'s>),
-    /// To the closest name above it that exists, so many labels above.
-    Below(Node<'s>, usize),
-    Nowhere,
-}
-
 impl<'s> Turn<'_, 's, '_> {
     /// Answers for one name ([RFC 1034](https://www.rfc-editor.org/rfc/rfc1034) §4.3.2, step 3).
     #[inline(always)]
     fn step<A: Asked>(&mut self, asked: &A) -> Result<Next, Full> {
-        let (node, skip) = match self.find(asked) {
-            Found::Node(node) => (node, 0),
-            Found::Below(node, skip) => (node, skip),
-            Found::Nowhere => return Ok(self.refuse(ZoneState::Suspended, asked)),
+        let Some((node, skip)) = self.find(asked) else {
+            return Ok(self.refuse(ZoneState::Suspended, asked));
         };
         if let Some(may) = self.may
-            && !may(asked.suffix(skip + usize::from(node.up)))
+            && !may(asked.suffix(skip + node.up()))
         {
             return Ok(self.refuse(ZoneState::Suspended, asked));
         }
@@ -211,34 +201,35 @@ impl<'s> Turn<'_, 's, '_> {
         Ok(())
     }
 
+    /// The node of the name, or of the closest one above that exists, so many labels above.
     #[inline(always)]
-    fn find<A: Asked>(&self, asked: &A) -> Found<'s> {
+    fn find<A: Asked>(&self, asked: &A) -> Option<(Node<'s>, usize)> {
         match self.snapshot.find(asked.hash(0), asked.suffix(0)) {
             Some(node) if node.is(flag::APEX) && self.qtype == Type::DS => {
-                self.find_above(asked, node)
+                Some(self.find_above(asked, node))
             }
-            Some(node) => Found::Node(node),
-            None => self.closest(asked).unwrap_or(Found::Nowhere),
+            Some(node) => Some((node, 0)),
+            None => self.closest(asked),
         }
     }
 
     /// DS belongs to the parent, if that is here too ([RFC 4035](https://www.rfc-editor.org/rfc/rfc4035) §3.1.4.1).
     #[cold]
-    fn find_above<A: Asked>(&self, asked: &A, apex: Node<'s>) -> Found<'s> {
+    fn find_above<A: Asked>(&self, asked: &A, apex: Node<'s>) -> (Node<'s>, usize) {
         match self.snapshot.find_parent_side(asked.hash(0), asked.suffix(0)) {
-            Some(node) => Found::Node(node),
-            None => self.closest(asked).unwrap_or(Found::Node(apex)),
+            Some(node) => (node, 0),
+            None => self.closest(asked).unwrap_or((apex, 0)),
         }
     }
 
     /// The closest name above that exists.
     #[inline(always)]
-    fn closest<A: Asked>(&self, asked: &A) -> Option<Found<'s>> {
+    fn closest<A: Asked>(&self, asked: &A) -> Option<(Node<'s>, usize)> {
         let labels = asked.labels();
         let first = labels.saturating_sub(self.snapshot.labels_max).max(1);
         (first..=labels).find_map(|skip| {
             let node = self.snapshot.find(asked.hash(skip), asked.suffix(skip))?;
-            Some(Found::Below(node, skip))
+            Some((node, skip))
         })
     }
 
@@ -253,7 +244,7 @@ impl<'s> Turn<'_, 's, '_> {
         let hash = self.snapshot.key.child(asked.hash(skip), b"*");
         let node = self.snapshot.find(hash, name)?;
         // Another zone may have its apex there.
-        (node.up == encloser.up + 1).then_some(node)
+        (node.up() == encloser.up() + 1).then_some(node)
     }
 
     /// Answers from a node: that of the name, or the wildcard below its encloser, `star` labels above.
@@ -265,7 +256,7 @@ impl<'s> Turn<'_, 's, '_> {
         star: Option<usize>,
     ) -> Result<Next, Full> {
         self.outcome = Outcome { kind: Kind::Answer, key: asked.hash(star.unwrap_or(0)) };
-        if self.dname_count > 0
+        if self.dnames.is_some()
             && matches!(self.qtype, Type::DNAME | Type::RRSIG)
             && self.knows_dname(asked.hash(0))
         {
@@ -351,8 +342,8 @@ impl<'s> Turn<'_, 's, '_> {
     ) -> Result<Next, Full> {
         self.outcome.kind = kind;
         let skip = match absence {
-            Absence::StarType { encloser } => encloser + usize::from(node.up) - 1,
-            _ => skip + usize::from(node.up),
+            Absence::StarType { encloser } => encloser + node.up() - 1,
+            _ => skip + node.up(),
         };
         let apex = match node.is(flag::APEX) {
             true => node,

@@ -108,7 +108,7 @@ impl Snapshot {
     pub fn zone_of(&self, query: &Query) -> Option<ZoneFacts> {
         (0..=query.labels()).find_map(|skip| {
             let node = self.find(query.hash(skip), query.suffix(skip))?;
-            let up = usize::from(node.up);
+            let up = node.up();
             let apex = match up {
                 0 => node,
                 _ => self.find(query.hash(skip + up), query.suffix(skip + up))?,

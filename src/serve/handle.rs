@@ -167,7 +167,8 @@ impl Context {
         }
         let Slot { octets, query, peer, fault, .. } = slot;
         let cookie = self.check_cookie(query, peer.ip(), now_s);
-        let mut reply = Reply::new(query, octets, self.cap(query), self.opt(query, cookie));
+        let opt = self.opt(query, cookie);
+        let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
         let kind = match *fault {
             Some(Fault::Answer(rcode)) => refuse(&mut reply, rcode, Kind::Error),
             _ => match self.fill(snapshot, query, (peer.ip(), None), &mut reply) {

@@ -379,7 +379,7 @@ fn tell(
 ) -> usize {
     context.count_response(told.rcode);
     let opt = context.opt_without_cookie(slot);
-    let mut reply = Reply::new(&slot.query, &mut slot.octets, MESSAGE_OCTETS_MAX, opt);
+    let mut reply = Reply::new(&slot.query, &mut slot.octets, MESSAGE_OCTETS_MAX, opt.as_ref());
     reply.set_rcode(told.rcode);
     explain(&mut reply);
     if let Some((code, text)) = &told.why {

@@ -28,7 +28,8 @@ impl Context {
         };
         let Slot { octets, query, peer, .. } = slot;
         let cookie = self.check_cookie(query, peer.ip(), now_s);
-        let mut reply = Reply::new(query, octets, self.cap(query), self.opt(query, cookie));
+        let opt = self.opt(query, cookie);
+        let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
         reply.reserve(signer.octets());
         let key = signer.key().name.clone();
         let kind = match self.fill(snapshot, query, (peer.ip(), Some(&key)), &mut reply) {
@@ -67,7 +68,8 @@ impl Context {
         now_s: u32,
     ) -> Outcome {
         let Slot { octets, query, peer, .. } = slot;
-        let mut reply = Reply::new(query, octets, self.cap(query), self.opt(query, None));
+        let opt = self.opt(query, None);
+        let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
         let (rcode, record, signer) = match refusal {
             Refusal::Malformed => (Rcode::FORMERR, Vec::new(), None),
             Refusal::Unsigned { record, .. } => (Rcode::NOTAUTH, record, None),

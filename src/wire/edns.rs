@@ -93,27 +93,24 @@ pub struct Edns {
 pub struct BadOpt;
 
 impl Edns {
-    /// Takes an OPT apart from its CLASS, TTL and RDATA. Options of an unknown version are not read.
-    ///
-    /// # Errors
-    ///
-    /// [`BadOpt`]; answer with FORMERR.
+    /// What CLASS and TTL of an OPT say.
     #[inline]
-    pub fn read(class: u16, ttl: u32, rdata: &[u8]) -> Result<Edns, BadOpt> {
-        let mut edns = Edns {
+    pub fn new(class: u16, ttl: u32) -> Edns {
+        Edns {
             payload: class,
             version: (ttl >> 16) as u8,
             dnssec_ok: ttl as u16 & DNSSEC_OK != 0,
             ..Edns::default()
-        };
-        if !rdata.is_empty() && edns.version == EDNS_VERSION {
-            edns.read_options(rdata)?;
         }
-        Ok(edns)
     }
 
-    fn read_options(&mut self, rdata: &[u8]) -> Result<(), BadOpt> {
-        let mut rest = rdata;
+    /// Takes the options of an OPT in; those of an unknown version are not read.
+    ///
+    /// # Errors
+    ///
+    /// [`BadOpt`]; answer with FORMERR.
+    pub fn read_options(&mut self, rdata: &[u8]) -> Result<(), BadOpt> {
+        let mut rest = if self.version == EDNS_VERSION { rdata } else { &[] };
         while !rest.is_empty() {
             let (&[c0, c1, l0, l1], tail) = rest.split_first_chunk::<4>().ok_or(BadOpt)?;
             let len = usize::from(u16::from_be_bytes([l0, l1]));
@@ -159,7 +156,7 @@ impl<'a> Ede<'a> {
     }
 }
 
-/// The OPT of a reply. Only what is set is sent.
+/// The OPT of a reply, as far as the query and the settings decide it. Only what is set is sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OptReply<'a> {
     /// Octets this server takes over UDP.
@@ -173,15 +170,21 @@ pub struct OptReply<'a> {
     pub report: Option<&'a [u8]>,
     /// Whether the reply is filled up to a multiple of [`PADDING_BLOCK`].
     pub padding: bool,
-    pub ede: Option<Ede<'a>>,
-    /// Whether the client asked; the zone itself is known only when the answer is written.
+    /// Whether the client asked for the zone's version.
     pub zone_version: bool,
+}
+
+/// What only the answer decides of an OPT.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Learned<'a> {
+    pub ede: Option<Ede<'a>>,
     /// Labels of the zone's name, and its serial.
     pub version: Option<(u8, Serial)>,
 }
 
 impl OptReply<'_> {
     /// Octets to keep free for everything but what may be left out: EDE and padding.
+    #[inline]
     pub(super) fn reserve(&self) -> usize {
         OPT_OCTETS
             + if self.cookie.is_some() { 4 + COOKIE_OCTETS } else { 0 }
@@ -192,11 +195,28 @@ impl OptReply<'_> {
     }
 
     /// Writes the record at `at`; EDE and padding only as far as `end` allows. Returns where it ends.
-    pub(super) fn write(&self, out: &mut [u8], at: usize, end: usize, rcode: u16) -> usize {
+    #[inline]
+    pub(super) fn write(
+        &self,
+        learned: &Learned<'_>,
+        out: &mut [u8],
+        at: usize,
+        end: usize,
+        rcode: u16,
+    ) -> usize {
         let [p0, p1] = self.payload.to_be_bytes();
         let flags = if self.dnssec_ok { 0x80 } else { 0 };
         let mut pen = Pen { out, at };
         pen.put(&[0, 0, 41, p0, p1, (rcode >> 4) as u8, EDNS_VERSION, flags, 0, 0, 0]);
+        let options = self.cookie.is_some() | self.nsid.is_some() | self.keepalive.is_some();
+        let options = options | self.report.is_some() | self.padding;
+        if options | learned.version.is_some() | learned.ede.is_some() {
+            self.write_options(learned, &mut pen, end);
+        }
+        pen.at
+    }
+
+    fn write_options(&self, learned: &Learned<'_>, pen: &mut Pen<'_>, end: usize) {
         let rdata_at = pen.at;
         if let Some(cookie) = &self.cookie {
             pen.option(option::COOKIE, &[cookie]);
@@ -210,11 +230,11 @@ impl OptReply<'_> {
         if let Some(agent) = self.report {
             pen.option(option::REPORT_CHANNEL, &[agent]);
         }
-        if let Some((labels, serial)) = self.version {
+        if let Some((labels, serial)) = learned.version {
             // Type 0: the SOA's serial (RFC 9660 §3.2).
             pen.option(option::ZONEVERSION, &[&[labels, 0], &serial.0.to_be_bytes()]);
         }
-        if let Some(ede) = self.ede {
+        if let Some(ede) = learned.ede {
             let left = end.saturating_sub(pen.at);
             let text = if left >= 6 + ede.text.len() { ede.text } else { "" };
             if left >= 6 {
@@ -228,7 +248,6 @@ impl OptReply<'_> {
         if let Some(len) = pen.out.get_mut(rdata_at.saturating_sub(2)..rdata_at) {
             len.copy_from_slice(&((end - rdata_at) as u16).to_be_bytes());
         }
-        end
     }
 }
 
@@ -239,6 +258,7 @@ struct Pen<'a> {
 }
 
 impl Pen<'_> {
+    #[inline]
     fn put(&mut self, octets: &[u8]) {
         if let Some(slot) = self.out.get_mut(self.at..self.at + octets.len()) {
             slot.copy_from_slice(octets);
@@ -285,7 +305,8 @@ mod tests {
         ]
         .concat();
 
-        let edns = Edns::read(4096, 0x0000_8000, &rdata).unwrap();
+        let mut edns = Edns::new(4096, 0x0000_8000);
+        edns.read_options(&rdata).unwrap();
 
         assert!(edns.nsid && edns.padding && edns.dnssec_ok && !edns.keepalive);
         let cookie = edns.cookie.unwrap();
@@ -296,7 +317,7 @@ mod tests {
     #[test]
     fn options_that_do_not_fill_the_opt_are_refused() {
         for rdata in [&[0, 3, 0][..], &[0, 3, 0, 1], &[0, 3, 0, 0, 0], &[0, 10, 0, 3, 1, 2, 3]] {
-            assert_eq!(Edns::read(512, 0, rdata).err(), Some(BadOpt), "{rdata:?}");
+            assert_eq!(Edns::new(512, 0).read_options(rdata), Err(BadOpt), "{rdata:?}");
         }
         // RFC 7873 §5.2.2: 8, or 16 to 40.
         for (len, good) in [(7, false), (8, true), (9, false), (15, false), (16, true), (41, false)]
@@ -307,7 +328,7 @@ mod tests {
 
     #[test]
     fn options_of_another_version_are_not_read() {
-        let edns = Edns::read(512, 0x0001_0000, &[1, 2, 3]).unwrap();
-        assert_eq!(edns.version, 1);
+        let mut edns = Edns::new(512, 0x0001_0000);
+        assert_eq!((edns.read_options(&[1, 2, 3]), edns.version), (Ok(()), 1));
     }
 }

@@ -9,7 +9,7 @@
 //! Does not: resist somebody who can read the hashes. They never leave the process.
 
 /// Octets mixed in one step: the length octet and the first fifteen of a label fill the first.
-const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 16;
 
 /// The secret that every hash of this process depends on. Draw it anew at each start.
 #[derive(Clone)]
@@ -44,8 +44,8 @@ impl HashKey {
         }
         let blocks = octets.chunks_exact(BLOCK).take(label.len() / BLOCK + 1);
         blocks.fold(parent, |hash, block| {
-            let block = block.first_chunk::<BLOCK>().map_or(0, |block| u128::from_le_bytes(*block));
-            self.mix(hash, block)
+            let [low, high] = block.first_chunk().map_or([0; 2], |block| words(*block));
+            self.mix(hash, low, high)
         })
     }
 
@@ -65,6 +65,19 @@ impl HashKey {
         above.fold(self.root, |hash, label| self.child(hash, label))
     }
 
+    /// As [`child`](HashKey::child) for a label that is shorter than a block, in any case, given with its
+    /// length octet and whatever follows it; none if it is longer.
+    #[inline(always)]
+    pub(super) fn short_child(&self, parent: u64, block: [u8; BLOCK]) -> Option<u64> {
+        let len = usize::from(block[0]);
+        if len >= BLOCK {
+            return None;
+        }
+        let [low, high] = words(block);
+        let [low_mask, high_mask] = *WITHIN.get(len)?;
+        Some(self.mix(parent, lower(low) & low_mask, lower(high) & high_mask))
+    }
+
     /// As [`child`](HashKey::child) for the label whose length octet is at `at` of a lower-case name
     /// in a buffer that goes on for at least 64 octets.
     #[inline(always)]
@@ -73,23 +86,24 @@ impl HashKey {
             return parent;
         };
         let len = usize::from(octets[0] & 63);
-        let first = u128::from_le_bytes(block_at(octets, 0));
-        if len < BLOCK {
-            let beyond = 8 * (BLOCK - 1 - len) as u32;
-            return self.mix(parent, first & (u128::MAX >> beyond));
+        let first = block_at(octets, 0);
+        match self.short_child(parent, first) {
+            Some(hash) => hash,
+            None => self.long_child(parent, octets, len, first),
         }
-        self.long_child(parent, octets, len, first)
     }
 
     #[cold]
-    fn long_child(&self, parent: u64, octets: &[u8; 64], len: usize, first: u128) -> u64 {
-        let mut hash = self.mix(parent, first);
+    fn long_child(&self, parent: u64, octets: &[u8; 64], len: usize, first: [u8; BLOCK]) -> u64 {
+        let [low, high] = words(first);
+        let mut hash = self.mix(parent, low, high);
         let mut left = len + 1 - BLOCK;
         let mut at = BLOCK;
         while left > 0 {
             let taken = left.min(BLOCK);
-            let mask = u128::MAX >> (8 * (BLOCK - taken));
-            hash = self.mix(hash, u128::from_le_bytes(block_at(octets, at)) & mask);
+            let [low, high] = words(block_at(octets, at));
+            let [low_mask, high_mask] = WITHIN.get(taken - 1).copied().unwrap_or_default();
+            hash = self.mix(hash, low & low_mask, high & high_mask);
             left -= taken;
             at += BLOCK;
         }
@@ -98,11 +112,40 @@ impl HashKey {
 
     /// Folded multiplication, twice: once is not enough to spread labels that count upwards.
     #[inline(always)]
-    fn mix(&self, hash: u64, block: u128) -> u64 {
-        let low = block as u64 ^ hash;
-        let high = (block >> 64) as u64 ^ hash.rotate_left(32);
+    fn mix(&self, hash: u64, low: u64, high: u64) -> u64 {
+        let (low, high) = (low ^ hash, high ^ hash.rotate_left(32));
         fold(fold(low ^ self.low, high ^ self.high), self.low)
     }
+}
+
+/// What of a block's two words are its octets 0 to n.
+static WITHIN: [[u64; 2]; BLOCK] = {
+    let mut masks = [[0; 2]; BLOCK];
+    let mut n = 0;
+    while n < BLOCK {
+        let mask = u128::MAX >> (8 * (BLOCK - 1 - n));
+        masks[n] = [mask as u64, (mask >> 64) as u64];
+        n += 1;
+    }
+    masks
+};
+
+#[inline(always)]
+fn words(block: [u8; BLOCK]) -> [u64; 2] {
+    let block = u128::from_le_bytes(block);
+    [block as u64, (block >> 64) as u64]
+}
+
+/// Eight octets in lower case; what is no ASCII letter stays.
+#[inline(always)]
+pub(super) fn lower(octets: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x80 * ONES;
+    let low = octets & !TOPS;
+    let from_a = low + (0x80 - b'A' as u64) * ONES;
+    let beyond_z = low + (0x7f - b'Z' as u64) * ONES;
+    let letters = (from_a ^ beyond_z) & !octets & TOPS;
+    octets | letters >> 2
 }
 
 #[inline(always)]
@@ -119,6 +162,15 @@ fn fold(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn eight_octets_go_to_lower_case_as_one_does() {
+        for octet in 0..=u8::MAX {
+            let octets = [octet, b'A', 0, b'z', octet, 0xff, b'Z', octet];
+            let lowered = lower(u64::from_le_bytes(octets)).to_le_bytes();
+            assert_eq!(lowered, octets.map(|octet| octet.to_ascii_lowercase()));
+        }
+    }
     use crate::wire::Name;
 
     fn key() -> HashKey {

@@ -72,19 +72,14 @@ impl Header {
     }
 
     /// Writes the header over the start of `message`, if it has room for one.
+    #[inline]
     pub fn write(&self, message: &mut [u8]) {
         let Some(h) = message.first_chunk_mut::<HEADER_OCTETS>() else { return };
-        let words = [
-            self.id,
-            self.flags.0,
-            self.questions,
-            self.answers,
-            self.authorities,
-            self.additionals,
-        ];
-        for (slot, word) in h.chunks_exact_mut(2).zip(words) {
-            slot.copy_from_slice(&word.to_be_bytes());
-        }
+        let words =
+            [self.flags.0, self.questions, self.answers, self.authorities, self.additionals];
+        let all = words.iter().fold(u128::from(self.id), |all, &word| all << 16 | u128::from(word));
+        let [_, _, _, _, octets @ ..] = all.to_be_bytes();
+        *h = octets;
     }
 }
 

@@ -10,7 +10,7 @@
 //! Does not: judge what is asked. Records of NOTIFY and UPDATE are only counted and skipped.
 
 use super::edns::{EDNS_VERSION, Edns};
-use super::hash::HashKey;
+use super::hash::{self, HashKey};
 use super::header::{Flags, HEADER_OCTETS, Header};
 use super::name::{LABEL_OCTETS_MAX, NAME_OCTETS_MAX};
 use super::{Class, Opcode, Rcode, Type};
@@ -185,36 +185,32 @@ impl Query {
         self.labels = labels as u8;
         self.name_len = name_len as u16;
         self.question_end = (HEADER_OCTETS + name_len + 4) as u16;
-        self.lower(message, name_len);
-        self.hash_suffixes(key);
+        self.lower(wire, name_len);
+        self.hash_suffixes(wire, key);
         Ok(())
     }
 
-    /// Copies the name in blocks. Octets behind its end come along; nobody reads them unmasked.
+    /// Copies the name. Octets behind its end come along; nobody reads them unmasked.
     #[inline]
-    fn lower(&mut self, message: &[u8], len: usize) {
-        let wire = message.get(HEADER_OCTETS..).unwrap_or_default();
-        let mut at = 0;
-        while at < len {
-            let rest = wire.get(at..).unwrap_or_default();
-            let block = match (rest.first_chunk::<16>(), message.last_chunk::<16>()) {
-                (Some(whole), _) => u128::from_le_bytes(*whole),
-                // The message ends within the block: take its last octets and shift what is before out.
-                (None, Some(last)) => u128::from_le_bytes(*last) >> (8 * (16 - rest.len())),
-                (None, None) => 0, // a question alone makes a message longer than a block
-            };
-            let mut block = block.to_le_bytes();
-            // Length octets are below any letter, so they pass unchanged.
-            block.make_ascii_lowercase();
-            if let Some(slot) = self.name.get_mut(at..at + 16) {
-                slot.copy_from_slice(&block);
+    fn lower(&mut self, wire: &[u8], len: usize) {
+        let Some(words) = wire.get(..len.next_multiple_of(8)) else {
+            // The message ends within the last word, as few do: they have no OPT.
+            for (slot, octet) in self.name.iter_mut().zip(wire) {
+                *slot = octet.to_ascii_lowercase();
             }
-            at += 16;
+            return;
+        };
+        // Length octets are below any letter, so they pass unchanged.
+        for (slot, word) in self.name.chunks_exact_mut(8).zip(words.chunks_exact(8)) {
+            let word = word.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+            slot.copy_from_slice(&hash::lower(word).to_le_bytes());
         }
     }
 
+    /// Hashes every name above out of the message itself where it can: what was just copied in blocks
+    /// cannot be read across them without waiting.
     #[inline]
-    fn hash_suffixes(&mut self, key: &HashKey) {
+    fn hash_suffixes(&mut self, wire: &[u8], key: &HashKey) {
         let mut left = usize::from(self.labels);
         let mut hash = key.root();
         if let Some(slot) = self.hashes.get_mut(left) {
@@ -227,7 +223,12 @@ impl Query {
             else {
                 return;
             };
-            hash = key.child_at(hash, &self.name, usize::from(at));
+            let at = usize::from(at);
+            let block = wire.get(at..).and_then(|rest| rest.first_chunk());
+            hash = match block.and_then(|block| key.short_child(hash, *block)) {
+                Some(hash) => hash,
+                None => key.child_at(hash, &self.name, at),
+            };
             *slot = hash;
         }
     }
@@ -250,9 +251,13 @@ impl Query {
                     return Err(FORMERR); // RFC 6891 §6.1.1
                 }
                 Type::OPT => {
+                    // In place: what is written in small pieces and then moved has to be waited for.
+                    let edns = self.edns.insert(Edns::new(record.class, record.ttl));
                     let rdata = message.get(record.rdata_at..record.end).unwrap_or_default();
-                    let edns = Edns::read(record.class, record.ttl, rdata).map_err(|_| FORMERR)?;
-                    self.edns = Some(edns);
+                    if !rdata.is_empty() && edns.read_options(rdata).is_err() {
+                        self.edns = None;
+                        return Err(FORMERR);
+                    }
                 }
                 Type::TSIG if number + 1 < total || number < before => return Err(FORMERR), // RFC 8945 §5.1
                 Type::TSIG => self.tsig_at = at as u16,

@@ -8,7 +8,7 @@
 //!
 //! Does not: order the sections. Put answers, then authority, then additional.
 
-use super::edns::{Ede, OptReply};
+use super::edns::{Ede, Learned, OptReply};
 use super::header::{Flags, HEADER_OCTETS, Header};
 use super::{Query, Rcode, Serial};
 
@@ -31,7 +31,7 @@ pub struct Full;
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     at: usize,
-    counts: [u16; 3],
+    counts: u64,
 }
 
 /// A reply in the making.
@@ -45,8 +45,11 @@ pub struct Reply<'a> {
     echoed: u16,
     flags: u16,
     rcode: Rcode,
-    counts: [u16; 3],
-    opt: Option<OptReply<'a>>,
+    /// Records in each section, 16 bits for each: one word, since what is written in pieces has to
+    /// be waited for when it is read as a whole.
+    counts: u64,
+    opt: Option<&'a OptReply<'a>>,
+    learned: Learned<'a>,
 }
 
 impl<'a> Reply<'a> {
@@ -56,11 +59,11 @@ impl<'a> Reply<'a> {
         query: &Query,
         out: &'a mut [u8],
         cap: usize,
-        opt: Option<OptReply<'a>>,
+        opt: Option<&'a OptReply<'a>>,
     ) -> Reply<'a> {
         let end = cap.min(out.len());
         let question_end = query.question_end().min(end);
-        let reserve = opt.as_ref().map_or(0, OptReply::reserve);
+        let reserve = opt.map_or(0, OptReply::reserve);
         Reply {
             out,
             question_end,
@@ -70,8 +73,9 @@ impl<'a> Reply<'a> {
             echoed: query.flags().echoed(),
             flags: 0,
             rcode: Rcode::NOERROR,
-            counts: [0; 3],
+            counts: 0,
             opt,
+            learned: Learned::default(),
         }
     }
 
@@ -93,12 +97,9 @@ impl<'a> Reply<'a> {
         if end > self.limit {
             return Err(Full);
         }
-        let slot = self.out.get_mut(at..end).ok_or(Full)?;
-        slot.copy_from_slice(octets);
+        copy(self.out.get_mut(at..end).ok_or(Full)?, octets);
         self.at = end;
-        if let Some(count) = self.counts.get_mut(section as usize) {
-            *count += records;
-        }
+        self.add(section, records);
         Ok(at)
     }
 
@@ -115,10 +116,13 @@ impl<'a> Reply<'a> {
                 return Err(full);
             }
         }
-        if let Some(count) = self.counts.get_mut(section as usize) {
-            *count += 1;
-        }
+        self.add(section, 1);
         Ok(mark.at)
+    }
+
+    #[inline]
+    fn add(&mut self, section: Section, records: u16) {
+        self.counts += u64::from(records) << (16 * section as u32);
     }
 
     /// Writes `value` over the two octets at `at` of what was put.
@@ -180,7 +184,7 @@ impl<'a> Reply<'a> {
     /// Takes back every record.
     pub fn clear(&mut self) {
         self.at = self.question_end;
-        self.counts = [0; 3];
+        self.counts = 0;
     }
 
     /// Sets TC and keeps what was put: required glue did not fit ([RFC 9471](https://www.rfc-editor.org/rfc/rfc9471) §3.1).
@@ -217,52 +221,49 @@ impl<'a> Reply<'a> {
 
     /// How many records stand in `section`.
     pub fn count(&self, section: Section) -> u16 {
-        self.counts.get(section as usize).copied().unwrap_or_default()
+        (self.counts >> (16 * section as u32)) as u16
     }
 
     /// Says why, to clients with EDNS; the last one said is sent.
     pub fn explain(&mut self, ede: Ede<'a>) {
-        if let Some(opt) = &mut self.opt {
-            opt.ede = Some(ede);
-        }
+        self.learned.ede = Some(ede);
     }
 
     /// Whether it was said why.
     pub fn is_explained(&self) -> bool {
-        self.opt.as_ref().is_some_and(|opt| opt.ede.is_some())
+        self.learned.ede.is_some()
     }
 
     /// Tells the version of the zone that answers, if the client asked ([RFC 9660](https://www.rfc-editor.org/rfc/rfc9660)): how many
     /// labels its name has, and its serial.
     #[inline]
     pub fn zone_version(&mut self, labels: usize, serial: Serial) {
-        if let Some(opt) = &mut self.opt
-            && opt.zone_version
-        {
-            opt.version = Some((labels as u8, serial));
+        if self.wants_zone_version() {
+            self.learned.version = Some((labels as u8, serial));
         }
     }
 
     /// Whether the client asked for the version of the zone.
     #[inline]
     pub fn wants_zone_version(&self) -> bool {
-        self.opt.as_ref().is_some_and(|opt| opt.zone_version)
+        self.opt.is_some_and(|opt| opt.zone_version)
     }
 
     /// Writes OPT and header; returns the octets of the message.
     #[inline]
-    pub fn finish(self) -> usize {
+    pub fn finish(&mut self) -> usize {
         self.finish_with(&[])
     }
 
     /// As [`finish`](Reply::finish), with one record behind OPT, for which room was [reserved](Reply::reserve).
     #[inline]
-    pub fn finish_with(mut self, last: &[u8]) -> usize {
-        let [answers, authorities, mut additionals] = self.counts;
+    pub fn finish_with(&mut self, last: &[u8]) -> usize {
+        let [answers, authorities, mut additionals] =
+            [Section::Answer, Section::Authority, Section::Additional].map(|it| self.count(it));
         let mut rcode = self.rcode.0;
-        match &self.opt {
+        match self.opt {
             Some(opt) => {
-                self.at = opt.write(self.out, self.at, self.end, rcode);
+                self.at = opt.write(&self.learned, self.out, self.at, self.end, rcode);
                 additionals += 1;
             }
             None if rcode > 15 => rcode = Rcode::SERVFAIL.0,
@@ -280,6 +281,27 @@ impl<'a> Reply<'a> {
         let flags = Flags(Flags::QR | self.echoed | self.flags | rcode & 15);
         Header { id, flags, questions, answers, authorities, additionals }.write(self.out);
         self.at
+    }
+}
+
+/// Copies as much as `to` holds. Most of it is short, and to call for that costs more than to do it.
+#[inline(always)]
+fn copy(to: &mut [u8], from: &[u8]) {
+    match from.len() {
+        16..=32 => ends::<16>(to, from),
+        33..=64 => ends::<32>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first and the last `N` octets, between which nothing is left.
+#[inline(always)]
+fn ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk()) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<N>(), from.last_chunk()) {
+        *to = *from;
     }
 }
 
@@ -325,7 +347,7 @@ mod tests {
         let opt = OptReply { payload: 1232, nsid: Some(b"here"), ..OptReply::default() };
         let question = 12 + QUESTION.len();
         let cap = question + 2 * RECORD.len() + OPT_OCTETS + 8 - 1;
-        let mut reply = Reply::new(&query, &mut buffer, cap, Some(opt));
+        let mut reply = Reply::new(&query, &mut buffer, cap, Some(&opt));
         reply.put(Section::Answer, &RECORD, 1).unwrap();
         assert_eq!(reply.put(Section::Answer, &RECORD, 1), Err(Full));
         reply.truncate();
@@ -376,7 +398,7 @@ mod tests {
         let (mut buffer, query) = buffer();
         for (cap, expected) in [(1232, PADDING_BLOCK), (200, 200)] {
             let opt = OptReply { padding: true, ..OptReply::default() };
-            let reply = Reply::new(&query, &mut buffer, cap, Some(opt));
+            let mut reply = Reply::new(&query, &mut buffer, cap, Some(&opt));
             assert_eq!(reply.finish(), expected);
         }
     }

@@ -139,8 +139,9 @@ fn message_question(message: &[u8]) -> usize {
 pub fn edns(data: &[u8]) {
     let &[c0, c1, l0, l1, l2, l3, ref options @ ..] = data else { return };
     let (class, ttl) = (u16::from_be_bytes([c0, c1]), u32::from_be_bytes([l0, l1, l2, l3]));
-    let read = Edns::read(class, ttl, options);
-    if let Ok(edns) = &read {
+    let mut edns = Edns::new(class, ttl);
+    let read = edns.read_options(options);
+    if read.is_ok() {
         assert!(edns.udp_octets() >= 512, "no client is offered less than RFC 1035's 512");
         assert!(edns.cookie.as_ref().is_none_or(|cookie| cookie.server().len() <= 32));
     }

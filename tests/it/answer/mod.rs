@@ -195,7 +195,7 @@ pub fn answer(
     let mut query = Query::default();
     query.parse(&message, snapshot.key()).unwrap();
     let opt = dnssec.then(|| OptReply { payload: 1232, dnssec_ok: true, ..OptReply::default() });
-    let mut reply = Reply::new(&query, buffer, cap, opt);
+    let mut reply = Reply::new(&query, buffer, cap, opt.as_ref());
     respond(snapshot, &query, &mut reply);
     reply.finish()
 }
