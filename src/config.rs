@@ -366,6 +366,8 @@ settings! {
         certificate: Option<PathBuf> = r#""""#,
         /// PEM file of its key.
         key: Option<PathBuf> = r#""""#,
+        /// Whether clients of DNS over TLS are asked for a certificate of theirs, so that lists of who may transfer can name it (`pin`). They need not have one.
+        client_certificates: bool = "false",
         /// Addresses of DNS over TLS; its port is 853.
         dot: Vec<SocketAddr> = "[]",
         /// Addresses of DNS over QUIC; its port is 853.
@@ -428,6 +430,10 @@ settings! {
         catalog_zones_max: u32 = "1000000",
         /// PEM file of the authorities that certify primaries reached over TLS by their name.
         authorities: Option<PathBuf> = r#""""#,
+        /// PEM file of the certificate shown to primaries that ask for one over TLS; absent: none is shown.
+        certificate: Option<PathBuf> = r#""""#,
+        /// PEM file of its key.
+        key: Option<PathBuf> = r#""""#,
     }
     /// Dynamic update (RFC 2136). Signed with TSIG, a key's own policy says what it may change; who sends unsigned updates stands here.
     "update" update: Update {

@@ -3,18 +3,42 @@
 //! For a transfer the nearest list counts: a zone's own, else its holder's, else that of whoever
 //! stands above the holder. A zone with a list for questions is closed to everybody else.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Maintain;
 use super::rows::{self, Zone, fault};
 use crate::serve::acl::{Closed, Entry};
-use crate::store::{RawRows, RowError, Rows, Table, Tx};
+use crate::store::{RawRows, RowError, Rows, Table, Tx, Value};
+use crate::wire::Name;
 use crate::zone::ReadFault;
 
 /// Zone → its lists. An id is never used again, so what a deleted zone leaves means nobody.
-const OF_ZONES: Table<u32, Lists> = Table::new("access of zones", *b"ka");
+const OF_ZONES: Table<u32, Lists> =
+    Table::new("access of zones", *b"ka").at_version(2, |_, octets| {
+        let old = OldLists::unpack(octets)?;
+        Some(Lists { transfer: old.transfer.map(entries), query: old.query.map(entries) })
+    });
 /// Holder → who may transfer its zones.
-const OF_HOLDERS: Table<String, Vec<Entry>> = Table::new("access of holders", *b"kb");
+const OF_HOLDERS: Table<String, Vec<Entry>> = Table::new("access of holders", *b"kb")
+    .at_version(2, |_, octets| Some(entries(Vec::<OldEntry>::unpack(octets)?)));
+
+/// An entry before there were pins.
+#[derive(Serialize, Deserialize)]
+struct OldEntry {
+    prefix: Option<IpNet>,
+    key: Option<Name>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OldLists {
+    transfer: Option<Vec<OldEntry>>,
+    query: Option<Vec<OldEntry>>,
+}
+
+fn entries(old: Vec<OldEntry>) -> Vec<Entry> {
+    old.into_iter().map(|OldEntry { prefix, key }| Entry { prefix, key, pin: None }).collect()
+}
 
 /// Lists of who may; none where it is for others to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,5 +138,23 @@ impl Maintain {
             // What was closed stays so.
             Err(error) => tracing::error!(%error, "access lists cannot be read: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_from_before_there_were_pins_are_read() {
+        let (prefix, key) = ("192.0.2.0/24".parse().ok(), Name::parse("k.").ok());
+        let old = || vec![OldEntry { prefix, key: key.clone() }];
+        let new = vec![Entry { prefix, key: key.clone(), pin: None }];
+        const V1_ZONES: Table<u32, OldLists> = Table::new("access of zones", *b"ka");
+        const V1_HOLDERS: Table<String, Vec<OldEntry>> = Table::new("access of holders", *b"kb");
+        let kept = V1_ZONES.value(&OldLists { transfer: Some(old()), query: None });
+        let read = Lists { transfer: Some(new.clone()), query: None };
+        assert_eq!(OF_ZONES.read_value(&kept), Ok(read));
+        assert_eq!(OF_HOLDERS.read_value(&V1_HOLDERS.value(&old())), Ok(new));
     }
 }

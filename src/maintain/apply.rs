@@ -113,9 +113,14 @@ impl Door<'_, '_> {
 
     pub(super) fn replace(&mut self, apex: &Name, content: &Content) -> Result<AppliedZone> {
         let zone = self.editable(apex)?;
+        self.replace_with(zone, content)
+    }
+
+    pub(super) fn replace_with(&mut self, zone: Zone, content: &Content) -> Result<AppliedZone> {
         if let Content::Staged(staged) = content {
             return self.switch_to_staged(zone, staged);
         }
+        let apex = &zone.apex.clone();
         let fresh = content::fresh(apex, content)?;
         if let Some(signing) = signing::of(self.tx, &zone)? {
             return self.replace_signed(zone, fresh, &signing);

@@ -14,11 +14,11 @@ use super::rows::{self, Chunks, ChunksMut, Release, Zone};
 use super::signed::plain;
 use super::signing::{self, Served, Signing};
 use super::stage::STAGES;
-use crate::sign::{Signed, Signer, is_made_at_apex};
+use crate::sign::{Signed, Signer};
 use crate::wire::{Name, RrSet, Type};
 use crate::zone::chunk::{self, ChunkView, Counts};
 use crate::zone::delta::{Delta, SetChange, Step, set_at};
-use crate::zone::packed::{self, Packer};
+use crate::zone::packed;
 use crate::zone::tree::PackedZone;
 
 impl Maintain {
@@ -180,7 +180,8 @@ impl Door<'_, '_> {
         step: Step,
         signer: &Signer,
     ) -> Result<Counts, Refused> {
-        let step = Step { dels: of_people(&step.dels), adds: of_people(&step.adds), ..step };
+        let step =
+            Step { dels: packed::strip(&step.dels), adds: packed::strip(&step.adds), ..step };
         let view_now =
             |door: &Self,
              with: &mut dyn FnMut(&dyn crate::zone::View) -> Result<Delta, Refused>| {
@@ -216,19 +217,4 @@ impl Door<'_, '_> {
         let mut chunks = ChunksMut { tx: self.tx, zone: zone.id, generation };
         Ok(chunk::update(&mut chunks, &zone.apex, delta)?)
     }
-}
-
-/// The records of a step that no signer made, without signatures.
-fn of_people(octets: &[u8]) -> Vec<u8> {
-    let mut packer = Packer::default();
-    for node in packed::nodes(octets) {
-        let made = |rtype| matches!(rtype, Type::NSEC | Type::NSEC3) || is_made_at_apex(rtype);
-        let mut sets = node.rrsets().filter(|set| set.count > 0 && !made(set.rtype)).peekable();
-        if sets.peek().is_none() {
-            continue;
-        }
-        packer.node(node.owner);
-        sets.for_each(|set| packer.rrset(set.rtype, set.ttl, set.rdatas(), []));
-    }
-    packer.finish()
 }

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod announce;
+mod apart;
 mod apply;
 pub mod catalog;
 pub mod change;

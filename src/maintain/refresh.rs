@@ -25,6 +25,7 @@ use self::round::Ended;
 use super::secondary::{self, Following, Primary};
 use super::{Maintain, Zone, ZoneChange, ZoneState, now_us};
 use crate::transport::client::{AskError, Dialer};
+use crate::transport::xot::Identity;
 use crate::wire::tsig::TsigKey;
 use crate::wire::{Name, Rcode, Serial};
 use crate::xfr::incoming::{Asked, Misbehaviour, Transfer, TransferFault};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub bounds: Bounds,
     /// PEM file of the authorities that certify primaries reached over TLS.
     pub authorities: Option<PathBuf>,
+    /// What is shown to primaries that ask over TLS who we are.
+    pub identity: Option<Identity>,
 }
 
 impl Default for Settings {
@@ -61,6 +64,7 @@ impl Default for Settings {
             transfer_octets_per_s_min: 1024,
             bounds: Bounds::default(),
             authorities: None,
+            identity: None,
         }
     }
 }
@@ -154,8 +158,10 @@ struct Entry {
     wanted: Option<Ask>,
     trouble: Option<String>,
     took: Option<Took>,
-    /// Of a catalog: the serial whose zones are here.
-    named: Option<Serial>,
+    /// Of a catalog: the version whose zones are here.
+    named: Option<u64>,
+    /// Of a catalog: the version of which others know that they may take zones over.
+    told: Option<u64>,
 }
 
 /// What a thread is to do.
@@ -323,6 +329,7 @@ impl Maintain {
                 trouble: None,
                 took: None,
                 named: None,
+                told: None,
             };
             queue.due.insert((entry.due_us(), key.clone()));
             queue.zones.insert(key, entry);
@@ -423,8 +430,8 @@ impl Maintain {
                     entry.expired = false;
                     entry.took = took.or(entry.took.take());
                     match named {
-                        Some(Ok(serial)) => {
-                            entry.named = Some(serial);
+                        Some(Ok(version)) => {
+                            entry.named = Some(version);
                             None
                         }
                         Some(Err(text)) => Some(text),
@@ -447,11 +454,25 @@ impl Maintain {
     }
 
     /// Brings the zones that a catalog names, if that was not done for its version yet.
-    fn name_zones(&self, zone: &Zone, catalog: &Following) -> Option<Result<Serial, String>> {
-        let key = zone.apex.key();
-        let done = self.refreshing().lock().zones.get(&key).and_then(|entry| entry.named);
-        (done != Some(zone.serial))
-            .then(|| self.follow_catalog(zone, catalog).map(|()| zone.serial))
+    fn name_zones(&self, zone: &Zone, catalog: &Following) -> Option<Result<u64, String>> {
+        let (key, version) = (zone.apex.key(), zone.version);
+        let entry = |with: &dyn Fn(&mut Entry) -> Option<u64>| {
+            self.refreshing().lock().zones.get_mut(&key).and_then(with)
+        };
+        if entry(&|entry| entry.named) == Some(version) {
+            return None;
+        }
+        let mut given = Vec::new();
+        let done = self.follow_catalog(zone, catalog, &mut given);
+        // Once for each version: two catalogs that give to each other would never rest.
+        if entry(&|entry| entry.told.replace(version)) != Some(version) {
+            given.sort_unstable_by_key(Name::key);
+            given.dedup();
+            for catalog in given {
+                self.refresh(&catalog, Ask::default()); // it may have waited for a zone
+            }
+        }
+        Some(done.map(|()| version))
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! The rows stand beside the zone's own, under its name. A zone with a row here takes its records
 //! from its primaries and from nobody else; without it, it is a primary as any other.
+//!
+//! A zone that is signed here has versions its primary knows nothing of. From then on it counts for
+//! itself, and the primary's serial is kept beside.
 
 use std::net::SocketAddr;
 
@@ -10,13 +13,18 @@ use serde::{Deserialize, Serialize};
 use super::Maintain;
 use super::rows::{self, Zone};
 use crate::store::{RawRows, RowError, Rows, Table, Tail, Tx};
-use crate::wire::Name;
+use crate::wire::{Name, Serial};
 use crate::zone::ReadFault;
 
 /// Apex key → whom the zone follows.
 const FOLLOWED: Table<Tail, Following> = Table::new("primaries of zones", *b"fp");
 /// Apex key → when a primary last confirmed what is here, in microseconds since 1970.
 const CONFIRMED: Table<Tail, u64> = Table::new("confirmations", *b"fc");
+/// Apex key → the primary's serial of what is here, in a zone that counts for itself.
+const SERIALS_THERE: Table<Tail, Serial> = Table::new("serials of primaries", *b"fs");
+
+/// Apex key → the groups its catalog puts a zone in; no row, none.
+const GROUPS: Table<Tail, Vec<String>> = Table::new("groups of members", *b"fg");
 
 /// Primaries of one zone.
 pub const PRIMARIES_MAX: usize = 16;
@@ -73,6 +81,28 @@ pub fn following<R: RawRows + ?Sized>(
     rows.get(&FOLLOWED, &Tail(apex.key())).map_err(rows::fault)
 }
 
+/// The groups that the catalog of a zone puts it in.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn groups<R: RawRows + ?Sized>(rows: &R, apex: &Name) -> Result<Vec<String>, ReadFault> {
+    let groups = rows.get(&GROUPS, &Tail(apex.key())).map_err(rows::fault)?;
+    Ok(groups.unwrap_or_default())
+}
+
+/// Keeps the groups that its catalog puts a zone in.
+pub(super) fn put_groups(
+    tx: &mut Tx<'_>,
+    apex: &Name,
+    groups: &Vec<String>,
+) -> Result<(), RowError> {
+    match groups.is_empty() {
+        true => tx.delete(&GROUPS, &Tail(apex.key())),
+        false => tx.put(&GROUPS, &Tail(apex.key()), groups),
+    }
+}
+
 /// The zones that follow others, behind `after` in canonical order of their names, at most `limit`.
 ///
 /// # Errors
@@ -97,6 +127,40 @@ pub fn confirmed_us<R: RawRows + ?Sized>(rows: &R, apex: &Name) -> Result<Option
     rows.get(&CONFIRMED, &Tail(apex.key())).map_err(rows::fault)
 }
 
+/// The serial that the primary of `zone` gave to what is here; none if the zone does not count for
+/// itself, so that it is the zone's own.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn serial_there<R: RawRows + ?Sized>(
+    rows: &R,
+    apex: &Name,
+) -> Result<Option<Serial>, ReadFault> {
+    rows.get(&SERIALS_THERE, &Tail(apex.key())).map_err(rows::fault)
+}
+
+/// Keeps the primary's serial of what is here; with none, the zone has its primary's serials again.
+pub(super) fn put_serial_there(
+    tx: &mut Tx<'_>,
+    apex: &Name,
+    serial: Option<Serial>,
+) -> Result<(), RowError> {
+    match serial {
+        Some(serial) => tx.put(&SERIALS_THERE, &Tail(apex.key()), &serial),
+        None => tx.delete(&SERIALS_THERE, &Tail(apex.key())),
+    }
+}
+
+/// From now on a zone that follows counts for itself.
+pub(super) fn count_for_itself(tx: &mut Tx<'_>, zone: &Zone) -> Result<(), RowError> {
+    let key = Tail(zone.apex.key());
+    if tx.contains(&FOLLOWED, &key)? && !tx.contains(&SERIALS_THERE, &key)? {
+        tx.put(&SERIALS_THERE, &key, &zone.serial)?;
+    }
+    Ok(())
+}
+
 /// Makes a zone follow; it must exist or be [expected](super::ZoneChange::Expect).
 ///
 /// # Errors
@@ -114,6 +178,8 @@ pub fn follow(tx: &mut Tx<'_>, following: &Following) -> Result<(), RowError> {
 pub fn forget(tx: &mut Tx<'_>, apex: &Name) -> Result<(), RowError> {
     let key = Tail(apex.key());
     tx.delete(&FOLLOWED, &key)?;
+    tx.delete(&SERIALS_THERE, &key)?;
+    tx.delete(&GROUPS, &key)?;
     tx.delete(&CONFIRMED, &key)
 }
 

@@ -53,10 +53,7 @@ impl Door<'_, '_> {
                 None => Ok(unchanged(&zone)),
             };
         };
-        if secondary::is_one(self.tx, apex)? {
-            let text = "zone follows a primary: it is signed there";
-            return Err(Reason::Signing { text: text.into() }.into());
-        }
+        secondary::count_for_itself(self.tx, &zone)?;
         let number = old.as_ref().map_or(0, |old| old.number) + 1;
         let same_denial = old
             .as_ref()

@@ -1,7 +1,8 @@
 //! What a primary sent, on its way into the zone that follows it.
 //!
 //! Same door, same rules as any change, but for the number: a secondary has the serial of its
-//! primary. It moves forward, or an operator said that it need not.
+//! primary. It moves forward, or an operator said that it need not. One that is signed here counts for
+//! itself instead (see [`apart`](super::apart)).
 
 use super::apply::{Refused, unchanged};
 use super::change::{
@@ -9,7 +10,8 @@ use super::change::{
 };
 use super::commit::{Door, Touched};
 use super::rows::{self, JournalExtent, Zone};
-use super::{content, rules, secondary};
+use super::{content, dnssec, rules, secondary};
+use crate::sign::zonemd::{self, ZonemdError};
 use crate::store::{Rows, Tail};
 use crate::wire::{Name, Serial, Type};
 use crate::zone::chunk::Counts;
@@ -68,17 +70,28 @@ impl Door<'_, '_> {
             zone.state = ZoneState::Live;
             self.tx.put(&rows::ZONES, &zone.id, &zone)?;
         }
-        let applied = match transferred {
-            Transferred::Same => return Ok(unchanged(&zone)),
-            Transferred::Steps(steps) => self.take_steps(zone, steps)?,
-            Transferred::Whole { content: Content::Staged(staged), any_serial } => {
+        let first = zone.version == 0;
+        let there = secondary::serial_there(self.tx, apex)?;
+        let applied = match (transferred, there) {
+            (Transferred::Same, _) => return Ok(unchanged(&zone)),
+            (Transferred::Steps(steps), None) => self.take_steps(zone, steps)?,
+            (Transferred::Steps(steps), Some(there)) => {
+                return self.take_steps_apart(zone, steps, there);
+            }
+            (Transferred::Whole { content, any_serial }, Some(there)) => {
+                return self.take_whole_apart(zone, content, there, *any_serial);
+            }
+            (Transferred::Whole { content: Content::Staged(staged), any_serial }, None) => {
                 self.take_staged_whole(zone, staged, *any_serial)?
             }
-            Transferred::Whole { content, any_serial } => {
+            (Transferred::Whole { content, any_serial }, None) => {
                 self.take_whole(zone, content, *any_serial)?
             }
         };
         self.note_signed(apex)?;
+        if first && let Some(zone) = rows::zone(self.tx, apex)? {
+            dnssec::hurry(self.tx, zone.id)?; // it may wait for something to sign
+        }
         Ok(applied)
     }
 
@@ -89,27 +102,46 @@ impl Door<'_, '_> {
         for step in steps {
             let zone = rows::zone(self.tx, &apex)?.ok_or(Reason::UnknownZone)?;
             if step.from != zone.serial {
-                let text =
-                    format!("a step starts at serial {}, {apex} has {}", step.from, zone.serial);
-                return Err(Reason::Astray(text).into());
+                return Err(astray(&apex, step.from, zone.serial));
             }
             let delta = rows::with_view(self.tx, &zone, |view| step.delta(view));
             let delta = tidy(delta.map_err(|fault| Reason::Astray(fault.0))?);
-            if let Some(stranger) =
-                delta.changes.iter().find(|change| !change.owner.is_at_or_below(&apex))
-            {
-                return Err(rules::out_of_zone(&stranger.owner, &apex).into());
-            }
+            refuse_strangers(&delta, &apex)?;
             touched.extend(delta.owners());
             let presigned = zone.presigned;
             let applied = self.write(zone, &delta, step.to, presigned)?;
             join(&mut all, applied);
         }
         let zone = rows::zone(self.tx, &apex)?.ok_or(Reason::UnknownZone)?;
+        self.check_digest(&zone)?;
         touched.sort_by_cached_key(Name::key);
         touched.dedup();
         let broken = rows::with_view(self.tx, &zone, |view| rules::touched(view, &touched))?;
         if broken.is_empty() { Ok(all) } else { Err(Refused(broken)) }
+    }
+
+    /// A version whose steps lead to a digest must be what that says ([RFC 8976] §4).
+    ///
+    /// [RFC 8976]: https://www.rfc-editor.org/rfc/rfc8976
+    fn check_digest(&mut self, zone: &Zone) -> Result<()> {
+        let apex = &zone.apex;
+        let digest = rows::with_view(self.tx, zone, |view| set_at(view, apex, Type::ZONEMD))?;
+        if digest.is_none() {
+            return Ok(());
+        }
+        if zone.counts.octets > zonemd::OCTETS_MAX {
+            // All others would wait meanwhile. A whole zone is checked before it comes here.
+            let text = "zone is too large for its digest (ZONEMD) to be checked step by step";
+            return Err(Reason::Astray(text.into()).into());
+        }
+        let checked =
+            rows::with_view(self.tx, zone, |view| Ok::<_, ReadFault>(zonemd::check(view)));
+        checked?.map(drop).map_err(|why| match why {
+            ZonemdError::Unreadable(fault) => fault.into(),
+            why => {
+                Reason::Broken { rule: "zonemd", owner: apex.clone(), text: why.to_string() }.into()
+            }
+        })
     }
 
     fn take_whole(
@@ -123,11 +155,15 @@ impl Door<'_, '_> {
         let soa = set_at(&new, &zone.apex, Type::SOA)?;
         let soa = soa.ok_or_else(|| rules::no_soa(&zone.apex))?;
         let serial = next_serial(&zone, &soa, any_serial)?;
-        if zone.version > 0 && zone.serial.is_before(serial) {
+        if zone.version > 0 {
             let delta =
                 rows::with_view(self.tx, &zone, |old| Delta::between(old, &new, DELTA_SETS_MAX))?;
-            if let Some(delta) = delta {
-                return self.write(zone, &delta, serial, fresh.presigned);
+            match delta {
+                Some(delta) if delta.is_empty() => return Ok(unchanged(&zone)),
+                Some(delta) if zone.serial.is_before(serial) => {
+                    return self.write(zone, &delta, serial, fresh.presigned);
+                }
+                _ => {} // more than a step can say, or a step that leads back
             }
         }
         self.switch(zone, &fresh.octets, soa, fresh.presigned)
@@ -171,21 +207,37 @@ pub(super) fn is_signed(view: &dyn View) -> std::result::Result<bool, ReadFault>
 fn next_serial(zone: &Zone, soa: &Set, any_serial: bool) -> Result<Serial> {
     let own = soa.rrset.soa_serial().ok_or_else(|| rules::no_soa(&zone.apex))?;
     let first = zone.version == 0 && zone.serial == Serial(0);
-    match first || any_serial || zone.serial.is_before(own) {
-        true => Ok(own),
-        false => {
-            let (apex, last) = (&zone.apex, zone.serial);
-            let text = format!(
-                "serial {own} of the primary is not ahead of {last}, which {apex} had here: raise it there, or take it all the same with any_serial"
-            );
-            Err(Reason::Broken { rule: "serial", owner: apex.clone(), text }.into())
-        }
+    check_serial(&zone.apex, zone.serial, own, any_serial || first)?;
+    Ok(own)
+}
+
+/// Whether a primary's serial follows the last it had here.
+pub(super) fn check_serial(apex: &Name, last: Serial, own: Serial, any_serial: bool) -> Result<()> {
+    if any_serial || last.is_before(own) {
+        return Ok(());
+    }
+    let text = format!(
+        "serial {own} of the primary is not ahead of {last}, which {apex} had here: raise it there, or take it all the same with any_serial"
+    );
+    Err(Reason::Broken { rule: "serial", owner: apex.clone(), text }.into())
+}
+
+/// Why a step is not taken that starts elsewhere than at what is here.
+pub(super) fn astray(apex: &Name, from: Serial, have: Serial) -> Refused {
+    Reason::Astray(format!("a step starts at serial {from}, {apex} has {have}")).into()
+}
+
+/// A step may bring nothing outside its zone.
+pub(super) fn refuse_strangers(delta: &Delta, apex: &Name) -> Result<()> {
+    match delta.changes.iter().find(|change| !change.owner.is_at_or_below(apex)) {
+        Some(stranger) => Err(rules::out_of_zone(&stranger.owner, apex).into()),
+        None => Ok(()),
     }
 }
 
 /// A delta whose sets are as the zone keeps them, whatever the steps were made of: none without
 /// records, no signature twice.
-fn tidy(delta: Delta) -> Delta {
+pub(super) fn tidy(delta: Delta) -> Delta {
     let mut changes = delta.changes;
     for change in &mut changes {
         if change.after.as_ref().is_some_and(|set| set.rrset.is_empty()) {
@@ -200,7 +252,7 @@ fn tidy(delta: Delta) -> Delta {
 }
 
 /// Adds what the next step did to what those before it did.
-fn join(all: &mut AppliedZone, next: AppliedZone) {
+pub(super) fn join(all: &mut AppliedZone, next: AppliedZone) {
     all.to = next.to;
     for change in next.changed {
         let same = |old: &ChangedRrSet| old.owner == change.owner && old.rtype == change.rtype;

@@ -6,6 +6,7 @@ use super::transfer::{self, Places};
 use crate::manage::Manage;
 use crate::manage::change::update::{self, Sender};
 use crate::manage::holding::acl;
+use crate::serve::acl::Caller;
 use crate::serve::asks::{Asked, Told};
 use crate::serve::{Asks, Messages, Prefixes};
 use crate::wire::{Rcode, Serial};
@@ -47,9 +48,9 @@ impl Asks for Desk {
         since: Option<Serial>,
     ) -> Result<Box<dyn Messages>, Rcode> {
         let from = asked.from.ip();
+        let caller = Caller { address: from, key: asked.key.as_ref(), pin: asked.pin.as_ref() };
         let may = self.transfer_allow.contains(from)
-            || acl::may_transfer(&self.manage, &asked.zone, from, asked.key.as_ref())
-                .map_err(|_| Rcode::SERVFAIL)?;
+            || acl::may_transfer(&self.manage, &asked.zone, caller).map_err(|_| Rcode::SERVFAIL)?;
         if !may {
             let (zone, key) = (&asked.zone, asked.key.as_ref().map(ToString::to_string));
             tracing::info!(%zone, key, "a transfer of {zone} was refused: no list allows it");

@@ -366,22 +366,28 @@ fn maintain_settings(config: &Config, demo: bool) -> Result<maintain::Settings, 
     Ok(maintain::Settings {
         dialer: if demo { dialer.on_loopback() } else { dialer },
         resolvers: config.net.resolvers.clone(),
-        refresh: refresh_settings(config),
+        refresh: refresh_settings(config)?,
         ..keeping(&config.store.dir)?
     })
 }
 
-fn refresh_settings(config: &Config) -> maintain::refresh::Settings {
+fn refresh_settings(config: &Config) -> Result<maintain::refresh::Settings, Failure> {
     let own = &config.secondary;
-    maintain::refresh::Settings {
+    let identity = match (own.certificate.clone(), own.key.clone()) {
+        (Some(certificate), Some(key)) => Some(transport::xot::Identity { certificate, key }),
+        (None, None) => None,
+        _ => return Err("[secondary] needs both certificate and key, or neither".into()),
+    };
+    Ok(maintain::refresh::Settings {
         threads: own.zones_at_once as usize,
         transfer_octets_max: usize::try_from(own.transfer_octets_max).unwrap_or(usize::MAX),
         transfer_s_max: own.transfer_s_max.into(),
         transfer_octets_per_s_min: own.transfer_octets_per_s_min.into(),
         catalog_zones_max: own.catalog_zones_max as usize,
         authorities: own.authorities.clone(),
+        identity,
         ..maintain::refresh::Settings::default()
-    }
+    })
 }
 
 fn report_agent(config: &Config) -> Result<Option<Name>, Failure> {
@@ -473,7 +479,8 @@ fn secure_settings(
         }
     };
     let web: Arc<dyn transport::secure::Web> = Arc::new(web::Routes::new(state.clone()));
-    Ok(Some(transport::Secure { certificate, dot, doq, doh, web: Some(web) }))
+    let asks_clients = tls.client_certificates;
+    Ok(Some(transport::Secure { certificate, asks_clients, dot, doq, doh, web: Some(web) }))
 }
 
 fn http_state(

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -40,15 +42,29 @@ impl Prefixes {
     }
 }
 
-/// One entry of a list: who comes from this prefix, if it names one, and signs with this key, if it
-/// names one. One that names neither means everybody.
+/// SHA-256 of the public key of a certificate, by which whoever shows it over TLS is known.
+pub type Pin = [u8; 32];
+
+/// Who a list is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    pub address: IpAddr,
+    /// The key it signs with, in lower case.
+    pub key: Option<&'a Name>,
+    /// What its certificate shows.
+    pub pin: Option<&'a Pin>,
+}
+
+/// One entry of a list: who comes from this prefix, signs with this key and shows this certificate,
+/// whichever of them it names. One that names none means everybody.
 ///
-/// Written as `192.0.2.0/24`, `2001:db8::1`, `key name.`, `192.0.2.0/24 key name.`, `any`.
+/// Written as `192.0.2.0/24`, `2001:db8::1`, `key name.`, `pin BASE64`, `192.0.2.0/24 key name.`, `any`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub prefix: Option<IpNet>,
     /// In lower case.
     pub key: Option<Name>,
+    pub pin: Option<Pin>,
 }
 
 /// What is no entry of a list.
@@ -59,7 +75,7 @@ impl fmt::Display for NoEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no entry: write an address, a prefix, `key NAME`, a prefix and `key NAME`, or `any`",
+            "{:?} is no entry: write an address or a prefix, `key NAME`, `pin BASE64`, several of them in this order, or `any`",
             self.0
         )
     }
@@ -72,21 +88,28 @@ impl FromStr for Entry {
 
     fn from_str(text: &str) -> Result<Entry, NoEntry> {
         let fault = || NoEntry(text.chars().take(300).collect());
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let prefix = |word: &str| -> Result<Option<IpNet>, NoEntry> {
-            let net = word.parse().or_else(|_| word.parse::<IpAddr>().map(IpNet::from));
-            net.map(|net: IpNet| Some(net.trunc())).map_err(|_| fault())
-        };
-        let key = |word: &str| -> Result<Option<Name>, NoEntry> {
-            Name::parse(word).map(|name| Some(name.to_lowercase())).map_err(|_| fault())
-        };
-        match words.as_slice() {
-            ["any"] => Ok(Entry { prefix: None, key: None }),
-            ["key", name] => Ok(Entry { prefix: None, key: key(name)? }),
-            [net] => Ok(Entry { prefix: prefix(net)?, key: None }),
-            [net, "key", name] => Ok(Entry { prefix: prefix(net)?, key: key(name)? }),
-            _ => Err(fault()),
+        let mut words = text.split_whitespace().peekable();
+        let mut entry = Entry { prefix: None, key: None, pin: None };
+        let Some(first) = words.peek().copied() else { return Err(fault()) };
+        if first == "any" {
+            words.next();
+            return if words.next().is_none() { Ok(entry) } else { Err(fault()) };
         }
+        if !["key", "pin"].contains(&first) {
+            words.next();
+            let net = first.parse().or_else(|_| first.parse::<IpAddr>().map(IpNet::from));
+            entry.prefix = Some(net.map(|net: IpNet| net.trunc()).map_err(|_| fault())?);
+        }
+        if words.next_if_eq(&"key").is_some() {
+            let name = words.next().and_then(|word| Name::parse(word).ok());
+            entry.key = Some(name.ok_or_else(fault)?.to_lowercase());
+        }
+        if words.next_if_eq(&"pin").is_some() {
+            let octets = words.next().and_then(|word| BASE64.decode(word).ok());
+            let pin = octets.and_then(|octets| Pin::try_from(octets).ok());
+            entry.pin = Some(pin.ok_or_else(fault)?);
+        }
+        if words.next().is_none() { Ok(entry) } else { Err(fault()) }
     }
 }
 
@@ -96,28 +119,27 @@ impl fmt::Display for Entry {
             true => net.addr().to_string(),
             false => net.to_string(),
         });
-        match (prefix, &self.key) {
-            (Some(prefix), Some(key)) => write!(f, "{prefix} key {key}"),
-            (Some(prefix), None) => f.write_str(&prefix),
-            (None, Some(key)) => write!(f, "key {key}"),
-            (None, None) => f.write_str("any"),
-        }
+        let key = self.key.as_ref().map(|key| format!("key {key}"));
+        let pin = self.pin.map(|pin| format!("pin {}", BASE64.encode(pin)));
+        let words: Vec<String> = [prefix, key, pin].into_iter().flatten().collect();
+        f.write_str(if words.is_empty() { "any" } else { "" })?;
+        f.write_str(&words.join(" "))
     }
 }
 
 impl Entry {
-    /// Whether it means who comes from `address` and signs with `key`.
-    pub fn means(&self, address: IpAddr, key: Option<&Name>) -> bool {
-        let address = address.to_canonical();
+    /// Whether it means this caller.
+    pub fn means(&self, caller: Caller<'_>) -> bool {
+        let address = caller.address.to_canonical();
         self.prefix.is_none_or(|prefix| prefix.contains(&address))
-            && self.key.as_ref().is_none_or(|mine| key == Some(mine))
+            && self.key.as_ref().is_none_or(|mine| caller.key == Some(mine))
+            && self.pin.as_ref().is_none_or(|mine| caller.pin == Some(mine))
     }
 }
 
-/// Whether some entry of a list means who comes from `address` and signs with `key`. An empty list
-/// means nobody.
-pub fn allows(list: &[Entry], address: IpAddr, key: Option<&Name>) -> bool {
-    list.iter().any(|entry| entry.means(address, key))
+/// Whether some entry of a list means this caller. An empty list means nobody.
+pub fn allows(list: &[Entry], caller: Caller<'_>) -> bool {
+    list.iter().any(|entry| entry.means(caller))
 }
 
 /// Which zones are answered to some only, and to whom.
@@ -149,10 +171,12 @@ impl Closed {
     }
 
     /// Whether the zone `apex`, in lower case wire form, is answered to who comes from `address` and
-    /// signs with `key`.
+    /// signs with `key`. Entries with a pin mean nobody here: a question is answered without a look at
+    /// certificates.
     pub fn opens(&self, apex: &[u8], address: IpAddr, key: Option<&Name>) -> bool {
         let lists = self.lists.load();
-        lists.get(apex).is_none_or(|list| allows(list, address, key))
+        let caller = Caller { address, key, pin: None };
+        lists.get(apex).is_none_or(|list| allows(list, caller))
     }
 }
 
@@ -176,11 +200,25 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_as_it_is_written() {
-        for text in ["192.0.2.0/24", "2001:db8::1", "key k.example.", "192.0.2.1 key k.", "any"] {
+        let pin = format!("pin {}", BASE64.encode([7; 32]));
+        let all = format!("192.0.2.1 key k. {pin}");
+        for text in
+            ["192.0.2.0/24", "2001:db8::1", "key k.example.", "192.0.2.1 key k.", "any", &pin, &all]
+        {
             assert_eq!(text.parse::<Entry>().unwrap().to_string(), text);
         }
         assert_eq!("192.0.2.77/24".parse::<Entry>().unwrap().to_string(), "192.0.2.0/24");
-        for text in ["", "none", "192.0.2.0/33", "key", "192.0.2.1 k.", "any key k.", "key a b"] {
+        for text in [
+            "",
+            "none",
+            "192.0.2.0/33",
+            "key",
+            "192.0.2.1 k.",
+            "any key k.",
+            "key a b",
+            "pin AAAA",
+            "pin",
+        ] {
             assert!(text.parse::<Entry>().is_err(), "{text}");
         }
     }
@@ -192,7 +230,8 @@ mod tests {
             texts.iter().map(|text| text.parse().unwrap()).collect()
         };
         let may = |texts: &[&str], address: &str, key: Option<&Name>| {
-            allows(&list(texts), address.parse().unwrap(), key)
+            let address = address.parse().unwrap();
+            allows(&list(texts), Caller { address, key, pin: Some(&[7; 32]) })
         };
         assert!(!may(&[], "192.0.2.1", Some(&key)));
         assert!(may(&["192.0.2.0/24"], "::ffff:192.0.2.1", None));
@@ -201,5 +240,9 @@ mod tests {
         assert!(!may(&["192.0.3.0/24 key k."], "192.0.2.1", Some(&key)));
         assert!(!may(&["192.0.2.0/24 key k."], "192.0.2.1", None));
         assert!(may(&["192.0.3.1", "any"], "192.0.2.1", None));
+        let pin = |octet: u8| format!("pin {}", BASE64.encode([octet; 32]));
+        assert!(may(&[&pin(7)], "192.0.2.1", None));
+        assert!(!may(&[&pin(8)], "192.0.2.1", None));
+        assert!(!may(&[&format!("key k. {}", pin(7))], "192.0.2.1", None));
     }
 }

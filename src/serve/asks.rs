@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use super::acl::Pin;
 use super::shared::Transport;
 use crate::wire::{Name, Opcode, Query, Rcode, Serial};
 
@@ -19,11 +20,27 @@ pub struct Asked<'a> {
     pub from: SocketAddr,
     /// The key it is signed with, if it is signed: checked, and known here.
     pub key: Option<Name>,
+    /// What the certificate shows that it came with over TLS.
+    pub pin: Option<Pin>,
     pub transport: Transport,
     /// Octets a message of the answer may have.
     pub room: usize,
     /// Octets of them that are kept free at its end.
     pub kept: usize,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// What its certificate shows, if TLS asked for one and it has one.
+    pub pin: Option<Pin>,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Peer {
+        Peer { address, pin: None }
+    }
 }
 
 /// Answers what the snapshot cannot. Each method may wait; none is called from a UDP worker.

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::acl::{Closed, Prefixes};
-use super::asks::{self, Asked, Asks, Given, Messages, Told};
+use super::acl::{Closed, Pin, Prefixes};
+use super::asks::{self, Asked, Asks, Given, Messages, Peer, Told};
 use super::cookie::{Cookies, Secret};
 use super::demand::Demand;
 use super::handle::{Context, Outcome, Slot, explain, handle};
@@ -190,14 +190,14 @@ impl Desk {
     pub fn ask(
         &self,
         transport: Transport,
-        peer: SocketAddr,
+        peer: impl Into<Peer>,
         message: &[u8],
         now_s: u32,
         out: &mut Vec<u8>,
     ) -> Option<Box<dyn Messages>> {
         let (mut context, mut slot) = self.take();
         context.transport = transport;
-        let messages = self.ask_at(&context, &mut slot, peer, message, now_s, out);
+        let messages = self.ask_at(&context, &mut slot, peer.into(), message, now_s, out);
         self.put_back(context, slot);
         messages
     }
@@ -206,15 +206,16 @@ impl Desk {
         &self,
         context: &Context,
         slot: &mut Slot,
-        peer: SocketAddr,
+        peer: Peer,
         message: &[u8],
         now_s: u32,
         out: &mut Vec<u8>,
     ) -> Option<Box<dyn Messages>> {
-        let told = match self.hear(context, slot, peer, message, now_s) {
+        let told = match self.hear(context, slot, peer.address, message, now_s) {
             Err(len) => len,
             Ok(signer) => {
-                match (self.put_question(context, slot, message, signer.as_ref()), signer) {
+                let given = self.put_question(context, slot, message, peer.pin, signer.as_ref());
+                match (given, signer) {
                     (Given::Messages(messages), Some(signer)) => {
                         return Some(Box::new(SignedMessages { messages, signer }));
                     }
@@ -260,7 +261,7 @@ impl Desk {
         let asked: Vec<(Asked<'_>, bool)> = updates
             .iter()
             .filter_map(|(_, message, context, slot, signer)| {
-                self.asked(context, slot, message, signer.as_ref())
+                self.asked(context, slot, message, None, signer.as_ref())
             })
             .collect();
         // A zone's name was read with the question, and so is there for all.
@@ -311,9 +312,10 @@ impl Desk {
         context: &Context,
         slot: &Slot,
         message: &[u8],
+        pin: Option<Pin>,
         signer: Option<&Signer>,
     ) -> Given {
-        match self.asked(context, slot, message, signer) {
+        match self.asked(context, slot, message, pin, signer) {
             Some((asked, unsigned)) => asks::ask(self.shared.asks.as_ref(), &asked, unsigned),
             None => Given::Told(Rcode::FORMERR.into()),
         }
@@ -325,6 +327,7 @@ impl Desk {
         context: &Context,
         slot: &'a Slot,
         message: &'a [u8],
+        pin: Option<Pin>,
         signer: Option<&Signer>,
     ) -> Option<(Asked<'a>, bool)> {
         let question = message.get(12..12 + slot.query.name().len()).unwrap_or_default();
@@ -333,6 +336,7 @@ impl Desk {
             query: &slot.query,
             zone: Name::from_wire(question).ok()?,
             from: slot.peer,
+            pin,
             key: signer.map(|signer| signer.key().name.clone()),
             transport: context.transport,
             room: context.cap(&slot.query),

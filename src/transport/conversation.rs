@@ -187,36 +187,51 @@ mod tests {
     #[test]
     fn rfc9103_a_primary_is_known_by_its_pin_or_by_name_and_authority() {
         let (server, pin, _) = tls_server(&[b"dot"]);
-        assert_eq!(echo(server, &Trust::new(None, vec![pin], None).unwrap()).unwrap(), b"xot");
+        assert_eq!(
+            echo(server, &Trust::new(None, vec![pin], None, None).unwrap()).unwrap(),
+            b"xot"
+        );
 
         let dir = tempfile::tempdir().unwrap();
         let (server, _, pem) = tls_server(&[b"dot"]);
         let file = dir.path().join("ca.pem");
         std::fs::write(&file, &pem).unwrap();
-        let named = Trust::new(Some("primary.example"), Vec::new(), Some(&file)).unwrap();
+        let named = Trust::new(Some("primary.example"), Vec::new(), Some(&file), None).unwrap();
         assert_eq!(echo(server, &named).unwrap(), b"xot");
 
         let (server, _, _) = tls_server(&[b"dot"]);
-        let stranger = Trust::new(None, vec![[7; 32]], None).unwrap();
+        let stranger = Trust::new(None, vec![[7; 32]], None, None).unwrap();
         assert!(matches!(echo(server, &stranger), Err(AskError::Unreachable { .. })));
 
         let (server, _, pem) = tls_server(&[b"dot"]);
         std::fs::write(&file, &pem).unwrap();
-        let other = Trust::new(Some("other.example"), Vec::new(), Some(&file)).unwrap();
+        let other = Trust::new(Some("other.example"), Vec::new(), Some(&file), None).unwrap();
         assert!(matches!(echo(server, &other), Err(AskError::Unreachable { .. })));
     }
 
     #[test]
     fn rfc9103_7_1_a_server_that_does_not_say_dot_is_left() {
         let (server, pin, _) = tls_server(&[]);
-        let trust = Trust::new(None, vec![pin], None).unwrap();
+        let trust = Trust::new(None, vec![pin], None, None).unwrap();
         assert!(matches!(echo(server, &trust), Err(AskError::Unreachable { .. })));
     }
 
     #[test]
     fn nobody_is_trusted_without_a_pin_or_a_name() {
-        assert!(Trust::new(None, Vec::new(), None).is_err());
-        assert!(Trust::new(Some("primary.example"), Vec::new(), None).is_err());
+        assert!(Trust::new(None, Vec::new(), None, None).is_err());
+        assert!(Trust::new(Some("primary.example"), Vec::new(), None, None).is_err());
+    }
+
+    #[test]
+    fn a_certificate_of_ours_that_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = xot::Identity {
+            certificate: dir.path().join("none.pem"),
+            key: dir.path().join("none.key"),
+        };
+        let trust = Trust::new(None, vec![[7; 32]], None, Some(&identity));
+        let text = trust.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains("none.pem"), "{text}");
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(super) fn secure(
     let mut secured = Secured { chain, ..Secured::default() };
     tokio::spawn(Arc::clone(&certificate).watch());
 
-    let tls = certificate.config(DOT, Oldest::Tls12).map_err(unfit("TLS"))?;
+    let tls = certificate.config(DOT, Oldest::Tls12, secure.asks_clients).map_err(unfit("TLS"))?;
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     for &address in &secure.dot {
         let (listener, address) = listener(address, "TLS")?;
@@ -107,15 +107,15 @@ pub(super) fn secure(
         secured.dot.push(address);
     }
     for &address in &secure.doq {
-        let tls = certificate.config(quic::DOQ, Oldest::Tls13).map_err(unfit("QUIC"))?;
+        let tls = certificate.config(quic::DOQ, Oldest::Tls13, false).map_err(unfit("QUIC"))?;
         secured.doq.push(quic(address, tls, idle, Speaks::Doq, house, places)?);
     }
     let Some(web) = &secure.web else { return Ok(secured) };
-    let tls = certificate.config(HTTPS, Oldest::Tls12).map_err(unfit("HTTPS"))?;
+    let tls = certificate.config(HTTPS, Oldest::Tls12, false).map_err(unfit("HTTPS"))?;
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     for &address in &secure.doh {
         let (listener, address) = listener(address, "HTTPS")?;
-        let tls = certificate.config(quic::H3, Oldest::Tls13).map_err(unfit("HTTP/3"))?;
+        let tls = certificate.config(quic::H3, Oldest::Tls13, false).map_err(unfit("HTTP/3"))?;
         quic(address, tls, idle, Speaks::H3(Arc::clone(web)), house, places)?;
         let (acceptor, web) = (acceptor.clone(), Arc::clone(web));
         let serve = move |stream, peer, house, _| {

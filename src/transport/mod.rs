@@ -64,6 +64,8 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Secure {
     pub certificate: tls::Source,
+    /// Whether clients of DNS over TLS are asked for a certificate.
+    pub asks_clients: bool,
     /// Addresses of DNS over TLS.
     pub dot: Vec<SocketAddr>,
     /// Addresses of DNS over QUIC.

@@ -19,7 +19,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::stream::{End, House, converse, stopped};
 use super::tcp::Places;
+use super::xot::pin_of;
 use crate::serve::Transport;
+use crate::serve::asks::Peer;
 
 /// What TLS agrees to speak for DNS and for HTTP.
 pub const DOT: &[&[u8]] = &[b"dot"];
@@ -53,8 +55,11 @@ pub async fn dot(
     places: Arc<Places>,
 ) -> End {
     match shake_hands(acceptor, stream, peer, &house).await {
-        Ok((stream, client)) => {
-            converse(stream, Transport::Dot, client, &house, || places.idle()).await
+        Ok((stream, address)) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let pin = shown.and_then(|certificate| pin_of(certificate).ok());
+            let peer = Peer { address, pin };
+            converse(stream, Transport::Dot, peer, &house, || places.idle()).await
         }
         Err(end) => end,
     }
@@ -144,6 +149,7 @@ pub(super) mod tests {
         let any = || vec!["127.0.0.1:0".parse().unwrap()];
         let secure = Secure {
             certificate: tls::Source::SelfMade(vec!["localhost".into()]),
+            asks_clients: true,
             dot: any(),
             doq: any(),
             doh: any(),

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{now_s, proxy, tapped};
+use crate::serve::asks::Peer;
 use crate::serve::{Desk, Messages, Outcome, Prefixes, Transport};
 use crate::tap::{NOWHERE, Tap, Way};
 
@@ -116,7 +117,7 @@ enum Piece {
 pub async fn converse<S>(
     stream: S,
     transport: Transport,
-    peer: SocketAddr,
+    peer: impl Into<Peer>,
     house: &House,
     idle: impl Fn() -> Duration,
 ) -> End
@@ -127,7 +128,7 @@ where
     let conversation = Conversation {
         stream,
         transport,
-        peer,
+        peer: peer.into(),
         house,
         input: Vec::new(),
         begun: None,
@@ -143,7 +144,7 @@ where
 struct Conversation<'h, S> {
     stream: S,
     transport: Transport,
-    peer: SocketAddr,
+    peer: Peer,
     house: &'h House,
     input: Vec<u8>,
     /// When the message that is not yet whole began.
@@ -223,9 +224,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             self.output.extend_from_slice(&[0; LENGTH_OCTETS]);
             let desk = &self.house.desk;
             if let Some(tap) = &self.house.tap {
-                tapped::message(tap, Way::Query, self.transport, self.peer, NOWHERE, message);
+                tapped::message(
+                    tap,
+                    Way::Query,
+                    self.transport,
+                    self.peer.address,
+                    NOWHERE,
+                    message,
+                );
             }
-            match desk.handle(self.transport, self.peer, message, now_s(), &mut self.output) {
+            match desk.handle(self.transport, self.peer.address, message, now_s(), &mut self.output)
+            {
                 Outcome::Reply(len) => {
                     answered += 1;
                     put_length(&mut self.output, length_at, len);
@@ -236,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                             tap,
                             Way::Response,
                             self.transport,
-                            self.peer,
+                            self.peer.address,
                             NOWHERE,
                             reply,
                         );
@@ -322,7 +331,7 @@ fn put_length(output: &mut [u8], at: usize, len: usize) {
 fn ask(
     desk: &Arc<Desk>,
     transport: Transport,
-    peer: SocketAddr,
+    peer: Peer,
     message: Vec<u8>,
     answers: mpsc::Sender<Piece>,
 ) {
@@ -381,7 +390,7 @@ mod tests {
             stop: stopping,
         };
         let end = tokio::spawn(async move {
-            let peer = "127.0.0.1:4444".parse().unwrap();
+            let peer = SocketAddr::from(([127, 0, 0, 1], 4444));
             converse(theirs, Transport::Tcp, peer, &house, || idle).await
         });
         Peer { stream, end, stop }

@@ -3,7 +3,10 @@
 //! The files are looked at now and then; when they change, handshakes from then on use what they
 //! hold. A file that cannot be used leaves the certificate in place that was there.
 //!
-//! Does not: get certificates (see the connectors), nor ask clients for theirs.
+//! Clients may be asked for theirs. Any is taken whose key they have: whom it makes known, and what
+//! that one may do, is for access lists to say.
+//!
+//! Does not: get certificates (see the connectors).
 
 use std::fmt;
 use std::fs;
@@ -12,12 +15,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-use rustls::crypto::ring as provider;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, ring as provider};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
 /// How often the files are looked at.
 pub const LOOK: Duration = Duration::from_secs(2);
@@ -132,23 +137,75 @@ impl Certificate {
         self: &Arc<Self>,
         protocols: &[&[u8]],
         oldest: Oldest,
+        asks_clients: bool,
     ) -> Result<ServerConfig, TlsError> {
         let versions: &[&rustls::SupportedProtocolVersion] = match oldest {
             Oldest::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             Oldest::Tls13 => &[&rustls::version::TLS13],
         };
         let provider = Arc::new(provider::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
-            .map_err(TlsError::Unfit)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
+            .map_err(TlsError::Unfit)?;
+        let builder = match asks_clients {
+            true => builder.with_client_cert_verifier(Arc::new(Anybody(provider))),
+            false => builder.with_no_client_auth(),
+        };
+        let mut config =
+            builder.with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         // Without a ticketer every client comes with a full handshake.
         if let Ok(ticketer) = provider::Ticketer::new() {
             config.ticketer = ticketer;
         }
         Ok(config)
+    }
+}
+
+/// Takes any certificate from a client, or none. The handshake proves that it has the key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ClientCertVerifier for Anybody {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

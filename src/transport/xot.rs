@@ -2,13 +2,14 @@
 //!
 //! A server is known by the SHA-256 of its public key, or by its name and an authority the operator
 //! trusts. There is no third way: a transfer that anybody may answer is no better than plain TCP.
+//! To a server that asks who we are, we show a certificate of our own, if there is one (§9.3.3).
 //!
 //! [RFC 9103]: https://www.rfc-editor.org/rfc/rfc9103
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ring::digest;
@@ -16,7 +17,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring as provider};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
@@ -35,8 +36,17 @@ pub enum TrustError {
     Name(String),
     /// The file of authorities cannot be read or holds none.
     Authorities(String),
+    /// The files of our own certificate cannot be read, or do not belong together.
+    Identity(String),
     /// The library refuses its own defaults.
     Unfit(Error),
+}
+
+/// The files of the certificate that we show to servers that ask for one, and of its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 impl fmt::Display for TrustError {
@@ -48,6 +58,12 @@ impl fmt::Display for TrustError {
             TrustError::Name(name) => write!(f, "{name:?} is no name of a server"),
             TrustError::Authorities(file) => {
                 write!(f, "{file} holds no certificate of an authority that can be read")
+            }
+            TrustError::Identity(file) => {
+                write!(
+                    f,
+                    "{file} and its key cannot be shown to a primary: they cannot be read, or do not belong together"
+                )
             }
             TrustError::Unfit(_) => f.write_str("TLS cannot be set up"),
         }
@@ -85,7 +101,8 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> Result<[u8; 32], Error> {
 
 impl Trust {
     /// Trusts a server with one of `pins`; or, without any, one that an authority in the PEM file
-    /// `authorities` says is `name`. With both, both must hold.
+    /// `authorities` says is `name`. With both, both must hold. `identity` is what it is shown, read
+    /// anew each time.
     ///
     /// # Errors
     ///
@@ -94,6 +111,7 @@ impl Trust {
         name: Option<&str>,
         pins: Vec<[u8; 32]>,
         authorities: Option<&Path>,
+        identity: Option<&Identity>,
     ) -> Result<Trust, TrustError> {
         let provider = Arc::new(provider::default_provider());
         let name = name
@@ -109,12 +127,19 @@ impl Trust {
             (Some(_), Some(file)) => Some(chain_verifier(file, &provider)?),
         };
         let verifier = Verifier { pins, chain, provider: Arc::clone(&provider) };
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13]) // RFC 9103 §7.1
             .map_err(TrustError::Unfit)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let unfit = || TrustError::Identity(identity.certificate.display().to_string());
+                let (chain, key) = read(identity).map_err(|_| unfit())?;
+                builder.with_client_auth_cert(chain, key).map_err(|_| unfit())?
+            }
+        };
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         Ok(Trust { config: Arc::new(config), name })
     }
@@ -138,6 +163,13 @@ impl Trust {
             _ => Err(io::Error::other("the server does not offer DNS over TLS (ALPN dot)")),
         }
     }
+}
+
+fn read(
+    identity: &Identity,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), rustls::pki_types::pem::Error> {
+    let chain = CertificateDer::pem_file_iter(&identity.certificate)?.collect::<Result<_, _>>()?;
+    Ok((chain, PrivateKeyDer::from_pem_file(&identity.key)?))
 }
 
 fn chain_verifier(

@@ -25,7 +25,12 @@ pub struct Member {
     pub label: Vec<u8>,
     /// The catalog that may take the zone over ([RFC 9432](https://www.rfc-editor.org/rfc/rfc9432) §4.4.1).
     pub next_catalog: Option<Name>,
+    /// The groups it is in, in order ([RFC 9432](https://www.rfc-editor.org/rfc/rfc9432) §4.4.2); what they mean is for the two sides to agree on.
+    pub groups: Vec<String>,
 }
+
+/// Groups of one zone that are read; of more, the first in order.
+pub const GROUPS_MAX: usize = 16;
 
 /// Why a catalog names nothing. Its producer's to mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +94,7 @@ struct Found {
     members: BTreeMap<Vec<u8>, Member>,
     /// By label: those of labels that stand for no zone mean nothing.
     next_catalogs: BTreeMap<Vec<u8>, Name>,
+    groups: BTreeMap<Vec<u8>, Vec<String>>,
     fault: Option<CatalogFault>,
 }
 
@@ -108,13 +114,22 @@ impl Found {
                 if self.members.len() == self.max {
                     self.fault = Some(CatalogFault::TooMany(self.max));
                 }
-                let member = Member { zone, label: label.to_vec(), next_catalog: None };
-                self.members.insert(label.to_vec(), member);
+                let label = label.to_vec();
+                let member = Member { zone, label, next_catalog: None, groups: Vec::new() };
+                self.members.insert(member.label.clone(), member);
             }
             [b"coo", label, b"zones"] => {
                 if let Some(next) = target(node) {
                     self.next_catalogs.insert(label.to_vec(), next);
                 }
+            }
+            [b"group", label, b"zones"] => {
+                let mut groups: Vec<String> =
+                    node.rrset(Type::TXT).iter().flat_map(|set| set.rdatas()).map(text).collect();
+                groups.sort_unstable();
+                groups.dedup();
+                groups.truncate(GROUPS_MAX);
+                self.groups.insert(label.to_vec(), groups);
             }
             _ => {}
         }
@@ -127,7 +142,7 @@ impl Found {
         if !self.version {
             return Err(CatalogFault::Version);
         }
-        let mut next_catalogs = self.next_catalogs;
+        let (mut next_catalogs, mut groups) = (self.next_catalogs, self.groups);
         let mut zones = std::collections::BTreeSet::new();
         let mut members: Vec<Member> = self.members.into_values().collect();
         for member in &mut members {
@@ -135,9 +150,21 @@ impl Found {
                 return Err(CatalogFault::SeveralLabels(member.zone.clone()));
             }
             member.next_catalog = next_catalogs.remove(&member.label);
+            member.groups = groups.remove(&member.label).unwrap_or_default();
         }
         Ok(members)
     }
+}
+
+/// The strings of a TXT record, one behind the other.
+fn text(rdata: &[u8]) -> String {
+    let (mut rest, mut text) = (rdata, Vec::new());
+    while let Some((len, more)) = rest.split_first() {
+        let (string, more) = more.split_at(more.len().min(usize::from(*len)));
+        text.extend_from_slice(string);
+        rest = more;
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// What the only PTR of a node names.
@@ -174,7 +201,9 @@ mod tests {
              A.Zones PTR A.example.\n\
              coo.a.zones PTR other.example.\n\
              coo.gone.zones PTR other.example.\n\
-             group.a.zones TXT x\n\
+             group.a.zones TXT silver\n\
+             group.a.zones TXT \"go\" \"ld\"\n\
+             group.gone.zones TXT x\n\
              ext PTR ignored.\n",
         )
         .unwrap();
@@ -183,6 +212,8 @@ mod tests {
         assert_eq!(found[0].label, b"a");
         assert_eq!(found[0].next_catalog, Some(Name::parse("other.example.").unwrap()));
         assert_eq!(found[1].next_catalog, None);
+        assert_eq!(found[0].groups, ["gold", "silver"]);
+        assert!(found[1].groups.is_empty());
     }
 
     #[test]

@@ -84,20 +84,17 @@ pub fn nodes(octets: &[u8]) -> Nodes<'_> {
     Nodes { rest: octets }
 }
 
-/// The nodes in `octets` without what a signer added: signatures, keys, denial, and their announcements.
+/// The nodes in `octets` without what a signer added: signatures, denial, and at the apex, which is the
+/// first of them, keys, their announcements and the digest. Sets of signatures alone go.
 pub fn strip(octets: &[u8]) -> Vec<u8> {
-    const ADDED: [Type; 7] = [
-        Type::DNSKEY,
-        Type::NSEC,
-        Type::NSEC3,
-        Type::NSEC3PARAM,
-        Type::CDS,
-        Type::CDNSKEY,
-        Type::ZONEMD,
-    ];
+    const DENIAL: [Type; 2] = [Type::NSEC, Type::NSEC3];
+    const AT_APEX: [Type; 5] =
+        [Type::DNSKEY, Type::NSEC3PARAM, Type::CDS, Type::CDNSKEY, Type::ZONEMD];
     let mut packer = Packer::default();
-    for node in nodes(octets) {
-        let mut kept = node.rrsets().filter(|set| !ADDED.contains(&set.rtype)).peekable();
+    for (number, node) in nodes(octets).enumerate() {
+        let added = |rtype| DENIAL.contains(&rtype) || number == 0 && AT_APEX.contains(&rtype);
+        let kept = node.rrsets().filter(|set| set.count > 0 && !added(set.rtype));
+        let mut kept = kept.peekable();
         if kept.peek().is_none() {
             continue;
         }
@@ -305,13 +302,24 @@ mod tests {
         packer.rrset(Type::DNSKEY, 60, [b"key" as &[u8]], [b"sig" as &[u8]]);
         packer.node(Name::parse("hash.example.").unwrap().as_wire());
         packer.rrset(Type::NSEC3, 60, [b"nsec3" as &[u8]], []);
+        packer.node(Name::parse("only-signed-anew.example.").unwrap().as_wire());
+        packer.rrset(Type::A, 60, [], [b"sig" as &[u8]]);
+        packer.node(Name::parse("_dsboot.x._signal.example.").unwrap().as_wire());
+        packer.rrset(Type::CDS, 60, [b"cds" as &[u8]], [b"sig" as &[u8]]);
         let octets = packer.finish();
 
         let stripped = strip(&octets);
 
-        let left: Vec<Node<'_>> = nodes(&stripped).collect();
-        assert_eq!(left.len(), 1);
-        let sets: Vec<RrSetRef<'_>> = left[0].rrsets().collect();
-        assert_eq!((sets.len(), sets[0].rtype, sets[0].sig_count), (1, Type::SOA, 0));
+        let left: Vec<(String, Vec<RrSetRef<'_>>)> = nodes(&stripped)
+            .map(|node| (node.name().to_string(), node.rrsets().collect()))
+            .collect();
+        let types: Vec<(&str, Vec<Type>)> = left
+            .iter()
+            .map(|(owner, sets)| (owner.as_str(), sets.iter().map(|set| set.rtype).collect()))
+            .collect();
+        // What others announce below the apex is theirs (RFC 9615 §2): it stays.
+        let kept = [("example.", vec![Type::SOA]), ("_dsboot.x._signal.example.", vec![Type::CDS])];
+        assert_eq!(types, kept);
+        assert!(left.iter().all(|(_, sets)| sets.iter().all(|set| set.sig_count == 0)));
     }
 }

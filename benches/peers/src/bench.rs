@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::dataset::Set;
 use crate::load::Sending;
 use crate::peer::Peer;
-use crate::{answers, churn, signing, sys, table, transfer, update, workers};
+use crate::{answers, churn, follow, signing, sys, table, transfer, update, workers};
 
 /// The core of the servers, and that of the load.
 pub const SERVER_CORE: usize = 0;
@@ -30,13 +30,15 @@ pub enum Part {
     Update,
     /// Zone transfers out.
     Transfer,
+    /// Zones that follow a primary.
+    Follow,
     /// Signing a whole zone.
     Signing,
 }
 
 impl Part {
     /// All, in the order of the document.
-    pub const ALL: [Part; 11] = [
+    pub const ALL: [Part; 12] = [
         Part::Answers(Set::Hosting),
         Part::Answers(Set::Big),
         Part::Answers(Set::Nsec),
@@ -47,6 +49,7 @@ impl Part {
         Part::Churn,
         Part::Transfer,
         Part::Update,
+        Part::Follow,
         Part::Signing,
     ];
 
@@ -58,6 +61,7 @@ impl Part {
             Part::Churn => "churn",
             Part::Update => "update",
             Part::Transfer => "transfer",
+            Part::Follow => "follow",
             Part::Signing => "signing",
         }
     }
@@ -73,6 +77,7 @@ impl Part {
             Part::Churn => churn::run(options),
             Part::Update => update::run(options),
             Part::Transfer => transfer::run(options),
+            Part::Follow => follow::run(options),
             Part::Signing => signing::run(options),
         }
     }

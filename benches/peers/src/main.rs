@@ -8,6 +8,7 @@ mod bench;
 mod churn;
 mod dataset;
 mod echo;
+mod follow;
 mod load;
 mod peer;
 mod probe;
@@ -37,7 +38,7 @@ use tcp::Use;
 
 const USAGE: &str = "usage:
   peers run  [--quick | --gate] [--resume] [--dir DIR] [--out FILE]
-             [--sets hosting,big,nsec,nsec3,tld,million,workers,churn,transfer,update,signing]
+             [--sets hosting,big,nsec,nsec3,tld,million,workers,churn,transfer,update,follow,signing]
              [--peers echo,nameplane,gdnsd,yadifa,nsd,knot,bind,pdns-bind,pdns-lmdb]
              [--sending plain,gso] [--rounds N] [--seconds S] [--limit S] [--load-limit S]
              [--divisor N] [--port FIRST]

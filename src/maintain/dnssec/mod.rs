@@ -24,6 +24,7 @@ use super::apply::Refused;
 use super::change::{AppliedZone, Reason};
 use super::commit::Door;
 use super::rows::{self, Zone, fault};
+use super::secondary;
 use crate::sign::SigningKey;
 use crate::sign::rollover::{KeyId, Role, Rollover, State};
 use crate::store::{RawRows, RowError, Rows, Table, Tx};
@@ -171,7 +172,14 @@ impl Door<'_, '_> {
         apex: &Name,
         wish: &DnssecWish,
     ) -> Result<AppliedZone, Refused> {
-        let zone = self.editable(apex)?;
+        let zone = self.changeable(apex)?;
+        if let Some(following) = secondary::following(self.tx, apex)?
+            && following.catalog
+        {
+            let text =
+                format!("{apex} is a catalog: it tells servers of zones, and nobody asks for it");
+            return Err(signing(text).into());
+        }
         let mut life = life(self.tx, &zone)?.unwrap_or_default();
         let now_s = self.now_s();
         match wish {

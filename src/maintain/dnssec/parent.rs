@@ -14,7 +14,7 @@ use super::Policy;
 use super::step::Halves;
 use crate::maintain::message::{self, Answer, How};
 use crate::maintain::rows::{self, Zone};
-use crate::maintain::{Maintain, ZoneChange, ZoneState};
+use crate::maintain::{Maintain, ZoneChange, ZoneState, secondary};
 use crate::sign::rollover::{DsSet, KeySet, Look};
 use crate::store::RawRows;
 use crate::wire::{Name, Rcode, RrSet, Type};
@@ -204,6 +204,9 @@ pub(super) fn grant<R: RawRows + ?Sized>(
     let Some(parent) = parent_here(rows, apex)? else { return Ok(None) };
     if parent.presigned || parent.state == ZoneState::Held {
         return Ok(None);
+    }
+    if secondary::following(rows, &parent.apex)?.is_some() {
+        return Ok(None); // its primary is told by CDS, as any parent elsewhere
     }
     let now = ds_here(rows, &parent, apex)?;
     let wanted = RrSet::new(apex.clone(), Type::DS, ttl, ds);

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use super::step::{self, Halves};
 use super::{DUE, Life, Policy, drop_life, life, parent, policy, put_life};
-use crate::maintain::change::{Content, Refusal};
+use crate::maintain::change::Refusal;
 use crate::maintain::commit::{CommitError, Door};
+use crate::maintain::resign::refusal;
 use crate::maintain::rows::{self, Zone, fault};
 use crate::maintain::served::Standing;
-use crate::maintain::{Maintain, ZoneChange, journal, signing};
+use crate::maintain::{Maintain, ZoneChange, journal, secondary, signing};
 use crate::sign::SigningKey;
 use crate::sign::rollover::{Published, Role, State};
 use crate::store::{RowError, Rows};
 use crate::wire::{Name, Serial, Type};
-use crate::zone::packed::{self, Packer};
 use crate::zone::{Op, ReadFault};
 
 /// Zones tended at the same time: most of the time goes by waiting for the parent's servers.
@@ -128,6 +128,10 @@ impl Maintain {
         let Some((zone, life, policy, halves, mut facts)) = found else {
             return self.through(|door| Ok(drop_life(door.tx(), id)?));
         };
+        if zone.version == 0 {
+            let text = format!("{} waits for its first transfer", zone.apex);
+            return Err(Failed::Refused(text));
+        }
         facts.oldest_served = self.oldest_served(&zone)?;
         let seen = match looks_due(&life, &policy, now_s) {
             true => Some(self.look_at_parent(&zone.apex, &policy, &halves)?),
@@ -314,7 +318,6 @@ fn publish(
     if plan == signed {
         return Ok(());
     }
-    let mut changes = Vec::new();
     if zone.presigned {
         // Until every signature is ours to make, the zone stays as its signer made it.
         let is_own = |id| life.rollover.key(id).is_some_and(|key| !key.foreign);
@@ -323,25 +326,12 @@ fn publish(
         {
             return Ok(());
         }
-        let octets = packed::strip(&packed_zone(door, zone)?);
-        let content = Content::Packed { octets, presigned: false };
-        changes.push(ZoneChange::Replace { apex: apex.clone(), content });
+        door.set_cause("dnssec");
+        door.strip(&apex).map_err(|refused| Failed::from(refusal(zone, refused)))?;
     }
-    changes.push(ZoneChange::SetSigning { apex, plan: plan.map(Box::new) });
     door.set_cause("dnssec");
-    door.apply(&changes)?;
+    door.apply(&[ZoneChange::SetSigning { apex, plan: plan.map(Box::new) }])?;
     Ok(())
-}
-
-fn packed_zone(door: &mut Door<'_, '_>, zone: &Zone) -> Result<Vec<u8>, ReadFault> {
-    let mut packer = Packer::default();
-    rows::with_view(door.tx(), zone, |view| {
-        view.walk(&[], &mut |node| {
-            packer.push(node);
-            std::ops::ControlFlow::Continue(())
-        })
-    })?;
-    Ok(packer.finish())
 }
 
 fn tell_steps(life: &mut Life, was: &Published, now: &Published, now_s: u64) {
@@ -391,7 +381,9 @@ fn signals<R: crate::store::RawRows + ?Sized>(
             continue;
         };
         let Some(holder) = rows::holding(rows, &owner)? else { continue };
-        if signing::of(rows, &holder)?.is_none() {
+        if signing::of(rows, &holder)?.is_none()
+            || secondary::following(rows, &holder.apex)?.is_some()
+        {
             continue;
         }
         for rtype in [Type::CDS, Type::CDNSKEY] {

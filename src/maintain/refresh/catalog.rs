@@ -1,11 +1,13 @@
 //! What a catalog names, made so: zones that come, go, or go over to another catalog.
 //!
 //! Promises: an empty or broken catalog deletes nothing; only zones that this catalog brought are
-//! ever deleted by it; a zone that is here for another reason stays what it is.
+//! ever deleted by it; a zone that is here for another reason stays what it is; one zone that cannot
+//! come or go holds up no other.
 
 use std::collections::BTreeMap;
 
 use super::PAGE_ZONES;
+use super::round::unwritten;
 use crate::maintain::rows::{self, Zone};
 use crate::maintain::secondary::{self, Following, Membership};
 use crate::maintain::{CommitError, Maintain, Refusal, ZoneChange};
@@ -28,16 +30,35 @@ enum Step {
         member: Member,
         anew: bool,
     },
+    /// It stays, in other groups.
+    Regroup(Member),
     Go(Name),
 }
 
+impl Step {
+    fn zone(&self) -> &Name {
+        match self {
+            Step::Come { member, .. } | Step::TakeOver { member, .. } | Step::Regroup(member) => {
+                &member.zone
+            }
+            Step::Go(zone) => zone,
+        }
+    }
+}
+
 impl Maintain {
-    /// Makes the zones that follow the catalog `zone` those it names.
+    /// Makes the zones that follow the catalog `zone` those it names; `given` gets the catalogs that may
+    /// take zones over from it.
     ///
     /// # Errors
     ///
     /// Why nothing, or not all of it, was done.
-    pub(super) fn follow_catalog(&self, zone: &Zone, catalog: &Following) -> Result<(), String> {
+    pub(super) fn follow_catalog(
+        &self,
+        zone: &Zone,
+        catalog: &Following,
+        given: &mut Vec<Name>,
+    ) -> Result<(), String> {
         let named = self.named_by(zone).map_err(|fault| fault.to_string())??;
         let ours = self.members_here(&zone.apex).map_err(|fault| fault.to_string())?;
         if named.is_empty() && !ours.is_empty() {
@@ -50,8 +71,13 @@ impl Maintain {
         let mut steps = Vec::new();
         let mut left = ours;
         for member in named {
+            given.extend(member.next_catalog.clone());
             match left.remove(&member.zone.key()) {
-                Some(here) if here.label == member.label => {}
+                Some(here) if here.label == member.label => {
+                    if here.groups != member.groups {
+                        steps.push(Step::Regroup(member));
+                    }
+                }
                 Some(_) => steps.push(Step::Come { member, anew: true }),
                 None => match self.step_for(zone, member).map_err(|fault| fault.to_string())? {
                     Ok(step) => steps.push(step),
@@ -60,14 +86,34 @@ impl Maintain {
             }
         }
         steps.extend(left.into_values().map(|gone| Step::Go(gone.zone)));
-        for group in steps.chunks(GROUP_ZONES) {
-            self.take_steps(zone, catalog, group)?;
-        }
+        self.take_all(zone, catalog, &steps)?;
         match clashes.first() {
             None => Ok(()),
             Some(first) => Err(format!(
                 "{} of the zones that the catalog names are here for another reason and stay as they are, {first} among them",
                 clashes.len()
+            )),
+        }
+    }
+
+    /// Takes steps, many in one commit; those of a group that is refused one by one.
+    fn take_all(&self, zone: &Zone, catalog: &Following, steps: &[Step]) -> Result<(), String> {
+        let mut refused = Vec::new();
+        for group in steps.chunks(GROUP_ZONES) {
+            if self.take_steps(zone, catalog, group).is_ok() {
+                continue;
+            }
+            for step in group {
+                if let Err(why) = self.take_steps(zone, catalog, std::slice::from_ref(step)) {
+                    refused.push((step.zone(), why));
+                }
+            }
+        }
+        match refused.first() {
+            None => Ok(()),
+            Some((name, why)) => Err(format!(
+                "{} zones of the catalog cannot come or go, {name} among them: {why}",
+                refused.len()
             )),
         }
     }
@@ -93,7 +139,9 @@ impl Maintain {
                 let Some(member) = following.member else { continue };
                 if member.catalog == *catalog {
                     let zone = following.apex;
-                    let member = Member { zone, label: member.label, next_catalog: None };
+                    let groups = self.store().read(|rows| secondary::groups(rows, &zone))?;
+                    let label = member.label;
+                    let member = Member { zone, label, next_catalog: None, groups };
                     found.insert(member.zone.key(), member);
                 }
             }
@@ -140,6 +188,11 @@ impl Maintain {
                         (&member.zone, Some(member), *anew)
                     }
                     Step::Go(apex) => (apex, None, true),
+                    Step::Regroup(member) => {
+                        secondary::put_groups(door.tx(), &member.zone, &member.groups)
+                            .map_err(|error| unwritten(&member.zone, error))?;
+                        continue;
+                    }
                 };
                 if goes {
                     door.apply(&[ZoneChange::Delete { apex: apex.clone() }])?;
@@ -160,7 +213,8 @@ impl Maintain {
                     member: Some(place),
                 };
                 secondary::follow(door.tx(), &following)
-                    .map_err(|error| super::round::unwritten(&apex, error))?;
+                    .and_then(|()| secondary::put_groups(door.tx(), &apex, &member.groups))
+                    .map_err(|error| unwritten(&apex, error))?;
             }
             Ok(())
         });
@@ -177,6 +231,7 @@ impl Maintain {
                     tracing::info!(zone = %apex, %catalog, "catalog {catalog} brought zone {apex}");
                     self.watch(apex, 0);
                 }
+                Step::Regroup(_) => {}
                 Step::Go(apex) => {
                     tracing::info!(zone = %apex, %catalog, "catalog {catalog} took zone {apex} away");
                 }

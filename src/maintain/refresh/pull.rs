@@ -125,8 +125,9 @@ impl<'a> Source<'a> {
         key: Option<Arc<TsigKey>>,
     ) -> Result<Source<'a>, Trouble> {
         let trust = primary.tls.as_ref().map(|peer| {
-            let authorities = settings.authorities.as_deref();
-            Trust::new(peer.name.as_deref(), peer.pins.clone(), authorities).map_err(Trouble::Trust)
+            let (authorities, own) = (settings.authorities.as_deref(), settings.identity.as_ref());
+            let trust = Trust::new(peer.name.as_deref(), peer.pins.clone(), authorities, own);
+            trust.map_err(Trouble::Trust)
         });
         Ok(Source { dialer, settings, primary, key, trust: trust.transpose()? })
     }
@@ -188,7 +189,7 @@ impl<'a> Source<'a> {
             conversation.receive(&mut message).map_err(Trouble::Dial)?;
             octets += message.len() as u64;
             let elapsed = begun.elapsed();
-            if elapsed > GRACE && octets < elapsed.as_secs() * settings.transfer_octets_per_s_min {
+            if is_too_slow(octets, elapsed, settings.transfer_octets_per_s_min) {
                 return Err(Trouble::Slow { primary: server, octets, elapsed });
             }
             if let Some(verifier) = &mut verifier {
@@ -221,6 +222,24 @@ impl<'a> Source<'a> {
     }
 }
 
+fn is_too_slow(octets: u64, elapsed: Duration, octets_per_s_min: u64) -> bool {
+    elapsed > GRACE && octets < elapsed.as_secs().saturating_mul(octets_per_s_min)
+}
+
 fn now_s() -> u64 {
     now_us() / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_may_begin_slowly_and_must_be_fast_enough_then() {
+        let slow = |octets, seconds| is_too_slow(octets, Duration::from_secs(seconds), 1_000);
+        assert!(!slow(0, 10), "ten seconds are given to begin");
+        assert!(slow(10_999, 11));
+        assert!(!slow(11_000, 11));
+        assert!(slow(0, u64::MAX / 2_000));
+    }
 }

@@ -10,11 +10,13 @@ use crate::maintain::secondary::{self, Following, Primary};
 use crate::maintain::stage::STAGE_OCTETS_MIN;
 use crate::maintain::{CommitError, Content, Maintain, Reason, Refusal, Transferred, ZoneChange};
 use crate::maintain::{ZoneState, now_us};
+use crate::sign::zonemd;
 use crate::wire::{Name, Serial, Type};
 use crate::xfr::incoming::{Asked, Transfer, TransferFault};
 use crate::xfr::timers::SoaTimers;
 use crate::zone::delta::set_at;
-use crate::zone::packed;
+use crate::zone::tree::PackedZone;
+use crate::zone::{packed, serial};
 
 /// How a round ended.
 pub(super) struct Ended {
@@ -29,7 +31,9 @@ pub(super) struct Ended {
 /// The zone as the round found it.
 struct Here {
     zone: Zone,
-    /// The RDATA of its SOA; none before the first transfer.
+    /// The serial its primary gave to it: its own, unless it counts for itself.
+    serial: Serial,
+    /// The RDATA of its SOA as its primary has it; none before the first transfer.
     soa: Option<Box<[u8]>>,
 }
 
@@ -48,14 +52,13 @@ impl Maintain {
             timers: None,
             outcome: Err(Trouble::Store(format!("{apex} has no primaries"))),
         };
-        let soa = match self.soa_of(&zone) {
-            Ok(soa) => soa,
+        let here = match self.here(zone) {
+            Ok(here) => here,
             Err(trouble) => {
                 ended.outcome = Err(trouble);
                 return ended;
             }
         };
-        let here = Here { zone, soa };
         for primary in in_order(&following.primaries, ask) {
             ended.outcome = self.ask_primary(&here, primary, ask);
             if ended.outcome.is_ok() {
@@ -71,6 +74,20 @@ impl Maintain {
         };
         ended.timers = soa.and_then(|soa| SoaTimers::of(&soa));
         ended
+    }
+
+    fn here(&self, zone: Zone) -> Result<Here, Trouble> {
+        let soa = self.soa_of(&zone)?;
+        let there = self.serial_there(&zone.apex)?;
+        let serial = there.unwrap_or(zone.serial);
+        let soa = soa.map(|soa| serial::with_serial(&soa, serial));
+        Ok(Here { zone, serial, soa })
+    }
+
+    /// The serial its primary gave to a zone that counts for itself; none for any other.
+    fn serial_there(&self, apex: &Name) -> Result<Option<Serial>, Trouble> {
+        let there = self.store().read(|rows| secondary::serial_there(rows, apex));
+        there.map_err(|fault| Trouble::Store(fault.to_string()))
     }
 
     /// The RDATA of a zone's SOA; none before its first transfer.
@@ -127,7 +144,7 @@ impl Maintain {
             }
         }
         let ixfr = source
-            .pull(apex, Asked::Ixfr { have: here.zone.serial }, soa)
+            .pull(apex, Asked::Ixfr { have: here.serial }, soa)
             .and_then(|pulled| self.take(here, source, pulled, ask, "IXFR", begun));
         match ixfr {
             Err(Trouble::Transfer(..) | Trouble::Refused(..)) => {}
@@ -145,7 +162,7 @@ impl Maintain {
         primary: std::net::SocketAddr,
         theirs: Serial,
     ) -> Result<bool, Trouble> {
-        let ours = here.zone.serial;
+        let ours = here.serial;
         match (theirs == ours, ours.is_before(theirs)) {
             (true, _) => Ok(true),
             (_, true) => Ok(false),
@@ -163,7 +180,7 @@ impl Maintain {
         begun: Instant,
     ) -> Result<Option<Took>, Trouble> {
         let (apex, primary) = (&here.zone.apex, source.primary.address);
-        let (from, any_serial) = (here.zone.serial, ask.any_serial);
+        let from = here.serial;
         let has_any = here.soa.is_some();
         let (transferred, how) = match pulled.transfer {
             Transfer::Current(theirs) => {
@@ -172,26 +189,19 @@ impl Maintain {
             }
             Transfer::Steps(steps) => (Transferred::Steps(steps), how),
             Transfer::Whole { packed, serial } => {
+                // Somebody wants all of it, even what has the same number.
+                let any_serial = ask.any_serial || ask.transfer && serial == from;
                 if has_any && !any_serial && !from.is_before(serial) {
-                    if self.compare(here, primary, serial)? && !ask.transfer {
-                        return self.confirm(here, primary);
-                    }
-                    let (theirs, ours) = (serial, from);
-                    return Err(Trouble::Behind { primary, theirs, ours });
+                    self.compare(here, primary, serial)?;
+                    return self.confirm(here, primary);
                 }
-                let presigned = is_signed(&packed);
-                let large = packed.len() >= STAGE_OCTETS_MIN;
-                let mut content = Content::Packed { octets: packed, presigned };
-                if large {
-                    let staged = self.stage(apex, &content);
-                    content = Content::Staged(staged.map_err(|why| refused(primary, why))?);
-                }
+                let content = self.content_of(here, primary, packed)?;
                 (Transferred::Whole { content, any_serial }, "AXFR")
             }
         };
         self.commit_transfer(here, primary, how, transferred)?;
         let zone = self.follower(apex).ok().flatten().map(|(zone, _)| zone);
-        let serial = zone.map_or(from, |zone| zone.serial);
+        let serial = self.serial_there(apex)?.or(zone.map(|zone| zone.serial)).unwrap_or(from);
         let elapsed = begun.elapsed();
         let (records, octets) = (pulled.records, pulled.octets);
         tracing::info!(
@@ -199,7 +209,7 @@ impl Maintain {
             elapsed_ms = elapsed.as_millis() as u64,
             "took zone {apex} to serial {serial} by {how} from {primary}"
         );
-        if has_any && !from.is_before(serial) {
+        if has_any && from != serial && !from.is_before(serial) {
             tracing::warn!(zone = %apex, "zone {apex} went from serial {from} to {serial}, as it was told to");
         }
         if pulled.strangers > 0 {
@@ -208,6 +218,29 @@ impl Maintain {
         }
         let at_us = now_us();
         Ok(Some(Took { at_us, primary, how, serial, records, octets, elapsed }))
+    }
+
+    /// The records of a whole zone on their way into the one that is here.
+    fn content_of(
+        &self,
+        here: &Here,
+        primary: std::net::SocketAddr,
+        packed: Vec<u8>,
+    ) -> Result<Content, Trouble> {
+        let apex = &here.zone.apex;
+        // As it was sent: what is left out here is in the digest too.
+        zonemd::check(&PackedZone::new(apex.clone(), &packed))
+            .map_err(|why| Trouble::Refused(primary, why.to_string()))?;
+        let bare = self.without_signer(apex, packed);
+        let (octets, is_bare) = bare.map_err(|fault| Trouble::Store(fault.to_string()))?;
+        let presigned = !is_bare && is_signed(&octets);
+        let large = octets.len() >= STAGE_OCTETS_MIN;
+        let content = Content::Packed { octets, presigned };
+        if !large {
+            return Ok(content);
+        }
+        let staged = self.stage(apex, &content).map_err(|why| refused(primary, why))?;
+        Ok(Content::Staged(staged))
     }
 
     fn commit_transfer(

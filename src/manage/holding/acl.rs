@@ -3,9 +3,8 @@
 //! A zone has lists of its own, and an organisation one for the transfers of its zones. For a
 //! transfer the nearest list counts: the zone's, else its organisation's, else that of the next
 //! organisation above. Without any, nobody may; the prefixes of `[transfer] allow` always may. A key
-//! counts only for zones it is [good for](super::tsig).
-
-use std::net::IpAddr;
+//! counts only for zones it is [good for](super::tsig). Who transfers over TLS may be known by its
+//! certificate.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,11 +18,12 @@ use crate::manage::fault::{self, Kind, Problem, Refused, Stop, stops};
 use crate::manage::id::OrgId;
 use crate::manage::limits::{ACCESS_ENTRIES_MAX, ORG_DEPTH_MAX, at_most};
 use crate::manage::people::organisation::ORGS;
-use crate::serve::acl::{Entry, allows};
+use crate::serve::acl::{Caller, Entry, allows};
 use crate::store::Rows;
 use crate::wire::Name;
 
-/// Who may. Entries are `192.0.2.0/24`, `2001:db8::1`, `key NAME`, `192.0.2.0/24 key NAME`, `any`.
+/// Who may. Entries are `192.0.2.0/24`, `2001:db8::1`, `key NAME`, `192.0.2.0/24 key NAME`, `any`; for
+/// transfers also `pin BASE64`: who shows a certificate with this key over TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ZoneAccess {
@@ -105,7 +105,7 @@ pub fn set_of_zone(
         zone::may_change(tx, context)?;
         let after = Lists {
             transfer: read("transfer", wanted.transfer.as_deref())?,
-            query: read("query", wanted.query.as_deref())?,
+            query: read("query", wanted.query.as_deref()).and_then(without_pins)?,
         };
         let before = lists::of_zone(tx, &held.zone)?;
         lists::put_of_zone(tx, &held.zone, &after)?;
@@ -154,29 +154,23 @@ pub fn set_of_org(
     })
 }
 
-/// Whether who comes from `from` and signs with `key` may transfer the zone `apex` by the lists of
-/// zones and organisations. Nobody may transfer a zone that is not there.
+/// Whether this caller may transfer the zone `apex` by the lists of zones and organisations. Nobody may transfer a zone that is not there.
 ///
 /// # Errors
 ///
 /// [`Stop::Store`] when the store cannot be read.
-pub fn may_transfer(
-    manage: &Manage,
-    apex: &Name,
-    from: IpAddr,
-    key: Option<&Name>,
-) -> Result<bool, Stop> {
+pub fn may_transfer(manage: &Manage, apex: &Name, caller: Caller<'_>) -> Result<bool, Stop> {
     manage.store.read(|rows| {
         let Some(held) = zone::held(rows, apex)? else { return Ok(false) };
         let holders = holders(rows, held.org)?;
-        let key = match key {
+        let key = match caller.key {
             Some(name) => tsig::get(rows, name)?
                 .filter(|kept| kept.covers(&held.zone.apex) && holders.contains(&kept.org)),
             None => None,
         };
         let list = lists::nearest_transfer(rows, &held.zone, &holders)?;
         let key = key.as_ref().map(|kept| &kept.name);
-        Ok(list.is_some_and(|list| allows(&list, from, key)))
+        Ok(list.is_some_and(|list| allows(&list, Caller { key, ..caller })))
     })
 }
 
@@ -202,6 +196,19 @@ fn read(field: &str, texts: Option<&[String]>) -> Result<Option<Vec<Entry>>, Acc
         }
     }
     if problems.is_empty() { Ok(Some(entries)) } else { Err(AccessError::Invalid(problems)) }
+}
+
+/// Questions are answered without a look at certificates.
+fn without_pins(list: Option<Vec<Entry>>) -> Result<Option<Vec<Entry>>, AccessError> {
+    let pinned = list.iter().flatten().position(|entry| entry.pin.is_some());
+    match pinned {
+        None => Ok(list),
+        Some(n) => {
+            let text =
+                "a pin is for transfers: questions are answered without a look at certificates";
+            Err(AccessError::Invalid(vec![Problem::at(format!("query/{n}"), "access", text)]))
+        }
+    }
 }
 
 fn shown(list: Option<&[Entry]>) -> Option<Vec<String>> {

@@ -22,7 +22,8 @@ use crate::manage::id::OrgId;
 use crate::manage::limits::PAGE_ROWS_MAX;
 use crate::manage::page::Page;
 use crate::manage::time::Timestamp;
-use crate::wire::Name;
+use crate::store::Rows;
+use crate::wire::{Name, Serial};
 
 /// The ports of DNS, and of DNS over TLS.
 const PORT: u16 = 53;
@@ -92,11 +93,16 @@ pub struct PrimariesView {
     pub state: String,
     /// None before the first transfer.
     pub serial: Option<u32>,
+    /// The primary's serial of what is here, where the zone counts for itself because it is, or was,
+    /// signed here.
+    pub primary_serial: Option<u32>,
     pub primaries: Vec<PrimaryAsk>,
     pub catalog: bool,
     /// The catalog that named the zone, if one did.
     #[schema(value_type = Option<String>)]
     pub member_of: Option<Name>,
+    /// The groups that catalog puts it in.
+    pub groups: Vec<String>,
     /// When a primary last said that this is the newest.
     #[schema(value_type = Option<String>)]
     pub confirmed_at: Option<Timestamp>,
@@ -184,7 +190,8 @@ pub fn set(
     let org = ask.org.unwrap_or(context.org);
     commit(manage, |door| {
         let held = zone::held(door.tx(), apex)?;
-        if let Some(held) = &held
+        let before = secondary::following(door.tx(), apex)?;
+        if let Some(held) = held.as_ref().filter(|_| before.is_none())
             && signing::of(door.tx(), &held.zone)?.is_some()
         {
             let text = format!("{apex} is signed here: end that before it follows a primary");
@@ -192,7 +199,6 @@ pub fn set(
         }
         let org = held.as_ref().map_or(org, |held| held.org);
         crate::manage::access::org(door.tx(), context, Permission::ZoneManage, org)?;
-        let before = secondary::following(door.tx(), apex)?;
         if held.is_none() {
             let change = ZoneChange::Expect { apex: apex.clone(), org: org.to_string() };
             door.apply(&[change]).map_err(told)?;
@@ -280,12 +286,12 @@ pub fn refresh(
 ///
 /// [`Stop::Access`] when it follows nobody, or is not in reach.
 pub fn get(manage: &Manage, context: &Context, apex: &Name) -> Result<PrimariesView, Stop> {
-    let (held, following) = manage.store.read(|rows| -> Result<_, Stop> {
+    let found = manage.store.read(|rows| -> Result<_, Stop> {
         let held = zone::fetch(rows, context, Permission::ZoneView, apex)?;
         let following = secondary::following(rows, apex)?.ok_or(NoAccess::NotFound)?;
-        Ok((held, following))
+        Found::of(rows, held, following)
     })?;
-    Ok(view(manage, held, following))
+    Ok(view(manage, found))
 }
 
 /// Lists zones that follow primaries, in canonical order of their names.
@@ -308,16 +314,33 @@ pub fn list(
         let mut found = Vec::with_capacity(followers.len());
         for following in followers {
             if let Some(held) = zone::held(rows, &following.apex)? {
-                found.push((held, following));
+                found.push(Found::of(rows, held, following)?);
             }
         }
         Ok((next, found))
     })?;
-    let views = found.into_iter().map(|(held, following)| view(manage, held, following));
+    let views = found.into_iter().map(|found| view(manage, found));
     Ok(Page { items: views.collect(), next })
 }
 
-fn view(manage: &Manage, held: Held, following: Following) -> PrimariesView {
+/// What the store says of a zone that follows.
+struct Found {
+    held: Held,
+    following: Following,
+    /// The primary's serial of what is here, if the zone counts for itself.
+    there: Option<Serial>,
+    groups: Vec<String>,
+}
+
+impl Found {
+    fn of(rows: &impl Rows, held: Held, following: Following) -> Result<Found, Stop> {
+        let there = secondary::serial_there(rows, &following.apex)?;
+        let groups = secondary::groups(rows, &following.apex)?;
+        Ok(Found { held, following, there, groups })
+    }
+}
+
+fn view(manage: &Manage, Found { held, following, there, groups }: Found) -> PrimariesView {
     let standing = manage.maintain.standing(&following.apex);
     let known = standing.is_some();
     let Standing { confirmed_us, next_us, expires_us, asking, failures, trouble, took } =
@@ -343,9 +366,11 @@ fn view(manage: &Manage, held: Held, following: Following) -> PrimariesView {
         org: zone.org,
         state: zone.state,
         serial: (zone.version > 0).then_some(zone.serial),
+        primary_serial: there.map(|serial| serial.0),
         primaries: following.primaries.iter().map(shown).collect(),
         catalog: following.catalog,
         member_of: following.member.map(|member| member.catalog),
+        groups,
         confirmed_at: confirmed_us.map(Timestamp),
         next: next.to_owned(),
         next_at: next_us.map(Timestamp),

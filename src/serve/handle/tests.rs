@@ -158,7 +158,7 @@ fn what_is_asked_for_is_refused_where_nobody_knows_better() {
     for (flags, rcode) in [(0x2000, 9), (0x2800, 5)] {
         let mut out = Vec::new();
         let message = message(1, flags, soa, &[&opt(&[])]);
-        desk.ask(Transport::Tcp, "192.0.2.1:1".parse().unwrap(), &message, NOW, &mut out);
+        desk.ask(Transport::Tcp, SocketAddr::from(([192, 0, 2, 1], 1)), &message, NOW, &mut out);
         assert_eq!(header(&out).flags.rcode(), Rcode(rcode));
         assert_eq!(header(&out).additionals, 1);
     }
@@ -336,7 +336,7 @@ fn every_error_says_why_to_who_knows_edns() {
     for flags in [0x2000, 0x2800] {
         let mut out = Vec::new();
         let message = message(1, flags, soa, &[&opt(&[])]);
-        desk.ask(Transport::Tcp, "192.0.2.1:1".parse().unwrap(), &message, NOW, &mut out);
+        desk.ask(Transport::Tcp, SocketAddr::from(([192, 0, 2, 1], 1)), &message, NOW, &mut out);
         assert!(option(&out, soa, option::EDE).is_some(), "{out:?}");
     }
 }

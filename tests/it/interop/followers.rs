@@ -54,16 +54,16 @@ fn a_primary_with_another_secret_is_not_believed() {
 }
 
 /// A process of the test's own. Dropped, it is ended.
-struct Process(Child);
+pub(super) struct Process(Child);
 
 impl Process {
-    fn start(mut command: Command, log: &Path) -> Process {
+    pub fn start(mut command: Command, log: &Path) -> Process {
         let log = File::create(log).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         Process(command.spawn().unwrap())
     }
 
-    fn reload(&self) {
+    pub fn reload(&self) {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     }
@@ -81,7 +81,7 @@ impl Drop for Process {
     }
 }
 
-fn zone_file(home: &Path, apex: &str, serial: u32, more: &str) -> PathBuf {
+pub(super) fn zone_file(home: &Path, apex: &str, serial: u32, more: &str) -> PathBuf {
     let path = home.join(format!("{apex}.zone"));
     let text = format!(
         "$ORIGIN {apex}.\n$TTL 60\n@ SOA ns hostmaster {serial} 2 1 600 60\n@ NS ns\nns A 192.0.2.1\n{more}"
@@ -91,7 +91,7 @@ fn zone_file(home: &Path, apex: &str, serial: u32, more: &str) -> PathBuf {
 }
 
 /// The names and states of the zones that a server has.
-fn zones(server: &Server) -> Vec<String> {
+pub(super) fn zones(server: &Server) -> Vec<String> {
     let page = server.api("GET", "/v1/zones?limit=100", None);
     let zones = page["items"].as_array().unwrap().iter();
     zones
@@ -101,7 +101,7 @@ fn zones(server: &Server) -> Vec<String> {
         .collect()
 }
 
-fn waits_for(server: &Server, expected: &[&str]) {
+pub(super) fn waits_for(server: &Server, expected: &[&str]) {
     let end = Instant::now() + PATIENCE;
     while zones(server) != expected {
         let state = server.api("GET", "/v1/secondary-zones", None);
@@ -123,7 +123,7 @@ fn waits_for(server: &Server, expected: &[&str]) {
     }
 }
 
-fn follow_catalog(server: &Server, primary: SocketAddr) {
+pub(super) fn follow_catalog(server: &Server, primary: SocketAddr) {
     let body = json!({"primaries": [{"address": primary.to_string()}], "catalog": true});
     server.api("PUT", "/v1/zones/catalog.example./primaries", Some(&body));
 }

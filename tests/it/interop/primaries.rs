@@ -1,4 +1,4 @@
-//! NSD, Knot DNS, BIND and PowerDNS as primaries of nameplane.
+//! NSD, Knot DNS, BIND, PowerDNS and YADIFA as primaries of nameplane.
 //!
 //! Each serves a zone whose file the test rewrites; nameplane follows it. The evidence is what
 //! nameplane exports: the same records as the file, at the same serial.
@@ -16,10 +16,11 @@ use nameplane::wire::Name;
 use nameplane::zone::text::{self, Limits, Options};
 use serde_json::{Value, json};
 
+use super::followers::Process;
 use super::peers::Peer;
 use crate::server::{PATIENCE, Server, ask, free_port};
 
-const ZONE: &str = "follow.example.";
+pub(super) const ZONE: &str = "follow.example.";
 
 /// A primary of [`ZONE`]. Dropped, it is ended.
 pub(super) struct Primary {
@@ -49,8 +50,12 @@ impl Primary {
         primary
     }
 
-    fn file(&self) -> PathBuf {
+    pub(super) fn file(&self) -> PathBuf {
         self.dir.join("zone")
+    }
+
+    pub(super) fn serial(&self) -> u32 {
+        self.serial
     }
 
     /// Writes the next version: a SOA with short times, and a host for each number.
@@ -352,6 +357,95 @@ fn powerdns_is_followed() {
     is_followed(Peer::PowerDns, false);
 }
 
+const YADIFA: &str = "/usr/sbin/yadifad";
+
+/// Starts YADIFA as primary of [`ZONE`] in `dir`, or starts it again there.
+fn yadifa(dir: &Path, address: SocketAddr, secondary: SocketAddr) -> Process {
+    let home = dir.display();
+    for sub in ["zones", "keys", "xfr", "log"] {
+        fs::create_dir_all(dir.join(sub)).unwrap();
+    }
+    let text = format!(
+        "<main>\n datapath {home}/zones\n keyspath {home}/keys\n xfrpath {home}/xfr\n \
+         logpath {home}/log\n pidfile {home}/yadifa.pid\n daemonize off\n \
+         listen 127.0.0.1 port {}\n allow-transfer any\n allow-update any\n</main>\n\
+         <zone>\n type primary\n domain {ZONE}\n file zone\n also-notify 127.0.0.1 port {}\n</zone>\n",
+        address.port(),
+        secondary.port()
+    );
+    fs::write(dir.join("yadifad.conf"), text).unwrap();
+    let mut command = Command::new(YADIFA);
+    command.arg("-c").arg(dir.join("yadifad.conf"));
+    let process = Process::start(command, &dir.join("out.log"));
+    let end = Instant::now() + PATIENCE;
+    while !serves(address) {
+        let log = fs::read_to_string(dir.join("out.log")).unwrap_or_default();
+        assert!(Instant::now() < end, "YADIFA does not serve {ZONE}:\n{log}");
+        sleep(Duration::from_millis(50));
+    }
+    process
+}
+
+/// Waits until `server` has what the primary at `address` gives by AXFR.
+fn has_what_it_gives(server: &Server, address: SocketAddr) {
+    let port = address.port().to_string();
+    let dig = ["@127.0.0.1", "-p", &port, ZONE, "AXFR", "+noall", "+answer", "+onesoa"];
+    let given = Command::new("dig").args(dig).output().unwrap();
+    let expected = records(&String::from_utf8(given.stdout).unwrap());
+    let path = format!("/v1/zones/{ZONE}/file");
+    let token = server.operator_token();
+    until(&format!("serial {:?} is here", expected.0), server, || {
+        let (_, file) = server.request("GET", &path, Some(&token), None).unwrap();
+        let file = file.as_str().filter(|file| file.contains("SOA"));
+        file.is_some_and(|file| records(file) == expected)
+    });
+}
+
+/// Goal: YADIFA too is followed, by IXFR, through restarts and `kill -9` of both.
+/// Method: it reads its file only once, so its versions are made by UPDATE, and what is compared with
+/// is what it gives by AXFR.
+#[test]
+fn yadifa_is_followed() {
+    if !Path::new(YADIFA).exists() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    fs::create_dir(home.path().join("zones")).unwrap();
+    let zone = "$TTL 60\n@ SOA ns hostmaster 1 2 1 600 60\n@ NS ns\nns A 192.0.2.1\n";
+    fs::write(home.path().join("zones/zone"), format!("$ORIGIN {ZONE}\n{zone}")).unwrap();
+    let update = |lines: &str| {
+        let text = format!("server 127.0.0.1 {}\nzone {ZONE}\n{lines}send\n", address.port());
+        let file = home.path().join("update");
+        fs::write(&file, text).unwrap();
+        let output = Command::new("nsupdate").arg(&file).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let first = yadifa(home.path(), address, server.dns);
+    let body = json!({"primaries": [{"address": address.to_string()}]});
+    server.api("PUT", &format!("/v1/zones/{ZONE}/primaries"), Some(&body));
+    has_what_it_gives(&server, address);
+    for round in 0..6 {
+        let (gone, name) = (format!("h{}.{ZONE}", round - 3), format!("h{round}.{ZONE}"));
+        update(&format!(
+            "update delete {gone} A\nupdate add {name} 60 A 192.0.2.{round}\nupdate add {name} 60 TXT \"{round}\"\n"
+        ));
+        has_what_it_gives(&server, address);
+    }
+    assert_eq!(standing(&server)["last_transfer"]["how"], "IXFR");
+
+    server.kill();
+    update(&format!("update add later.{ZONE} 60 A 192.0.2.99\n"));
+    server.restart();
+    has_what_it_gives(&server, address);
+    drop(first);
+    let again = yadifa(home.path(), address, server.dns);
+    update(&format!("update add last.{ZONE} 60 A 192.0.2.98\n"));
+    has_what_it_gives(&server, address);
+    drop(again);
+}
+
 /// Goal: a secondary takes its records from its primary and from nobody else, until it is none.
 #[test]
 fn a_secondary_refuses_edits_until_it_is_made_a_primary() {
@@ -381,127 +475,6 @@ fn a_secondary_refuses_edits_until_it_is_made_a_primary() {
     assert_eq!(answer.answers.len(), 1);
 }
 
-/// A zone of its own on a server of this test's: what it answers is in the test's hands.
-struct Puppet {
-    address: SocketAddr,
-    /// What it sends, message by message, to whatever is asked.
-    script: std::sync::Arc<std::sync::Mutex<Script>>,
-}
-
-#[derive(Default)]
-struct Script {
-    /// The SOA it answers by UDP: its serial; none is silence.
-    serial: Option<u32>,
-    /// The messages of a transfer, records as text.
-    messages: Vec<Vec<String>>,
-    transfers: usize,
-}
-
-fn soa(serial: u32, expire: u32) -> String {
-    format!("{ZONE} 60 SOA ns.{ZONE} host.{ZONE} {serial} 2 1 {expire} 60")
-}
-
-fn wire_record(text: &str) -> Vec<u8> {
-    let mut words = text.splitn(4, ' ');
-    let mut word = || words.next().unwrap();
-    let (owner, ttl, rtype) = (Name::parse(word()).unwrap(), word(), word());
-    let rtype: nameplane::wire::Type = rtype.parse().unwrap();
-    let rdata = nameplane::wire::rdata::parse(rtype, word(), None).unwrap();
-    let mut out = owner.as_wire().to_vec();
-    out.extend(rtype.0.to_be_bytes());
-    out.extend([0, 1]);
-    out.extend(ttl.parse::<u32>().unwrap().to_be_bytes());
-    out.extend((rdata.len() as u16).to_be_bytes());
-    out.extend(rdata);
-    out
-}
-
-fn wire_answer(query: &[u8], records: &[String]) -> Vec<u8> {
-    let question = 12 + Name::parse(ZONE).unwrap().as_wire().len() + 4;
-    let mut message = query[..question].to_vec();
-    message[2] = 0x84;
-    message[6..8].copy_from_slice(&(records.len() as u16).to_be_bytes());
-    message[8..12].fill(0);
-    records.iter().for_each(|record| message.extend(wire_record(record)));
-    message
-}
-
-impl Puppet {
-    fn start() -> Puppet {
-        use std::io::{Read, Write};
-        let (udp, tcp) = loop {
-            let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-            if let Ok(tcp) = std::net::TcpListener::bind(udp.local_addr().unwrap()) {
-                break (udp, tcp);
-            }
-        };
-        let address = udp.local_addr().unwrap();
-        let script = std::sync::Arc::new(std::sync::Mutex::new(Script::default()));
-        let told = std::sync::Arc::clone(&script);
-        std::thread::spawn(move || {
-            let mut query = [0; 512];
-            while let Ok((len, client)) = udp.recv_from(&mut query) {
-                let serial = told.lock().unwrap().serial;
-                if let Some(serial) = serial {
-                    let answer = wire_answer(&query[..len], &[soa(serial, 4)]);
-                    let _ = udp.send_to(&answer, client);
-                }
-            }
-        });
-        let told = std::sync::Arc::clone(&script);
-        std::thread::spawn(move || {
-            for stream in tcp.incoming() {
-                let Ok(mut stream) = stream else { return };
-                let mut len = [0; 2];
-                if stream.read_exact(&mut len).is_err() {
-                    continue;
-                }
-                let mut query = vec![0; usize::from(u16::from_be_bytes(len))];
-                if stream.read_exact(&mut query).is_err() {
-                    continue;
-                }
-                let messages = {
-                    let mut told = told.lock().unwrap();
-                    told.transfers += 1;
-                    if told.serial.is_none() { Vec::new() } else { told.messages.clone() }
-                };
-                for records in messages {
-                    let answer = wire_answer(&query, &records);
-                    let framed = [&(answer.len() as u16).to_be_bytes(), &answer[..]].concat();
-                    let _ = stream.write_all(&framed);
-                }
-            }
-        });
-        Puppet { address, script }
-    }
-
-    fn says(&self, serial: Option<u32>, messages: &[&[String]]) {
-        let mut script = self.script.lock().unwrap();
-        script.serial = serial;
-        script.messages = messages.iter().map(|records| records.to_vec()).collect();
-    }
-
-    /// Serves the zone at `serial`, with these records beside the ones it needs.
-    fn serves(&self, serial: u32, more: &[&str]) {
-        self.serves_for(4, serial, more);
-    }
-
-    /// The same, for as many seconds as `expire`.
-    fn serves_for(&self, expire: u32, serial: u32, more: &[&str]) {
-        let ns = format!("{ZONE} 60 NS ns.{ZONE}");
-        let address = format!("ns.{ZONE} 60 A 192.0.2.1");
-        let mut records = vec![soa(serial, expire), ns, address];
-        records.extend(more.iter().map(|text| (*text).to_owned()));
-        records.push(soa(serial, expire));
-        self.says(Some(serial), &[&records]);
-    }
-
-    fn followed_by(&self, server: &Server) {
-        let body = json!({"primaries": [{"address": self.address.to_string()}]});
-        server.api("PUT", &format!("/v1/zones/{ZONE}/primaries"), Some(&body));
-    }
-}
-
 /// Waits until what `look` sees is so.
 pub(super) fn until(what: &str, server: &Server, mut look: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
@@ -509,114 +482,4 @@ pub(super) fn until(what: &str, server: &Server, mut look: impl FnMut() -> bool)
         assert!(Instant::now() < end, "{what}\n{}\n{}", standing(server), events(&server.log()));
         sleep(Duration::from_millis(30));
     }
-}
-
-fn rcode(server: &Server) -> ResponseCode {
-    ask(server.dns, ZONE, RecordType::SOA).metadata.response_code
-}
-
-/// Goal: what is too old is not answered, and is answered again once a primary confirms it.
-#[test]
-fn an_expired_zone_is_servfail_until_it_is_confirmed() {
-    let (server, puppet) = (Server::start(), Puppet::start());
-    puppet.says(None, &[]);
-    puppet.followed_by(&server);
-    assert_eq!(rcode(&server), ResponseCode::ServFail);
-    assert_eq!(standing(&server)["serial"], Value::Null);
-
-    puppet.serves(7, &[]);
-    until("it is transferred", &server, || rcode(&server) == ResponseCode::NoError);
-    puppet.says(None, &[]);
-    until("it expires", &server, || rcode(&server) == ResponseCode::ServFail);
-    assert_eq!(standing(&server)["state"], "expired");
-    assert!(standing(&server)["trouble"].as_str().unwrap().contains("did not answer"));
-    let dig = Command::new("kdig")
-        .args(["@127.0.0.1", "-p", &server.dns.port().to_string(), ZONE, "SOA", "+edns"])
-        .output();
-    if let Ok(output) = dig {
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(text.contains("Invalid Data") && text.contains("no fresh copy"), "{text}");
-    }
-
-    puppet.says(Some(7), &[]);
-    until("it is confirmed", &server, || rcode(&server) == ResponseCode::NoError);
-    assert_eq!(standing(&server)["serial"], 7);
-}
-
-/// Goal: nothing half, nothing older, nothing that is no zone is ever served.
-/// Method: after each lie the zone is what it was, and the trouble says why.
-#[test]
-fn a_lying_primary_changes_nothing() {
-    let (server, puppet) = (Server::start(), Puppet::start());
-    puppet.serves_for(600, 7, &["a.follow.example. 60 A 192.0.2.7"]);
-    puppet.followed_by(&server);
-    until("it is transferred", &server, || standing(&server)["serial"] == 7);
-    let ns = format!("{ZONE} 60 NS ns.{ZONE}");
-    let alias = "a.follow.example. 60 CNAME b.follow.example.".to_owned();
-    let address = "a.follow.example. 60 A 192.0.2.8".to_owned();
-    let lies: &[(u32, Vec<String>, &str)] = &[
-        (8, vec![soa(8, 600), ns.clone()], "cannot be reached"),
-        (8, vec![soa(8, 600), ns.clone(), address.clone(), soa(9, 600)], "serial 9 where none"),
-        (8, vec![soa(8, 600), ns.clone(), alias, address.clone(), soa(8, 600)], "CNAME"),
-        (8, vec![soa(8, 600), address.clone(), soa(8, 600)], "NS"),
-        (
-            8,
-            vec![soa(8, 600), soa(7, 600), address.clone(), soa(8, 600), soa(8, 600)],
-            "serial 7 where none",
-        ),
-        (6, vec![soa(6, 600), ns.clone(), soa(6, 600)], "behind 7"),
-    ];
-    for (serial, records, why) in lies {
-        puppet.says(Some(*serial), &[records]);
-        server.api("POST", &format!("/v1/zones/{ZONE}/refresh"), Some(&json!({})));
-        until(why, &server, || {
-            standing(&server)["trouble"].as_str().is_some_and(|text| text.contains(why))
-        });
-        let answer = ask(server.dns, "a.follow.example.", RecordType::A);
-        assert_eq!(standing(&server)["serial"], 7);
-        assert!(format!("{:?}", answer.answers).contains("192.0.2.7"), "{why}: {answer:?}");
-    }
-
-    // Back only when somebody says so.
-    puppet.serves_for(600, 6, &[]);
-    let path = format!("/v1/zones/{ZONE}/refresh");
-    server.api("POST", &path, Some(&json!({"any_serial": true})));
-    until("it goes back", &server, || standing(&server)["serial"] == 6);
-    assert!(server.log().contains("went from serial 7 to 6"));
-}
-
-/// A NOTIFY for `ZONE` from an address of its own; the RCODE of its answer.
-fn notify(server: &Server, from: &str) -> u8 {
-    let mut message = vec![0x12, 0x34, 0x24, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    message.extend(Name::parse(ZONE).unwrap().as_wire());
-    message.extend([0, 6, 0, 1]);
-    let socket = std::net::UdpSocket::bind((from, 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.send_to(&message, server.dns).unwrap();
-    let mut answer = [0; 512];
-    let len = socket.recv(&mut answer).unwrap();
-    assert!(len >= 12 && answer[..2] == message[..2]);
-    answer[3] & 15
-}
-
-#[test]
-fn rfc1996_3_10_notify_from_anyone_but_a_primary_does_nothing() {
-    let (server, puppet) = (Server::start(), Puppet::start());
-    assert_eq!(notify(&server, "127.0.0.1"), 9, "a zone that is not here");
-    let long =
-        |serial: u32| format!("{ZONE} 60 SOA ns.{ZONE} host.{ZONE} {serial} 9000 9000 90000 60");
-    let zone = |serial| {
-        let ns = format!("{ZONE} 60 NS ns.{ZONE}");
-        vec![long(serial), ns, format!("ns.{ZONE} 60 A 192.0.2.1"), long(serial)]
-    };
-    puppet.says(Some(1), &[&zone(1)]);
-    puppet.followed_by(&server);
-    until("it is transferred", &server, || standing(&server)["serial"] == 1);
-    puppet.says(Some(2), &[&zone(2)]);
-    let before = puppet.script.lock().unwrap().transfers;
-    assert_eq!(notify(&server, "127.0.0.2"), 5);
-    sleep(Duration::from_millis(300));
-    assert_eq!(puppet.script.lock().unwrap().transfers, before);
-    assert_eq!(notify(&server, "127.0.0.1"), 0);
-    until("it is told", &server, || standing(&server)["serial"] == 2);
 }

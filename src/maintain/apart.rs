@@ -1,0 +1,206 @@
+//! Zones that follow a primary and are signed here: unsigned in, signed out.
+//!
+//! Signing makes versions that the primary knows nothing of, so such a zone counts for itself: its
+//! serial only ever moves forward, to the primary's where that is ahead, and the primary's serial of
+//! what is here is kept beside. What a primary sends loses the signatures, keys and denial it may
+//! have, is compared with what people put here before, numbered, and signed like any change.
+//!
+//! Promises: steps are taken only onto the version they start from; no version is published unsigned;
+//! a zone that is signed no longer has its primary's serials again as soon as those are ahead.
+
+use std::borrow::Cow;
+
+use super::apply::{DELTA_SETS_MAX, Refused, unchanged};
+use super::change::{AppliedZone, Content, Reason, Staged};
+use super::commit::Door;
+use super::content::{self, Fresh};
+use super::rows::{self, Chunks, Zone};
+use super::signed::plain;
+use super::signing::{self, Signing};
+use super::take::{astray, check_serial, join, refuse_strangers, tidy};
+use super::{Maintain, rules, secondary};
+use crate::wire::{Name, Serial, Type};
+use crate::zone::ReadFault;
+use crate::zone::chunk::ChunkView;
+use crate::zone::delta::{Delta, Step, set_at};
+use crate::zone::packed;
+use crate::zone::tree::PackedZone;
+
+type Result<T> = std::result::Result<T, Refused>;
+
+impl Maintain {
+    /// Content of a primary without what its signer added, if its zone counts for itself here.
+    pub(super) fn without_signer(
+        &self,
+        apex: &Name,
+        octets: Vec<u8>,
+    ) -> std::result::Result<(Vec<u8>, bool), ReadFault> {
+        let apart = self.store().read(|rows| -> std::result::Result<_, ReadFault> {
+            let zone = rows::zone(rows, apex)?;
+            let signing = zone.map(|zone| signing::of(rows, &zone)).transpose()?.flatten();
+            Ok((secondary::serial_there(rows, apex)?.is_some(), signing))
+        })?;
+        Ok(match apart {
+            (false, _) => (octets, false),
+            (true, signing) => (plain(&octets, signing.as_ref().and_then(Signing::active)), true),
+        })
+    }
+}
+
+impl Door<'_, '_> {
+    /// Takes steps of a primary into a zone that counts for itself; `there` is the primary's serial of
+    /// what is here.
+    pub(super) fn take_steps_apart(
+        &mut self,
+        zone: Zone,
+        steps: &[Step],
+        mut there: Serial,
+    ) -> Result<AppliedZone> {
+        let apex = zone.apex.clone();
+        let signing = signing::of(self.tx, &zone)?;
+        let plan = signing.as_ref().and_then(Signing::active);
+        let mut touched = Vec::new();
+        let mut all = AppliedZone { from: Some(zone.serial), ..unchanged(&zone) };
+        for step in steps {
+            let zone = rows::zone(self.tx, &apex)?.ok_or(Reason::UnknownZone)?;
+            if step.from != there {
+                return Err(astray(&apex, step.from, there));
+            }
+            // It is over records that are left out here: only the whole zone can be checked.
+            let mut apexes = packed::nodes(&step.adds).take(1);
+            if apexes.any(|node| node.rrset(Type::ZONEMD).is_some()) {
+                let text = "steps with a digest (ZONEMD) cannot be checked in a zone signed here";
+                return Err(Reason::Astray(text.into()).into());
+            }
+            let bare = Step {
+                dels: plain(&step.dels, plan),
+                adds: plain(&step.adds, plan),
+                ..step.clone()
+            };
+            let mut delta = self.delta_apart(&zone, &bare, there)?;
+            refuse_strangers(&delta, &apex)?;
+            touched.extend(delta.owners());
+            let soa = self.soa(&zone)?;
+            let serial = delta.number(&soa, zone.serial);
+            let applied = self.write(zone, &delta, serial, false)?;
+            join(&mut all, applied);
+            there = step.to;
+        }
+        let zone = self.note_there(&apex, there, signing.is_some())?;
+        touched.sort_by_cached_key(Name::key);
+        touched.dedup();
+        let broken = rows::with_view(self.tx, &zone, |view| rules::touched(view, &touched))?;
+        if broken.is_empty() { Ok(all) } else { Err(Refused(broken)) }
+    }
+
+    /// What a step without signatures changes here: the primary's SOA has another serial than ours, and
+    /// what the step touches is to be signed anew.
+    fn delta_apart(&mut self, zone: &Zone, step: &Step, there: Serial) -> Result<Delta> {
+        let delta = rows::with_view(self.tx, zone, |view| {
+            step.delta_with(&mut |owner, rtype| {
+                let mut set = set_at(view, owner, rtype)?;
+                if let Some(soa) = set.as_mut().filter(|_| rtype == Type::SOA) {
+                    soa.set_serial(there);
+                }
+                Ok(set)
+            })
+        });
+        let mut delta = tidy(delta.map_err(|fault| Reason::Astray(fault.0))?);
+        let soa = self.soa(zone)?;
+        for change in &mut delta.changes {
+            if change.rtype == Type::SOA {
+                change.before = Some(soa.clone());
+            }
+            if let Some(after) = &mut change.after {
+                after.sigs.clear();
+            }
+        }
+        Ok(delta)
+    }
+
+    /// Takes the whole zone of a primary into one that counts for itself.
+    pub(super) fn take_whole_apart(
+        &mut self,
+        zone: Zone,
+        content: &Content,
+        there: Serial,
+        any_serial: bool,
+    ) -> Result<AppliedZone> {
+        let apex = zone.apex.clone();
+        let signing = signing::of(self.tx, &zone)?;
+        let (applied, own) = match content {
+            Content::Staged(staged) => {
+                let own = self.serial_of_staged(&zone, staged)?;
+                check_serial(&apex, there, own, any_serial)?;
+                (self.switch_to_staged(zone, staged)?, own)
+            }
+            content => {
+                let fresh = content::fresh(&apex, content)?;
+                let new = PackedZone::new(apex.clone(), &fresh.octets);
+                let soa = set_at(&new, &apex, Type::SOA)?;
+                let own = soa.and_then(|soa| soa.rrset.soa_serial());
+                let own = own.ok_or_else(|| rules::no_soa(&apex))?;
+                check_serial(&apex, there, own, any_serial)?;
+                let bare = plain(&fresh.octets, signing.as_ref().and_then(Signing::active));
+                let fresh = Fresh { octets: Cow::Owned(bare), presigned: false };
+                (self.replace_apart(zone, fresh, signing.as_ref())?, own)
+            }
+        };
+        self.note_there(&apex, own, signing.is_some())?;
+        Ok(applied)
+    }
+
+    /// Makes unsigned content that of a zone, signed if it is to be.
+    fn replace_apart(
+        &mut self,
+        zone: Zone,
+        fresh: Fresh<'_>,
+        signing: Option<&Signing>,
+    ) -> Result<AppliedZone> {
+        if let Some(signing) = signing {
+            return self.replace_signed(zone, fresh, signing);
+        }
+        let new = PackedZone::new(zone.apex.clone(), &fresh.octets);
+        let delta =
+            rows::with_view(self.tx, &zone, |old| Delta::between(old, &new, DELTA_SETS_MAX))?;
+        let Some(mut delta) = delta else {
+            let last = Some(zone.serial);
+            let (octets, soa) = content::numbered(&zone.apex, fresh.octets, last, false)?;
+            return self.switch(zone, &octets, soa, false);
+        };
+        delta.drop_older_serial();
+        if delta.is_empty() {
+            return Ok(unchanged(&zone));
+        }
+        let soa = self.soa(&zone)?;
+        let serial = delta.number(&soa, zone.serial);
+        self.write(zone, &delta, serial, false)
+    }
+
+    /// The serial that staged records have, which their primary gave them.
+    fn serial_of_staged(&mut self, zone: &Zone, staged: &Staged) -> Result<Serial> {
+        let chunks = Chunks { rows: self.tx, zone: staged.zone, generation: staged.generation };
+        let soa = set_at(&ChunkView::new(&zone.apex, &chunks), &zone.apex, Type::SOA)?;
+        let serial = soa.and_then(|soa| soa.rrset.soa_serial());
+        Ok(serial.ok_or_else(|| rules::no_soa(&zone.apex))?)
+    }
+
+    /// Keeps which version of the primary is here; gives the zone as it is now.
+    fn note_there(&mut self, apex: &Name, there: Serial, signed: bool) -> Result<Zone> {
+        let zone = rows::zone(self.tx, apex)?.ok_or(Reason::UnknownZone)?;
+        let apart = signed || zone.serial != there;
+        secondary::put_serial_there(self.tx, apex, apart.then_some(there))?;
+        Ok(zone)
+    }
+
+    /// Takes off the signatures that others made; from here on the zone is signed by us, or by nobody.
+    pub(super) fn strip(&mut self, apex: &Name) -> Result<()> {
+        let zone = self.changeable(apex)?;
+        secondary::count_for_itself(self.tx, &zone)?;
+        let octets = packed::strip(&self.octets(&zone)?);
+        let content = Content::Packed { octets, presigned: false };
+        let applied = self.replace_with(zone, &content)?;
+        self.note(applied);
+        Ok(())
+    }
+}
