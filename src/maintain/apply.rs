@@ -254,7 +254,10 @@ impl Door<'_, '_> {
         let mut zone = zone;
         self.put_chunks(&mut zone, delta)?;
         match self.sign_touched(&zone, &delta.changes)? {
-            None => self.finish(before, zone, delta, serial, presigned),
+            None => {
+                let stale = self.drop_stale_digest(&mut zone, serial, presigned)?;
+                self.finish(before, zone, &delta.clone().then(stale), serial, presigned)
+            }
             Some((more, signer)) => {
                 self.put_chunks(&mut zone, &more)?;
                 let digest = self.put_digest(&mut zone, &signer)?;
@@ -262,6 +265,23 @@ impl Door<'_, '_> {
                 self.finish(before, zone, &delta, serial, presigned)
             }
         }
+    }
+
+    /// Takes away a digest of another version, which nobody here makes anew.
+    fn drop_stale_digest(
+        &mut self,
+        zone: &mut Zone,
+        serial: Serial,
+        presigned: bool,
+    ) -> Result<Delta> {
+        let stale = rows::with_view(self.tx, zone, |view| content::stale_digest(view, serial))?;
+        // What others publish is theirs to keep right.
+        if stale.is_none() || presigned || secondary::is_one(self.tx, &zone.apex)? {
+            return Ok(Delta::default());
+        }
+        let delta = Delta::new(stale.into_iter().collect());
+        self.put_chunks(zone, &delta)?;
+        Ok(delta)
     }
 
     /// Writes the changed rows of a zone.

@@ -9,7 +9,7 @@ use crate::wire::{Name, RrSet, Serial, Type, rdata};
 use crate::zone::delta::{Set, SetChange, set_at};
 use crate::zone::packed::{self, Packer};
 use crate::zone::tree::PackedZone;
-use crate::zone::{Op, RrSetEdit, chunk, serial};
+use crate::zone::{Op, ReadFault, RrSetEdit, View, chunk, serial};
 
 /// The records of a new version, packed, every zone rule kept.
 pub(super) struct Fresh<'c> {
@@ -64,7 +64,8 @@ pub(super) fn numbered<'c>(
     last: Option<Serial>,
     presigned: bool,
 ) -> Result<(Cow<'c, [u8]>, Set), Refused> {
-    let soa = set_at(&PackedZone::new(apex.clone(), &octets), apex, Type::SOA)?;
+    let view = PackedZone::new(apex.clone(), &octets);
+    let soa = set_at(&view, apex, Type::SOA)?;
     let soa = soa.ok_or_else(|| rules::no_soa(apex))?;
     let own = soa.rrset.soa_serial();
     if presigned {
@@ -85,15 +86,29 @@ pub(super) fn numbered<'c>(
         before: Some(soa),
         after: Some(after.clone()),
     };
-    Ok((Cow::Owned(at_apex(apex, &octets, change)), after))
+    let stale = stale_digest(&view, serial)?;
+    let changes: Vec<SetChange> = std::iter::once(change).chain(stale).collect();
+    Ok((Cow::Owned(at_apex(apex, &octets, &changes)), after))
 }
 
-/// A zone's content with a set at its apex changed.
-pub(super) fn at_apex(apex: &Name, octets: &[u8], change: SetChange) -> Vec<u8> {
+/// What takes the digest of a zone away, if it is of another version than `serial`.
+pub(super) fn stale_digest(
+    view: &dyn View,
+    serial: Serial,
+) -> Result<Option<SetChange>, ReadFault> {
+    let (owner, rtype) = (view.apex().clone(), Type::ZONEMD);
+    let digest = set_at(view, &owner, rtype)?;
+    let is_of = |rdata: &[u8]| rdata.starts_with(&serial.0.to_be_bytes());
+    let stale = digest.filter(|set| !set.rrset.rdatas().iter().any(|rdata| is_of(rdata)));
+    Ok(stale.map(|before| SetChange { owner, rtype, before: Some(before), after: None }))
+}
+
+/// A zone's content with sets at its apex changed, in order of type.
+pub(super) fn at_apex(apex: &Name, octets: &[u8], changes: &[SetChange]) -> Vec<u8> {
     let mut nodes = packed::nodes(octets);
     let mut packer = Packer::default();
     // The apex stands first: every other name of the zone is below it.
-    chunk::merge_node(nodes.next(), apex, &[change], &mut packer);
+    chunk::merge_node(nodes.next(), apex, changes, &mut packer);
     nodes.for_each(|node| packer.push(node));
     packer.finish()
 }

@@ -33,6 +33,10 @@ impl Maintain {
             return Ok(());
         };
         let signer = self.signer_for(&zone, signing, &octets)?;
+        let signer = match signing.active() {
+            Some(_) => signer,
+            None => signer.for_the_first_time(),
+        };
         let signed = signer.whole(&octets).map_err(|error| refused(&zone, error.into()))?;
         drop(octets);
         let (id, generation) = self.stage_octets(&zone.apex, &signed.octets)?;

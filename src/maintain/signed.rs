@@ -70,10 +70,12 @@ impl Door<'_, '_> {
             fault: None,
             served: old.map_or(Served::Nothing, Signing::left),
         };
+        let first = signing.active().is_none();
         let soa = self.soa(&zone)?;
         let signer = self.signer(&zone, plan, &soa.rrset)?;
         digestible(&signer, zone.counts.octets)?;
         if zone.counts.rrsets <= SMALL_RRSETS {
+            let signer = if first { signer.for_the_first_time() } else { signer };
             return self.sign_whole(zone, &soa, &signer, signing);
         }
         if !same_denial {
@@ -183,7 +185,7 @@ impl Door<'_, '_> {
         digestible(&signer, signed.octets.len() as i64)?;
         let digest = signer.digest(&PackedZone::new(zone.apex.clone(), &signed.octets))?;
         let octets = match digest {
-            Some(change) => content::at_apex(&zone.apex, &signed.octets, change),
+            Some(change) => content::at_apex(&zone.apex, &signed.octets, &[change]),
             None => signed.octets,
         };
         self.switch(zone, &octets, soa, false)

@@ -158,7 +158,13 @@ impl Door<'_, '_> {
         let mut counts = staged.counts;
         let (zone, generation) = (staged.zone, staged.generation);
         let mut chunks = ChunksMut { tx: self.tx, zone, generation };
-        counts += chunk::update(&mut chunks, apex, &Delta::new(vec![change]))?;
+        let stale = match signer {
+            // The signer makes the digest anew.
+            Some(_) => None,
+            None => content::stale_digest(&chunk::ChunkView::new(apex, &chunks), serial)?,
+        };
+        let delta = Delta::new(std::iter::once(change).chain(stale).collect());
+        counts += chunk::update(&mut chunks, apex, &delta)?;
         Ok((after, counts))
     }
 

@@ -17,6 +17,9 @@ use crate::zone::{ReadFault, View};
 /// How much longer than the zone's EXPIRE a signature lives at least.
 const EXPIRE_MARGIN_S: u32 = 3600;
 
+/// How long a signature is left alone at least.
+const ROOM_MIN_S: u32 = 3600;
+
 /// EXPIRE of a SOA that a zone signed here may have at most: signatures live longer than it.
 pub const EXPIRE_MAX_S: u32 = 60 * 24 * 3600;
 
@@ -91,6 +94,8 @@ pub struct Signer {
     spread: Spread,
     /// Seconds a signature lives, the jitter not yet taken away.
     lifetime_s: u32,
+    /// Signatures expire up to so many seconds before they must.
+    jitter_s: u32,
     refresh_s: u32,
     /// TTL of what denies ([RFC 9077](https://www.rfc-editor.org/rfc/rfc9077) §3).
     pub(super) negative_ttl_s: u32,
@@ -136,9 +141,23 @@ impl Signer {
             now_s,
             spread,
             lifetime_s,
+            jitter_s: policy.jitter_s,
             refresh_s,
             negative_ttl_s: soa.ttl.min(minimum_s),
         })
+    }
+
+    /// The same signer for a zone that is signed for the first time: its signatures expire as if they
+    /// had been made some time ago, each zone at another.
+    ///
+    /// So zones that are switched on together are not renewed together, not even the first time.
+    #[must_use]
+    pub fn for_the_first_time(mut self) -> Signer {
+        if self.jitter_s > 0 {
+            let room_s = self.lifetime_s.saturating_sub(self.refresh_s);
+            self.jitter_s = self.jitter_s.max(room_s.saturating_sub(ROOM_MIN_S));
+        }
+        self
     }
 
     /// How long before it expires a signature is made anew.
@@ -233,7 +252,7 @@ impl Signer {
     }
 
     fn span(&self, set: &Signable<'_>) -> Span {
-        let jitter = match self.plan.policy.jitter_s {
+        let jitter = match self.jitter_s {
             0 => 0,
             most => self.jitter_seed(set) % most,
         };

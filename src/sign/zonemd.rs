@@ -31,8 +31,7 @@ const HEAD_OCTETS: usize = 6;
 
 /// Octets of packed nodes that a zone with a digest may have.
 ///
-/// Every commit reads all of them, and others wait meanwhile: some 50 ms for as many as this.
-/// `benches/sign.rs` shows what it takes.
+/// Every commit reads all of them while others wait; `benches/sign.rs` prints how long a MiB takes.
 pub const OCTETS_MAX: i64 = 16 << 20;
 
 /// A hash algorithm of ZONEMD ([RFC 8976](https://www.rfc-editor.org/rfc/rfc8976) §2.2.3).

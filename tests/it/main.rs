@@ -29,3 +29,4 @@ mod transports;
 mod updates;
 mod watching;
 mod zone_files;
+mod zonemd;

@@ -1,0 +1,75 @@
+//! A zone's digest (RFC 8976) from outside: asked for by a policy, there in every version.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::server::{PATIENCE, Server};
+
+const ZONE: &str = "digest.test.";
+
+fn file(server: &Server) -> String {
+    let path = format!("/v1/zones/{ZONE}/file");
+    let (status, body) =
+        server.request("GET", &path, Some(&server.operator_token()), None).unwrap();
+    assert_eq!(status, 200);
+    body.as_str().unwrap().to_owned()
+}
+
+/// The zone's file once it is as `wanted`.
+fn comes_to(server: &Server, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let text = file(server);
+        if wanted(&text) {
+            return text;
+        }
+        assert!(Instant::now() < end, "{what}: {text}\n{}", server.log());
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Others find the digest right; with two of the options the zone must also be signed well.
+fn is_right(home: &Path, text: &str) {
+    let path = home.join("zone");
+    std::fs::write(&path, text).unwrap();
+    match Command::new("ldns-verify-zone").args(["-ZZ", "-V", "1"]).arg(&path).output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}\n{text}"),
+        Err(_) => println!("skipped: ldns-verify-zone is not installed"),
+    }
+}
+
+fn digest(text: &str) -> Option<&str> {
+    text.lines().find(|line| line.contains("\tZONEMD\t"))
+}
+
+/// Goal: `zonemd` of a policy is all it takes, and no version is without or with a wrong one.
+#[test]
+fn a_policy_gives_a_zone_its_digest_and_takes_it_away() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start());
+    let text = "@ 60 SOA ns hostmaster 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
+    let import = json!({"kind": "zone_import", "zone": ZONE, "zone_file": text});
+    server.api("POST", "/v1/change-orders", Some(&json!({ "items": [import] })));
+    let policy = |zonemd: bool| {
+        server.api("PUT", "/v1/dnssec/policies/default", Some(&json!({ "zonemd": zonemd })))
+    };
+    assert_eq!(policy(true)["policy"]["zonemd"], true);
+    let on = format!("/v1/zones/{ZONE}/dnssec?push=true");
+    server.api("PUT", &on, Some(&json!({ "on": true })));
+    let first = comes_to(&server, "no digest", |text| digest(text).is_some());
+    is_right(home.path(), &first);
+
+    let edit = json!({"op": "replace", "name": format!("www.{ZONE}"), "type": "A", "ttl": 60,
+        "records": ["192.0.2.2"]});
+    let change = json!({"zones": [{"zone": ZONE, "edits": [edit]}]});
+    server.api("POST", "/v1/change-orders", Some(&change));
+    let second = comes_to(&server, "no change", |text| text.contains("192.0.2.2"));
+    assert_ne!(digest(&second), digest(&first));
+    is_right(home.path(), &second);
+
+    policy(false);
+    comes_to(&server, "the digest stays", |text| !text.contains("ZONEMD"));
+}
