@@ -9,7 +9,8 @@
 //!   which nobody can be faster than; then the same zone by each other signer that is installed.
 //! - *change*: one record of a signed zone, beside the same change of the same zone unsigned.
 //! - *fortnight*: zones all switched on at one moment, which is the worst, left alone for two weeks
-//!   under a clock turned by hand: how many versions each day and the busiest hour make.
+//!   under a clock turned by hand: how many versions each day and its busiest hour make. They should
+//!   be about as many each day.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fmt::Write as _;
