@@ -1,36 +1,40 @@
 //! Secondary zones kept fresh: which zone asks its primaries when, and what came of it.
 //!
-//! All zones wait in one queue ordered by time; a few threads take from it. A thread does one round
-//! for one zone and puts it back with its next time. What NOTIFY, the API or a start wants brings a
-//! zone forward, once, however often it is wanted.
+//! All zones wait at one [desk](Desk), ordered by time; a few threads take from it. A thread does one
+//! round for one zone and puts it back with its next time.
 //!
 //! Promises: a zone is in one round at a time; a primary that did not answer is left alone for a
-//! while by all zones; a zone whose records are too old is not answered from.
+//! while by all zones; one that is slow leaves threads for the zones of others; a zone whose records
+//! are too old is not answered from.
 
 mod catalog;
+mod desk;
 mod pull;
 mod round;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+pub(super) use self::desk::Desk;
+use self::desk::{After, Entry, Job};
 use self::pull::Source;
 pub use self::pull::Trouble;
 use self::round::Ended;
 use super::secondary::{self, Following, Primary};
 use super::{Maintain, Zone, ZoneChange, ZoneState, now_us};
-use crate::transport::client::{AskError, Dialer};
+use crate::sign::zonemd;
+use crate::transport::client::Dialer;
 use crate::transport::xot::Identity;
 use crate::wire::tsig::TsigKey;
 use crate::wire::{Name, Rcode, Serial};
 use crate::xfr::incoming::{Asked, Misbehaviour, Transfer, TransferFault};
 use crate::xfr::timers::{Bounds, Round, SECOND_US, SoaTimers, Times};
 use crate::zone::ReadFault;
+use crate::zone::tree::PackedZone;
 
 /// What an operator decides about transfers in.
 #[derive(Debug, Clone)]
@@ -68,9 +72,6 @@ impl Default for Settings {
         }
     }
 }
-
-/// How long a primary that did not answer is left alone, in microseconds.
-const OUT_OF_REACH_US: u64 = 10 * SECOND_US;
 
 /// Within which time zones that are due at the start ask, for each hundred of them.
 const START_SPREAD_US: u64 = SECOND_US;
@@ -131,148 +132,11 @@ pub struct Standing {
     pub took: Option<Took>,
 }
 
-/// Where secondary zones wait for their time.
-#[derive(Default)]
-pub(super) struct Desk {
-    queue: Mutex<Queue>,
-    told: Condvar,
-}
-
-#[derive(Default)]
-struct Queue {
-    open: bool,
-    zones: BTreeMap<Vec<u8>, Entry>,
-    /// When each zone that is not asking is looked at next.
-    due: BTreeSet<(u64, Vec<u8>)>,
-    /// Primaries that did not answer, and until when they are left alone.
-    out_of_reach: HashMap<SocketAddr, u64>,
-}
-
-struct Entry {
-    apex: Name,
-    times: Times,
-    timers: Option<SoaTimers>,
-    expired: bool,
-    asking: bool,
-    /// What was wanted since the last round began.
-    wanted: Option<Ask>,
-    trouble: Option<String>,
-    took: Option<Took>,
-    /// Of a catalog: the version whose zones are here.
-    named: Option<u64>,
-    /// Of a catalog: the version of which others know that they may take zones over.
-    told: Option<u64>,
-}
-
-/// What a thread is to do.
-enum Job {
-    Ask(Name, Ask),
-    Expire(Name),
-}
-
-impl Entry {
-    fn due_us(&self) -> u64 {
-        let expires = self.times.expires_us(self.timers).filter(|_| !self.expired);
-        self.times.next_us.min(expires.unwrap_or(u64::MAX))
-    }
-}
-
-impl Desk {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets no thread wait any more.
-    pub fn close(&self) {
-        self.lock().open = false;
-        self.told.notify_all();
-    }
-
-    fn is_out_of_reach(&self, primary: SocketAddr) -> Result<(), Trouble> {
-        match self.lock().out_of_reach.get(&primary) {
-            Some(until) if *until > now_us() => Err(Trouble::Dial(AskError::Silent(primary))),
-            _ => Ok(()),
-        }
-    }
-
-    fn note_out_of_reach(&self, primary: SocketAddr) {
-        let now = now_us();
-        let mut queue = self.lock();
-        queue.out_of_reach.retain(|_, until| *until > now);
-        queue.out_of_reach.insert(primary, now + OUT_OF_REACH_US);
-    }
-
-    fn note_in_reach(&self, primary: SocketAddr) {
-        self.lock().out_of_reach.remove(&primary);
-    }
-
-    /// Waits for the next thing to do; none when the desk is closed.
-    fn next(&self) -> Option<Job> {
-        let mut queue = self.lock();
-        while queue.open {
-            let now = now_us();
-            let wait_us = match queue.due.first() {
-                Some((due, _)) if *due <= now => {
-                    let Some((_, key)) = queue.due.pop_first() else { continue };
-                    let Some(entry) = queue.zones.get_mut(&key) else { continue };
-                    entry.asking = true;
-                    let expired = !entry.expired && entry.times.is_expired(entry.timers, now);
-                    return Some(match expired {
-                        true => Job::Expire(entry.apex.clone()),
-                        false => {
-                            Job::Ask(entry.apex.clone(), entry.wanted.take().unwrap_or_default())
-                        }
-                    });
-                }
-                Some((due, _)) => due - now,
-                None => 3600 * SECOND_US,
-            };
-            let wait = Duration::from_micros(wait_us);
-            let waited = self.told.wait_timeout(queue, wait);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        None
-    }
-
-    /// Puts a zone back after `with` looked at it; takes it out if `with` says so.
-    fn put_back(&self, apex: &Name, with: impl FnOnce(&mut Entry) -> bool) {
-        let key = apex.key();
-        let mut queue = self.lock();
-        let Some(entry) = queue.zones.get_mut(&key) else { return };
-        entry.asking = false;
-        if !with(entry) {
-            queue.zones.remove(&key);
-            return;
-        }
-        if entry.wanted.is_some() {
-            entry.times.hurry(now_us());
-        }
-        let due = entry.due_us();
-        queue.due.insert((due, key));
-        self.told.notify_one();
-    }
-
-    fn want(&self, apex: &Name, ask: Ask) -> bool {
-        let key = apex.key();
-        let mut queue = self.lock();
-        let Some(entry) = queue.zones.get_mut(&key) else { return false };
-        entry.wanted.get_or_insert_default().join(ask);
-        if !entry.asking {
-            let old = entry.due_us();
-            entry.times.hurry(now_us());
-            let due = entry.due_us();
-            queue.due.remove(&(old, key.clone()));
-            queue.due.insert((due, key));
-        }
-        self.told.notify_one();
-        true
-    }
-}
-
 impl Maintain {
     /// Reads which zones follow others, and starts the threads that ask for them.
     pub(super) fn start_refreshing(&self) -> Result<Vec<JoinHandle<()>>, ReadFault> {
-        self.refreshing().lock().open = true;
+        let threads = self.settings().refresh.threads.max(1);
+        self.refreshing().open(threads);
         let mut all = Vec::new();
         loop {
             let after = all.last().map(|following: &Following| following.apex.clone());
@@ -288,7 +152,7 @@ impl Maintain {
         for following in &all {
             self.watch(&following.apex, spread_us);
         }
-        let threads = (0..self.settings().refresh.threads.max(1)).filter_map(|number| {
+        let threads = (0..threads).filter_map(|number| {
             let maintain = self.clone();
             let name = format!("refresh-{number}");
             let thread = thread::Builder::new().name(name).spawn(move || maintain.work());
@@ -307,20 +171,25 @@ impl Maintain {
         let timers = timers.map(|timers| timers.within(self.settings().refresh.bounds));
         let times = Times::restored(confirmed_us, timers, now_us(), spread_us, random());
         let key = apex.key();
+        let first = following.primaries.first().map(|primary| primary.address);
+        let Some(first) = first else { return }; // nobody to ask
         let mut queue = self.refreshing().lock();
         if let Some(entry) = queue.zones.get_mut(&key) {
             // It is asking, or waits: either way it asks anew, with the row as it is now.
             entry.wanted.get_or_insert_default().forced = true;
-            let (asking, old) = (entry.asking, entry.due_us());
-            entry.times.hurry(now_us());
-            let due = entry.due_us();
-            if !asking {
-                queue.due.remove(&(old, key.clone()));
-                queue.due.insert((due, key));
+            let renew = |entry: &mut Entry| {
+                (entry.first, entry.parked) = (first, false);
+                entry.times.hurry(now_us());
+            };
+            match entry.asking {
+                true => renew(entry),
+                false => queue.change(&key, renew),
             }
         } else {
             let entry = Entry {
                 apex: following.apex,
+                first,
+                parked: false,
                 times,
                 timers,
                 expired: zone.state == ZoneState::Expired,
@@ -382,7 +251,7 @@ impl Maintain {
                 Job::Expire(apex) => self.expire(&apex),
                 Job::Ask(apex, ask) => {
                     let ended = self.round(&apex, &ask);
-                    self.note(&apex, ended);
+                    self.note(&apex, ask, ended);
                 }
             }
         }
@@ -405,11 +274,11 @@ impl Maintain {
         }
         self.refreshing().put_back(apex, |entry| {
             entry.expired = true;
-            true
+            After::Waits
         });
     }
 
-    fn note(&self, apex: &Name, ended: Ended) {
+    fn note(&self, apex: &Name, ask: Ask, ended: Ended) {
         let Ended { zone, following, timers, outcome } = ended;
         let bounds = self.settings().refresh.bounds;
         let timers = timers.map(|timers| timers.within(bounds));
@@ -421,7 +290,10 @@ impl Maintain {
         };
         self.refreshing().put_back(apex, |entry| {
             if following.is_none() {
-                return outcome.is_err();
+                return if outcome.is_err() { After::Waits } else { After::Gone };
+            }
+            if matches!(outcome, Err(Trouble::Crowded(_))) {
+                return After::Later(ask);
             }
             entry.timers = timers.or(entry.timers);
             let trouble = match outcome {
@@ -449,7 +321,7 @@ impl Maintain {
                 tracing::warn!(zone = %apex, "zone {apex} cannot be refreshed: {text}");
             }
             entry.trouble = trouble;
-            true
+            After::Waits
         });
     }
 
@@ -490,7 +362,11 @@ pub fn whole(
 ) -> Result<Vec<u8>, Trouble> {
     let source = Source::with_key(dialer, settings, primary, key)?;
     match source.pull(apex, Asked::Axfr, &[])?.transfer {
-        Transfer::Whole { packed, .. } => Ok(packed),
+        Transfer::Whole { packed, .. } => {
+            zonemd::check(&PackedZone::new(apex.clone(), &packed))
+                .map_err(|why| Trouble::Refused(primary.address, why.to_string()))?;
+            Ok(packed)
+        }
         // Nothing but a whole zone answers AXFR.
         Transfer::Current(_) | Transfer::Steps(_) => {
             let fault = TransferFault::Misbehaved(Misbehaviour::Malformed);

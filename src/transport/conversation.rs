@@ -77,24 +77,29 @@ impl Conversation {
         sent.map_err(|source| AskError::Unreachable { server: self.server, source })
     }
 
-    /// Reads the next message into `message`, whose content is lost.
+    /// Reads the next message into `message`, whose content is lost; all of it must be there by `until`.
     ///
     /// # Errors
     ///
     /// [`AskError::Silent`] when it does not come in time; [`AskError::Unreachable`] when the
     /// connection ends.
-    pub fn receive(&mut self, message: &mut Vec<u8>) -> Result<(), AskError> {
+    pub fn receive(
+        &mut self,
+        message: &mut Vec<u8>,
+        until: Option<Instant>,
+    ) -> Result<(), AskError> {
+        let until = until.map_or(self.deadline, |until| until.min(self.deadline));
         let mut len = [0; 2];
-        self.fill(&mut len)?;
+        self.fill(&mut len, until)?;
         message.clear();
         message.resize(usize::from(u16::from_be_bytes(len)), 0);
-        self.fill(message)
+        self.fill(message, until)
     }
 
-    fn fill(&mut self, mut rest: &mut [u8]) -> Result<(), AskError> {
+    fn fill(&mut self, mut rest: &mut [u8], until: Instant) -> Result<(), AskError> {
         let server = self.server;
         while !rest.is_empty() {
-            let left = self.deadline.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(AskError::Silent(server));
             }
@@ -180,7 +185,7 @@ mod tests {
         let mut conversation = dialer().converse(server, Some(trust), PATIENCE, PATIENCE)?;
         conversation.send(b"xot")?;
         let mut message = Vec::new();
-        conversation.receive(&mut message)?;
+        conversation.receive(&mut message, None)?;
         Ok(message)
     }
 
@@ -239,17 +244,23 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap();
         thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            while stream.write_all(&[0]).is_ok() {
-                thread::sleep(Duration::from_millis(20));
+            for mut stream in listener.incoming().flatten() {
+                while stream.write_all(&[0]).is_ok() {
+                    thread::sleep(Duration::from_millis(20));
+                }
             }
         });
         let whole = Duration::from_millis(200);
         let mut conversation = dialer().converse(server, None, PATIENCE, whole).unwrap();
         let begun = Instant::now();
         let mut message = Vec::new();
-        let late = (0..1000).find_map(|_| conversation.receive(&mut message).err());
+        let late = (0..1000).find_map(|_| conversation.receive(&mut message, None).err());
         assert!(matches!(late, Some(AskError::Silent(_))), "{late:?}");
         assert!(begun.elapsed() < PATIENCE);
+
+        let mut conversation = dialer().converse(server, None, PATIENCE, PATIENCE).unwrap();
+        let until = Some(Instant::now() + Duration::from_millis(100));
+        let late = (0..1000).find_map(|_| conversation.receive(&mut message, until).err());
+        assert!(matches!(late, Some(AskError::Silent(_))), "{late:?}");
     }
 }

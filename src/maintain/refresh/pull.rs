@@ -43,6 +43,8 @@ pub enum Trouble {
     Behind { primary: SocketAddr, theirs: Serial, ours: Serial },
     /// What it has is no zone, or cannot be taken.
     Refused(SocketAddr, String),
+    /// Other zones ask it already, as many as may at once: soon.
+    Crowded(SocketAddr),
     /// The store takes nothing, or a zone cannot be read. An operator's to mend.
     Store(String),
 }
@@ -72,6 +74,7 @@ impl fmt::Display for Trouble {
             Trouble::Refused(primary, why) => {
                 write!(f, "the zone of {primary} cannot be taken: {why}")
             }
+            Trouble::Crowded(primary) => write!(f, "{primary} is asked by many other zones now"),
             Trouble::Store(why) => f.write_str(why),
         }
     }
@@ -186,12 +189,15 @@ impl<'a> Source<'a> {
         let fault = |fault| Trouble::Transfer(server, fault);
         let mut octets = 0u64;
         loop {
-            conversation.receive(&mut message).map_err(Trouble::Dial)?;
-            octets += message.len() as u64;
+            // A message that drips is as slow as many small ones.
+            let until = latest(octets, settings.transfer_octets_per_s_min);
+            let heard = conversation.receive(&mut message, until.map(|latest| begun + latest));
             let elapsed = begun.elapsed();
-            if is_too_slow(octets, elapsed, settings.transfer_octets_per_s_min) {
+            if until.is_some_and(|latest| elapsed >= latest) {
                 return Err(Trouble::Slow { primary: server, octets, elapsed });
             }
+            heard.map_err(Trouble::Dial)?;
+            octets += message.len() as u64;
             if let Some(verifier) = &mut verifier {
                 verifier
                     .verify(&message, now_s())
@@ -222,8 +228,11 @@ impl<'a> Source<'a> {
     }
 }
 
-fn is_too_slow(octets: u64, elapsed: Duration, octets_per_s_min: u64) -> bool {
-    elapsed > GRACE && octets < elapsed.as_secs().saturating_mul(octets_per_s_min)
+/// How long after its begin a transfer that brought so many octets must have brought its next message:
+/// as long as the largest takes at the slowest pace. None where any pace will do.
+fn latest(octets: u64, octets_per_s_min: u64) -> Option<Duration> {
+    let seconds = (octets + u64::from(u16::MAX)).checked_div(octets_per_s_min)?;
+    Some(GRACE.max(Duration::from_secs(seconds)))
 }
 
 fn now_s() -> u64 {
@@ -236,10 +245,9 @@ mod tests {
 
     #[test]
     fn a_transfer_may_begin_slowly_and_must_be_fast_enough_then() {
-        let slow = |octets, seconds| is_too_slow(octets, Duration::from_secs(seconds), 1_000);
-        assert!(!slow(0, 10), "ten seconds are given to begin");
-        assert!(slow(10_999, 11));
-        assert!(!slow(11_000, 11));
-        assert!(slow(0, u64::MAX / 2_000));
+        assert_eq!(latest(0, 0), None, "any pace will do");
+        assert_eq!(latest(0, 1 << 20), Some(GRACE), "so much is given to begin");
+        assert_eq!(latest(0, 1_000), Some(Duration::from_secs(65)));
+        assert_eq!(latest(935_000, 1_000), Some(Duration::from_secs(1_000)));
     }
 }

@@ -59,11 +59,17 @@ impl Maintain {
                 return ended;
             }
         };
+        let mut crowded = None;
         for primary in in_order(&following.primaries, ask) {
             ended.outcome = self.ask_primary(&here, primary, ask);
-            if ended.outcome.is_ok() {
-                break;
+            match ended.outcome {
+                Ok(_) => break,
+                Err(Trouble::Crowded(primary)) => crowded = Some(primary),
+                Err(_) => {}
             }
+        }
+        if let (Err(_), Some(primary)) = (&ended.outcome, crowded) {
+            ended.outcome = Err(Trouble::Crowded(primary)); // it may have what the others have not
         }
         let soa = match &ended.outcome {
             Ok(Some(_)) => {
@@ -109,6 +115,7 @@ impl Maintain {
         if !ask.forced {
             desk.is_out_of_reach(primary.address)?;
         }
+        let _turn = desk.turn(primary.address)?;
         let keys = |name: &Name| self.tsig_key(name);
         let source = Source::new(self.dialer(), &self.settings().refresh, primary, &keys)?;
         let asked = self.ask_source(here, &source, ask);

@@ -184,6 +184,19 @@ fn the_primary_that_notified_is_asked_first() {
     });
 }
 
+/// Goal: a primary that is slower than the operator wants is left, also in the middle of a message.
+/// Method: octet by octet; it may take ten seconds to begin, and no longer.
+#[test]
+fn a_primary_that_drips_is_left_as_too_slow() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server_with(home.path(), "transfer_octets_per_s_min = 100000");
+    let puppet = Puppet::start();
+    puppet.goes_on(Some(7), &[], Then::Drip(Duration::from_millis(50)));
+    puppet.followed_by(&server);
+    trouble_is(&server, "which is too slow");
+    assert_eq!(standing(&server)["serial"], Value::Null);
+}
+
 /// Goal: a primary that never ends costs what the operator set, and no more.
 /// Method: one sends without end as fast as it can, against the limit of octets; then one byte after
 /// another, against the limit of time. The zone stays what it was.
@@ -220,6 +233,25 @@ fn a_transfer_without_end_is_given_up_at_its_limits() {
     refresh(&server, &json!({}));
     until("it is transferred after all", &server, || standing(&server)["serial"] == 8);
     given_up(so_far);
+}
+
+/// Goal: a primary that never ends its transfers holds up its own zones, and nobody else's.
+/// Method: more zones of it than there are threads, every one of them dripping; then a zone elsewhere.
+#[test]
+fn a_slow_primary_leaves_threads_for_the_zones_of_others() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server_with(home.path(), "zones_at_once = 3\ntransfer_octets_per_s_min = 0");
+    let (slow, other) = (Puppet::start(), Puppet::start());
+    slow.goes_on(Some(1), &[], Then::Drip(Duration::from_millis(200)));
+    for zone in ["a.example.", "b.example.", "c.example.", "d.example."] {
+        let body = json!({"primaries": [{"address": slow.address.to_string()}]});
+        server.api("PUT", &format!("/v1/zones/{zone}/primaries"), Some(&body));
+    }
+    until("it holds all it can", &server, || slow.transfers() >= 2);
+    other.serves_for(600, 7, &[]);
+    other.followed_by(&server);
+    until("the other is transferred", &server, || standing(&server)["serial"] == 7);
+    assert_eq!(slow.transfers(), 2, "of three threads");
 }
 
 /// Goal: steps that do not fit what is here are no harm: the whole zone is asked for.

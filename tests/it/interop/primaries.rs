@@ -31,6 +31,8 @@ pub(super) struct Primary {
     secondary: SocketAddr,
     key: Option<&'static str>,
     serial: u32,
+    /// Whether it signs the zone; BIND only.
+    signs: bool,
 }
 
 impl Primary {
@@ -44,7 +46,29 @@ impl Primary {
         let dir = dir.join(format!("{peer:?}"));
         fs::create_dir(&dir).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let mut primary = Primary { peer, child: None, dir, address, secondary, key, serial: 0 };
+        let signs = false;
+        let mut primary =
+            Primary { peer, child: None, dir, address, secondary, key, serial: 0, signs };
+        primary.write(&[]);
+        primary.launch();
+        primary
+    }
+
+    /// The same, signed by the peer itself: it makes what it serves of the file.
+    pub(super) fn start_signing(peer: Peer, dir: &Path, secondary: SocketAddr) -> Primary {
+        let dir = dir.join(format!("{peer:?}"));
+        fs::create_dir(&dir).unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let mut primary = Primary {
+            peer,
+            child: None,
+            dir,
+            address,
+            secondary,
+            key: None,
+            serial: 0,
+            signs: true,
+        };
         primary.write(&[]);
         primary.launch();
         primary
@@ -61,8 +85,10 @@ impl Primary {
     /// Writes the next version: a SOA with short times, and a host for each number.
     pub(super) fn write(&mut self, hosts: &[u32]) {
         self.serial += 1;
+        // What is signed elsewhere is taken over when caches have lost it.
+        let ttl = if self.signs { 1 } else { 60 };
         let mut zone = format!(
-            "$ORIGIN {ZONE}\n$TTL 60\n@ SOA ns hostmaster {} 2 1 600 60\n@ NS ns\nns A 192.0.2.1\n",
+            "$ORIGIN {ZONE}\n$TTL {ttl}\n@ SOA ns hostmaster {} 2 1 600 {ttl}\n@ NS ns\nns A 192.0.2.1\n",
             self.serial
         );
         for host in hosts {
@@ -180,12 +206,20 @@ impl Primary {
         });
         let by = if self.key.is_some() { "key \"k.\"" } else { "127.0.0.1" };
         let to = if self.key.is_some() { " key \"k.\"" } else { "" };
+        let (policy, signing) = match self.signs {
+            true => (
+                "dnssec-policy hasty { keys { csk lifetime unlimited algorithm 13; }; dnskey-ttl 1; \
+                 max-zone-ttl 1; };\n",
+                "dnssec-policy hasty; inline-signing yes;",
+            ),
+            false => ("", "ixfr-from-differences yes;"),
+        };
         let text = format!(
-            "{key}options {{ directory \"{home}\"; listen-on port {port} {{ 127.0.0.1; }}; \
+            "{key}{policy}options {{ directory \"{home}\"; listen-on port {port} {{ 127.0.0.1; }}; \
              listen-on-v6 {{ none; }}; recursion no; pid-file none; session-keyfile none; \
              managed-keys-directory \"{home}\"; dnssec-validation no; serial-query-rate 100; \
              notify-rate 100; startup-notify-rate 100; }};\ncontrols {{ }};\n\
-             zone \"{ZONE}\" {{ type primary; file \"{home}/zone\"; ixfr-from-differences yes; \
+             zone \"{ZONE}\" {{ type primary; file \"{home}/zone\"; {signing} \
              allow-transfer {{ {by}; }}; notify explicit; notify-delay 0; \
              also-notify {{ 127.0.0.1 port {}{to}; }}; }};\n",
             self.secondary.port()

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::followers::{Process, follow_catalog, waits_for, zone_file, zones};
 use super::peers::Peer;
-use crate::server::{PATIENCE, Server, ask, free_port};
+use crate::server::{PATIENCE, Server, ask, free_port, nameplane};
 
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -207,4 +207,48 @@ fn rfc9432_4_4_2_groups_of_knot_and_of_a_hand_kept_catalog_are_read() {
         waits_for(&server, &["catalog.example. live", "one.example. live"]);
         assert_eq!(member(&server, "one.example.")["groups"], json!(["customers"]));
     }
+}
+
+/// Goal: an old server moves in as a whole, by the catalog it has: its zones are primary zones here.
+/// Method: a hand-kept catalog of BIND with three zones, one of which BIND does not have.
+#[test]
+fn every_zone_of_a_catalog_is_pulled() {
+    if !Peer::Bind.is_here() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (home, address) = (dir.path(), local(free_port()));
+    let catalog = |last: &str| {
+        let names = format!("a.zones PTR one.example.\nb.zones PTR two.example.\n{last}");
+        zone_file(home, "catalog.example", 1, &format!("version TXT 2\n{names}"));
+    };
+    catalog("c.zones PTR missing.example.\n");
+    zone_file(home, "one.example", 5, "www A 192.0.2.5\n");
+    zone_file(home, "two.example", 6, "");
+    let _bind = bind(home, address, &["catalog.example", "one.example", "two.example"]);
+    let data = home.join("data");
+    let pull = || {
+        let mut command = nameplane();
+        let server = address.to_string();
+        command.args(["zone", "import", "--axfr", &server, "--catalog", "catalog.example"]);
+        let output = command.arg("--data-dir").arg(&data).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.success(), said)
+    };
+    let end = Instant::now() + PATIENCE;
+    let (done, said) = loop {
+        let (done, said) = pull();
+        if said.contains("zones with") {
+            break (done, said);
+        }
+        assert!(Instant::now() < end, "BIND does not answer: {said}");
+        sleep(Duration::from_millis(100));
+    };
+    assert!(!done && said.contains("missing.example"), "{said}");
+
+    let server = Server::at(&data, &[]);
+    let here = zones(&server);
+    assert_eq!(here, ["one.example. live", "two.example. live"], "{said}");
+    assert_eq!(server.api("GET", "/v1/zones/one.example.", None)["serial"], 5);
+    assert_eq!(ask(server.dns, "www.one.example.", RecordType::A).answers.len(), 1);
 }

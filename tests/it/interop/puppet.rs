@@ -40,6 +40,8 @@ pub(super) enum Then {
     HangUp,
     /// Sends the last message again and again, after a pause each time.
     GoOn(Duration),
+    /// Sends a message that never ends, octet by octet, after a pause each time.
+    Drip(Duration),
 }
 
 pub(super) fn soa(serial: u32, expire: u32) -> String {
@@ -61,8 +63,13 @@ fn wire_record(text: &str) -> Vec<u8> {
     out
 }
 
+/// Where the name ends that is asked about.
+fn type_at(query: &[u8]) -> usize {
+    12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 1
+}
+
 fn wire_answer(query: &[u8], records: &[String]) -> Vec<u8> {
-    let question = 12 + Name::parse(ZONE).unwrap().as_wire().len() + 4;
+    let question = type_at(query) + 4;
     let mut message = query[..question].to_vec();
     message[2] = 0x84;
     message[6..8].copy_from_slice(&(records.len() as u16).to_be_bytes());
@@ -171,8 +178,8 @@ fn transfer(mut stream: TcpStream, told: &Mutex<Script>) {
     }
     let (messages, then) = {
         let mut told = told.lock().unwrap();
-        let type_at = 12 + Name::parse(ZONE).unwrap().as_wire().len();
-        told.transfers.push(u16::from_be_bytes([query[type_at], query[type_at + 1]]));
+        let at = type_at(&query);
+        told.transfers.push(u16::from_be_bytes([query[at], query[at + 1]]));
         let messages = if told.serial.is_none() { Vec::new() } else { told.messages.clone() };
         (messages, told.then)
     };
@@ -183,12 +190,20 @@ fn transfer(mut stream: TcpStream, told: &Mutex<Script>) {
     for records in &messages {
         let _ = send(records);
     }
-    if let (Then::GoOn(pause), Some(last)) = (then, messages.last()) {
-        while send(last).is_ok() {
-            sleep(pause);
+    match (then, messages.last()) {
+        (Then::GoOn(pause), Some(last)) => {
+            while send(last).is_ok() {
+                sleep(pause);
+            }
         }
-        told.lock().unwrap().given_up += 1;
+        (Then::Drip(pause), _) => {
+            while stream.write_all(&[0xFF]).is_ok() {
+                sleep(pause);
+            }
+        }
+        _ => return,
     }
+    told.lock().unwrap().given_up += 1;
 }
 
 /// A NOTIFY for `ZONE` from an address of its own; the RCODE of its answer.

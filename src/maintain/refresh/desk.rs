@@ -1,0 +1,360 @@
+//! Where secondary zones wait for their time, and the turns that threads take with primaries.
+//!
+//! One queue ordered by time; what NOTIFY, the API or a start wants brings a zone forward, once,
+//! however often it is wanted.
+//!
+//! Promises: a zone is handed to one thread at a time; some threads are always left for the zones of
+//! other primaries than the one that takes most.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Ask, Took, Trouble};
+use crate::maintain::now_us;
+use crate::transport::client::AskError;
+use crate::wire::Name;
+use crate::xfr::timers::{SECOND_US, SoaTimers, Times};
+
+/// How long a primary that did not answer is left alone, in microseconds.
+const OUT_OF_REACH_US: u64 = 10 * SECOND_US;
+
+/// How long a zone waits whose primary takes as many threads as it may.
+const CROWDED_US: u64 = SECOND_US;
+
+/// How long a thread waits at most before it looks again.
+const WAIT_MAX_US: u64 = 3600 * SECOND_US;
+
+/// Where secondary zones wait for their time.
+#[derive(Default)]
+pub(in crate::maintain) struct Desk {
+    queue: Mutex<Queue>,
+    pub(super) told: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    pub open: bool,
+    pub zones: BTreeMap<Vec<u8>, Entry>,
+    /// When each zone that is not asking is looked at next.
+    pub due: BTreeSet<(u64, Vec<u8>)>,
+    /// Primaries that did not answer, and until when they are left alone.
+    out_of_reach: HashMap<SocketAddr, u64>,
+    /// How many threads may ask one primary at once.
+    pub most: usize,
+    /// Primaries that are being asked, and by how many threads.
+    asked: HashMap<SocketAddr, usize>,
+    /// Zones that are due and wait for their primary to be asked by fewer, by that primary.
+    parked: HashMap<SocketAddr, VecDeque<Vec<u8>>>,
+}
+
+/// One thread asking one primary, until it is dropped.
+pub(super) struct Turn<'d> {
+    desk: &'d Desk,
+    primary: SocketAddr,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.desk.lock();
+        if let Some(count) = queue.asked.get_mut(&self.primary) {
+            *count -= 1;
+            if *count == 0 {
+                queue.asked.remove(&self.primary);
+            }
+        }
+        queue.unpark_one(self.primary);
+        self.desk.told.notify_one();
+    }
+}
+
+/// What becomes of a zone that was looked at.
+pub(super) enum After {
+    /// It is looked after no more.
+    Gone,
+    /// It waits for its time.
+    Waits,
+    /// It is asked about a little later, for the same reason.
+    Later(Ask),
+}
+
+pub(super) struct Entry {
+    pub apex: Name,
+    /// The primary that is asked first.
+    pub first: SocketAddr,
+    /// Whether it is due, but waits for its first primary to be asked by fewer.
+    pub parked: bool,
+    pub times: Times,
+    pub timers: Option<SoaTimers>,
+    pub expired: bool,
+    pub asking: bool,
+    /// What was wanted since the last round began.
+    pub wanted: Option<Ask>,
+    pub trouble: Option<String>,
+    pub took: Option<Took>,
+    /// Of a catalog: the version whose zones are here.
+    pub named: Option<u64>,
+    /// Of a catalog: the version of which others know that they may take zones over.
+    pub told: Option<u64>,
+}
+
+/// What a thread is to do.
+pub(super) enum Job {
+    Ask(Name, Ask),
+    Expire(Name),
+}
+
+impl Entry {
+    /// When it is to be looked at. What is parked may still expire.
+    pub fn due_us(&self) -> u64 {
+        let expires = self.times.expires_us(self.timers).filter(|_| !self.expired);
+        let expires = expires.unwrap_or(u64::MAX);
+        if self.parked { expires } else { self.times.next_us.min(expires) }
+    }
+
+    /// Whether it was told of something by another than the primary it asks first.
+    fn is_told_by_another(&self) -> bool {
+        let from = self.wanted.as_ref().and_then(|ask| ask.from);
+        from.is_some_and(|from| from != self.first.ip().to_canonical())
+    }
+}
+
+impl Queue {
+    /// Changes a zone that does not ask, and puts it where it belongs then.
+    pub fn change(&mut self, key: &[u8], with: impl FnOnce(&mut Entry)) {
+        let Some(entry) = self.zones.get_mut(key) else { return };
+        let old = entry.due_us();
+        with(entry);
+        let due = entry.due_us();
+        self.due.remove(&(old, key.to_vec()));
+        self.due.insert((due, key.to_vec()));
+    }
+
+    /// What is to be done about a zone that is due and no longer in line; none if it was parked.
+    fn take_up(&mut self, key: Vec<u8>, now_us: u64) -> Option<Job> {
+        let entry = self.zones.get_mut(&key)?;
+        entry.parked = false;
+        if !entry.expired && entry.times.is_expired(entry.timers, now_us) {
+            entry.asking = true;
+            return Some(Job::Expire(entry.apex.clone()));
+        }
+        let asked = self.asked.get(&entry.first).copied().unwrap_or_default();
+        if asked >= self.most && !entry.is_told_by_another() {
+            entry.parked = true;
+            self.due.insert((entry.due_us(), key.clone()));
+            self.parked.entry(entry.first).or_default().push_back(key);
+            return None;
+        }
+        entry.asking = true;
+        Some(Job::Ask(entry.apex.clone(), entry.wanted.take().unwrap_or_default()))
+    }
+
+    /// Lets the next of the zones try again that wait for this primary.
+    fn unpark_one(&mut self, primary: SocketAddr) {
+        while let Some(parked) = self.parked.get_mut(&primary) {
+            let Some(key) = parked.pop_front() else {
+                self.parked.remove(&primary);
+                return;
+            };
+            // It may have been let go for another reason.
+            if self.zones.get(&key).is_some_and(|entry| entry.parked) {
+                self.change(&key, |entry| entry.parked = false);
+                return;
+            }
+        }
+    }
+}
+
+impl Desk {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets no thread wait any more.
+    pub fn close(&self) {
+        self.lock().open = false;
+        self.told.notify_all();
+    }
+
+    pub(super) fn is_out_of_reach(&self, primary: SocketAddr) -> Result<(), Trouble> {
+        match self.lock().out_of_reach.get(&primary) {
+            Some(until) if *until > now_us() => Err(Trouble::Dial(AskError::Silent(primary))),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn note_out_of_reach(&self, primary: SocketAddr) {
+        let now = now_us();
+        let mut queue = self.lock();
+        queue.out_of_reach.retain(|_, until| *until > now);
+        queue.out_of_reach.insert(primary, now + OUT_OF_REACH_US);
+    }
+
+    pub(super) fn note_in_reach(&self, primary: SocketAddr) {
+        self.lock().out_of_reach.remove(&primary);
+    }
+
+    /// Opens the desk for so many threads: one primary may have all of them but a quarter.
+    pub(super) fn open(&self, threads: usize) {
+        let mut queue = self.lock();
+        queue.open = true;
+        queue.most = threads.saturating_sub((threads / 4).max(1)).max(1);
+    }
+
+    /// Lets a thread ask a primary, unless it is asked by as many already as may.
+    pub(super) fn turn(&self, primary: SocketAddr) -> Result<Turn<'_>, Trouble> {
+        let mut queue = self.lock();
+        let most = queue.most;
+        let count = queue.asked.entry(primary).or_default();
+        if *count >= most {
+            return Err(Trouble::Crowded(primary));
+        }
+        *count += 1;
+        drop(queue);
+        Ok(Turn { desk: self, primary })
+    }
+
+    /// Waits for the next thing to do; none when the desk is closed.
+    pub(super) fn next(&self) -> Option<Job> {
+        let mut queue = self.lock();
+        while queue.open {
+            let now = now_us();
+            let wait_us = match queue.due.first() {
+                Some((due, _)) if *due <= now => {
+                    let Some((_, key)) = queue.due.pop_first() else { continue };
+                    match queue.take_up(key, now) {
+                        Some(job) => return Some(job),
+                        None => continue,
+                    }
+                }
+                Some((due, _)) => due - now,
+                None => WAIT_MAX_US,
+            };
+            let wait = Duration::from_micros(wait_us.min(WAIT_MAX_US));
+            let waited = self.told.wait_timeout(queue, wait);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        None
+    }
+
+    /// Puts a zone back after `with` looked at it, or takes it out, as that says.
+    pub(super) fn put_back(&self, apex: &Name, with: impl FnOnce(&mut Entry) -> After) {
+        let key = apex.key();
+        let mut queue = self.lock();
+        let Some(entry) = queue.zones.get_mut(&key) else { return };
+        entry.asking = false;
+        let first = entry.first;
+        let after = with(entry);
+        match after {
+            After::Gone => {}
+            After::Waits if entry.wanted.is_some() => entry.times.hurry(now_us()),
+            After::Waits => {}
+            After::Later(ref ask) => {
+                entry.wanted.get_or_insert_default().join(ask.clone());
+                entry.times.next_us = now_us() + CROWDED_US;
+            }
+        }
+        let due = entry.due_us();
+        if matches!(after, After::Gone) {
+            queue.zones.remove(&key);
+        } else {
+            queue.due.insert((due, key));
+        }
+        queue.unpark_one(first);
+        self.told.notify_one();
+    }
+
+    pub(super) fn want(&self, apex: &Name, ask: Ask) -> bool {
+        let key = apex.key();
+        let mut queue = self.lock();
+        let Some(entry) = queue.zones.get_mut(&key) else { return false };
+        entry.wanted.get_or_insert_default().join(ask);
+        if !entry.asking {
+            queue.change(&key, |entry| {
+                entry.parked &= !entry.is_told_by_another();
+                entry.times.hurry(now_us());
+            });
+        }
+        self.told.notify_one();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn entry(apex: &str, first: SocketAddr) -> Entry {
+        Entry {
+            apex: Name::parse(apex).unwrap(),
+            first,
+            parked: false,
+            times: Times::new(now_us()),
+            timers: None,
+            expired: true,
+            asking: false,
+            wanted: None,
+            trouble: None,
+            took: None,
+            named: None,
+            told: None,
+        }
+    }
+
+    fn desk(zones: &[(&str, SocketAddr)]) -> Desk {
+        let desk = Desk::default();
+        desk.open(2);
+        for (apex, first) in zones {
+            let (entry, mut queue) = (entry(apex, *first), desk.lock());
+            let key = entry.apex.key();
+            queue.due.insert((entry.due_us(), key.clone()));
+            queue.zones.insert(key, entry);
+        }
+        desk
+    }
+
+    fn asked(desk: &Desk) -> Name {
+        match desk.next() {
+            Some(Job::Ask(apex, _)) => apex,
+            _ => panic!("nothing is asked"),
+        }
+    }
+
+    const SLOW: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 53);
+    const OTHER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 53);
+
+    #[test]
+    fn a_zone_whose_primary_is_crowded_lets_others_go_first_and_comes_next() {
+        let desk = desk(&[("a.", SLOW), ("b.", SLOW), ("c.", SLOW), ("d.", OTHER)]);
+        let first = asked(&desk);
+        assert_eq!(first.to_string(), "a.");
+        let turn = desk.turn(SLOW).ok();
+        assert!(turn.is_some());
+        assert!(matches!(desk.turn(SLOW), Err(Trouble::Crowded(who)) if who == SLOW));
+        assert_eq!(asked(&desk).to_string(), "d.");
+
+        drop(turn);
+        let second = asked(&desk);
+        assert_eq!(second.to_string(), "b.");
+        // Without having asked, too: the one behind it is let go.
+        desk.put_back(&second, |entry| {
+            entry.times.next_us = u64::MAX;
+            After::Waits
+        });
+        assert_eq!(asked(&desk).to_string(), "c.");
+    }
+
+    #[test]
+    fn a_zone_that_waits_for_its_primary_is_asked_about_when_another_tells_of_it() {
+        let desk = desk(&[("a.", SLOW), ("b.", SLOW), ("c.", OTHER)]);
+        assert_eq!(asked(&desk).to_string(), "a.");
+        let _turn = desk.turn(SLOW).ok();
+        assert_eq!(asked(&desk).to_string(), "c.");
+        let from = Some(OTHER.ip());
+        assert!(desk.want(&Name::parse("b.").unwrap(), Ask { from, ..Ask::default() }));
+        assert_eq!(asked(&desk).to_string(), "b.");
+    }
+}
