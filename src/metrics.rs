@@ -274,6 +274,27 @@ pub static WRITING: Watched = Watched {
     kind: "gauge",
 };
 
+pub static TRANSFERS_OUT: Watched = Watched {
+    name: "nameplane_transfers_out_total",
+    help: "Transfers that others asked for, by what became of them.",
+    kind: "counter",
+};
+pub static TRANSFERS_OUT_OPEN: Watched = Watched {
+    name: "nameplane_transfers_out_open",
+    help: "Transfers out under way now.",
+    kind: "gauge",
+};
+pub static TRANSFERS_OUT_BYTES: Watched = Watched {
+    name: "nameplane_transfers_out_bytes_total",
+    help: "Octets of the messages of transfers out, signatures of messages not counted.",
+    kind: "counter",
+};
+pub static NOTIFIES_OUT: Watched = Watched {
+    name: "nameplane_notifies_out_total",
+    help: "NOTIFY messages sent, by what became of them.",
+    kind: "counter",
+};
+
 pub static TAP_WRITTEN: Watched = Watched {
     name: "nameplane_dnstap_written_total",
     help: "Messages handed to the dnstap collector.",
@@ -370,6 +391,22 @@ impl Registry {
         let label = Some(("kind", kind));
         let read = Box::new(move || read() as f64);
         self.put(Watch { watched: &MEMORY, label, read });
+    }
+
+    /// Shows what `read` says of each of `values`, told apart by `label`.
+    pub fn watch_each(
+        &self,
+        watched: &'static Watched,
+        label: &'static str,
+        values: &'static [&'static str],
+        read: impl Fn(usize) -> u64 + Send + Sync + 'static,
+    ) {
+        let read = Arc::new(read);
+        for (at, value) in values.iter().enumerate() {
+            let read = Arc::clone(&read);
+            let read: Read = Box::new(move || read(at) as f64);
+            self.put(Watch { watched, label: Some((label, value)), read });
+        }
     }
 
     /// Numbers of one name stand together.
@@ -516,6 +553,16 @@ mod tests {
             "nameplane_memory_bytes{kind=\"table\"} 7\nnameplane_memory_bytes{kind=\"log\"} 8\n";
         assert!(text.contains(both), "{text}");
         assert_eq!(text.matches("# TYPE nameplane_memory_bytes gauge\n").count(), 1);
+    }
+
+    #[test]
+    fn each_value_of_a_label_has_its_number() {
+        let registry = Registry::default();
+        registry.watch_each(&NOTIFIES_OUT, "result", &["acknowledged", "failed"], |at| [5, 7][at]);
+        let text = registry.text();
+        for line in ["{result=\"acknowledged\"} 5\n", "{result=\"failed\"} 7\n"] {
+            assert!(text.contains(&format!("nameplane_notifies_out_total{line}")), "{text}");
+        }
     }
 
     #[test]

@@ -212,6 +212,21 @@ pub(super) enum Zone {
         #[command(flatten)]
         target: Target,
     },
+    /// Let no order of a zone wait for a server that is down for good
+    Waive {
+        zone: String,
+        /// The name of one of its NS records, or of a secondary
+        #[arg(value_name = "SERVER")]
+        name: String,
+        /// Why it does not come back
+        #[arg(long, required_unless_present = "end")]
+        reason: Option<String>,
+        /// It is waited for again
+        #[arg(long, conflicts_with = "reason")]
+        end: bool,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Have the servers of a zone told of it and asked for it now
     Look {
         zone: String,

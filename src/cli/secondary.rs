@@ -57,6 +57,7 @@ pub(super) fn servers(zone: &str, listing: &Listing) -> Result<ExitCode, Failure
         ("STATE", "state"),
         ("SERIAL", "serial"),
         ("NOTIFY", "notify.state"),
+        ("WAIVED", "waived"),
         ("ASKED", "asked_at"),
         ("DETAIL", "detail"),
     ];
@@ -67,5 +68,21 @@ pub(super) fn servers(zone: &str, listing: &Listing) -> Result<ExitCode, Failure
 /// Has the servers of a zone told and asked now.
 pub(super) fn look(zone: &str, target: &Target) -> Result<ExitCode, Failure> {
     Api::open(target)?.ask(&format!("/v1/zones/{}/servers/look", encoded(zone)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lets no order of a zone wait for a server, for a reason; without, has them wait for it again.
+pub(super) fn waive(
+    zone: &str,
+    server: &str,
+    reason: Option<&str>,
+    target: &Target,
+) -> Result<ExitCode, Failure> {
+    let path = format!("/v1/zones/{}/servers/waivers/{}", encoded(zone), encoded(server));
+    let api = Api::open(target)?;
+    match reason {
+        Some(reason) => drop(api.put(&path, &json!({ "reason": reason }))?),
+        None => drop(api.delete(&path)?),
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,6 +39,9 @@ pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
             print::rows(&rows, &columns, listing.json);
         }
         Zone::Servers { zone, listing } => return secondary::servers(&zone, &listing),
+        Zone::Waive { zone, name, reason, end: _, target } => {
+            return secondary::waive(&zone, &name, reason.as_deref(), &target);
+        }
         Zone::Look { zone, target } => return secondary::look(&zone, &target),
         Zone::Check { paths, zone } => return check_files(&paths, zone.as_deref()),
         Zone::Access { zone, transfer, query, target } => {

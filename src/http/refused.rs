@@ -12,6 +12,7 @@ use crate::manage::holding::dnssec::DnssecError;
 use crate::manage::holding::primaries::PrimariesError;
 use crate::manage::holding::secondary::SecondaryError;
 use crate::manage::holding::tsig::TsigKeyError;
+use crate::manage::holding::waiver::WaiverError;
 use crate::manage::people::organisation::OrgError;
 use crate::manage::people::token::TokenError;
 use crate::manage::people::user::UserError;
@@ -51,7 +52,7 @@ macro_rules! refusals {
     )*};
 }
 
-refusals!(AccessError BasketError CatalogError DnssecError OrderError OrgError PolicyError PrimariesError SecondaryError TokenError TsigKeyError UserError);
+refusals!(AccessError BasketError CatalogError DnssecError OrderError OrgError PolicyError PrimariesError SecondaryError TokenError TsigKeyError UserError WaiverError);
 
 /// A refusal, its broken rules listed.
 pub fn refused(refusal: &impl Refused) -> Problem {

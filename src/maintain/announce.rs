@@ -16,13 +16,14 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::change::AppliedZone;
+use super::gone::{self, Left};
 use super::look;
 use super::message;
 use super::notify::{Entry, Errand, Failure, Notifier};
 use super::rows::{self, Zone};
 use super::secondaries;
-use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, Seen, Watch};
-use super::servers::{Addresses, Servers};
+use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, Seen, Standing, Watch};
+use super::servers::{Addresses, Server, Servers};
 use super::{Maintain, now_us, publish};
 use crate::store::RawRows;
 use crate::wire::{Header, Name, Rcode, Serial, Type};
@@ -102,6 +103,16 @@ pub struct ServerState {
     pub asked_us: Option<u64>,
     pub ok_us: Option<u64>,
     pub told: Option<Told>,
+    /// Whether nobody waits for it.
+    pub waived: bool,
+}
+
+impl ServerState {
+    /// One that nothing was seen of.
+    fn unseen(names: Vec<String>, address: Option<SocketAddr>, told: Option<Told>) -> ServerState {
+        let (seen, asked_us, ok_us) = (None, None, None);
+        ServerState { names, address, seen, asked_us, ok_us, told, waived: false }
+    }
 }
 
 /// How far the NOTIFY for a zone got with one server.
@@ -201,6 +212,8 @@ enum Done {
     /// The zone is not answered for; there is nothing to ask.
     Silent {
         zone: u32,
+        /// Of one that is no more.
+        apex: Option<Name>,
     },
     Unread {
         zone: u32,
@@ -211,15 +224,30 @@ enum Done {
 impl Maintain {
     /// What is known of the servers of a zone.
     pub fn zone_servers(&self, zone: &Zone) -> ZoneServers {
+        self.servers_known(zone.id, Some(zone.serial))
+    }
+
+    /// What is known of the servers of the zone of this name that was deleted last; none when nobody
+    /// waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the store cannot be read.
+    pub fn gone_servers(&self, apex: &Name) -> Result<Option<ZoneServers>, ReadFault> {
+        let gone = self.store().read(|rows| gone::of(rows, apex))?;
+        Ok(gone.map(|gone| self.servers_known(gone.zone, None)))
+    }
+
+    fn servers_known(&self, zone: u32, serial: Option<Serial>) -> ZoneServers {
         let known = held(&self.board().known);
         let told = |entry: &Entry| Told {
             sent_us: entry.sent_ms.map(|ms| known.us(ms)),
             entry: entry.clone(),
         };
         let mut news: BTreeMap<SocketAddr, Told> =
-            known.notifier.of_zone(zone.id).map(|(at, entry)| (at, told(entry))).collect();
+            known.notifier.of_zone(zone).map(|(at, entry)| (at, told(entry))).collect();
         let mut servers = Vec::new();
-        let watch = known.matrix.get(zone.id);
+        let watch = known.matrix.get(zone);
         for cell in watch.into_iter().flat_map(|watch| watch.cells.values()) {
             servers.push(ServerState {
                 names: cell.names.clone(),
@@ -228,33 +256,24 @@ impl Maintain {
                 asked_us: cell.asked_ms.map(|ms| known.us(ms)),
                 ok_us: cell.ok_ms.map(|ms| known.us(ms)),
                 told: news.remove(&cell.address),
+                waived: cell.waived,
             });
         }
         for (address, told) in news {
-            let (names, address) = (Vec::new(), Some(address));
-            let told = Some(told);
-            servers.push(ServerState {
-                names,
-                address,
-                seen: None,
-                asked_us: None,
-                ok_us: None,
-                told,
-            });
+            servers.push(ServerState::unseen(Vec::new(), Some(address), Some(told)));
         }
-        for name in watch.into_iter().flat_map(|watch| &watch.unknown) {
-            let names = vec![name.clone()];
-            servers.push(ServerState {
-                names,
-                address: None,
-                seen: None,
-                asked_us: None,
-                ok_us: None,
-                told: None,
-            });
+        for (name, watch) in watch.into_iter().flat_map(|w| w.unknown.iter().map(move |n| (n, w))) {
+            let waived = watch.unknown_waived.contains(name);
+            let server = ServerState::unseen(vec![name.clone()], None, None);
+            servers.push(ServerState { waived, ..server });
         }
-        let everywhere_us = watch.and_then(|watch| everywhere_us(&known, watch, zone));
+        let everywhere_us = watch.and_then(|watch| everywhere_us(&known, watch, serial));
         ZoneServers { everywhere_us, servers }
+    }
+
+    /// How many NOTIFY were acknowledged, failed and are sent again, and failed for the last time.
+    pub fn notifies(&self) -> [u64; 3] {
+        held(&self.board().known).notifier.results()
     }
 
     /// Has the servers of a zone asked for what it has, and for `sets` of it; and told, if `tell`.
@@ -317,6 +336,10 @@ impl Maintain {
                 put(&mut notes, id, &zone.apex, Some(zone.serial), std::iter::empty(), true);
             }
         }
+        for gone in self.store().read(|rows| gone::all(rows))? {
+            let mut notes = held(&self.board().notes);
+            put(&mut notes, gone.zone, &gone.apex, None, std::iter::empty(), false);
+        }
         Ok(())
     }
 
@@ -360,13 +383,11 @@ impl Maintain {
     ) {
         let board = self.board();
         let mut known = held(&board.known);
+        let now_ms = known.now_ms();
         let Some(serial) = note.serial else {
             known.notifier.retain(zone, |_| false);
-            known.matrix.forget(zone);
-            drop(known);
-            return board.say(Some(Everywhere { zone, serial: None }));
+            return known.matrix.watch_gone(zone, &note.apex, now_ms);
         };
-        let now_ms = known.now_ms();
         known.matrix.watch(zone, &note.apex, serial, note.sets, now_ms);
         if note.tell {
             tasks.spawn(self.clone().find_servers(zone, Arc::clone(addresses)));
@@ -408,8 +429,11 @@ impl Maintain {
             Done::Asked { zone, serial, servers, seen } => {
                 known.matrix.done(zone, serial, servers, seen, now_ms)
             }
-            Done::Silent { zone } => {
+            Done::Silent { zone, apex } => {
                 known.matrix.dropped(zone);
+                if let Some(apex) = apex {
+                    self.forget_gone_later(zone, apex);
+                }
                 Some(Everywhere { zone, serial: None })
             }
             Done::Unread { zone, fault } => {
@@ -470,11 +494,14 @@ impl Maintain {
 
     /// Asks every server of a zone.
     async fn ask_all(self, round: Round, addresses: Arc<Addresses>) -> Done {
-        let Round { zone, sets } = round;
+        let Round { zone, apex, gone, sets } = round;
+        if gone {
+            return self.ask_gone(zone, apex).await;
+        }
         let unread = |fault| Done::Unread { zone, fault: Some(fault) };
         let row = match self.store().read(|rows| rows::by_id(rows, zone)) {
             Ok(Some(row)) if publish::is_answered(&row) => row,
-            Ok(Some(_)) => return Done::Silent { zone },
+            Ok(Some(_)) => return Done::Silent { zone, apex: None },
             Ok(None) => return Done::Unread { zone, fault: None },
             Err(fault) => return unread(fault),
         };
@@ -487,22 +514,67 @@ impl Maintain {
             Ok(None) => return Done::Unread { zone, fault: None },
             Err(fault) => return unread(fault),
         };
-        let mut looks = JoinSet::new();
-        let mut seen = Vec::new();
-        for server in servers.known.iter().filter(|server| server.probe).cloned() {
-            if looks.len() >= LOOKS_MAX {
-                seen.extend(looks.join_next().await.into_iter().flatten());
-            }
+        let serial = row.serial;
+        let look = |server| {
             let (this, row, claims) = (self.clone(), Arc::clone(&row), Arc::clone(&claims));
-            looks.spawn(async move { (server.address, this.look(server, row, claims).await) });
+            async move { this.look(server, row, claims).await }
+        };
+        let seen = side_by_side(&servers, look).await;
+        Done::Asked { zone, serial, servers, seen }
+    }
+
+    /// Asks the servers of a zone that is no more whether they still answer for it.
+    async fn ask_gone(self, zone: u32, apex: Name) -> Done {
+        let left = self.store().read(|rows| gone::left(rows, zone, &apex, now_us()));
+        let known = match left {
+            Ok(Left::Ask(known)) => known,
+            Ok(Left::Nobody) => return Done::Silent { zone, apex: Some(apex) },
+            Ok(Left::GivenUp) => {
+                tracing::warn!(zone = %apex, "a secondary serves {apex} on, though it is no more");
+                self.forget_gone_later(zone, apex);
+                return Done::Unread { zone, fault: None };
+            }
+            Err(fault) => return Done::Unread { zone, fault: Some(fault) },
+        };
+        let servers = Servers { known, ..Servers::default() };
+        let look = |server| {
+            let (this, apex) = (self.clone(), apex.clone());
+            async move { this.look_gone(&server, &apex).await }
+        };
+        let seen = side_by_side(&servers, look).await;
+        if seen.iter().all(|(_, seen)| seen.standing == Standing::Ok) {
+            self.forget_gone_later(zone, apex);
         }
-        seen.extend(looks.join_all().await);
-        Done::Asked { zone, serial: row.serial, servers, seen }
+        Done::Asked { zone, serial: Serial(0), servers, seen }
+    }
+
+    /// Forgets what is left of a zone, on a thread that may wait for the disk.
+    fn forget_gone_later(&self, zone: u32, apex: Name) {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.forget_gone(zone, &apex));
     }
 }
 
-fn everywhere_us(known: &Known, watch: &Watch, zone: &Zone) -> Option<u64> {
-    let at = watch.everywhere_ms.filter(|_| watch.serial == zone.serial);
+/// Looks at each server that is to be asked, some at a time.
+async fn side_by_side<F>(servers: &Servers, look: impl Fn(Server) -> F) -> Vec<(SocketAddr, Seen)>
+where
+    F: Future<Output = Seen> + Send + 'static,
+{
+    let mut looks = JoinSet::new();
+    let mut seen = Vec::new();
+    for server in servers.known.iter().filter(|server| server.probe).cloned() {
+        if looks.len() >= LOOKS_MAX {
+            seen.extend(looks.join_next().await.into_iter().flatten());
+        }
+        let (address, look) = (server.address, look(server));
+        looks.spawn(async move { (address, look.await) });
+    }
+    seen.extend(looks.join_all().await);
+    seen
+}
+
+fn everywhere_us(known: &Known, watch: &Watch, serial: Option<Serial>) -> Option<u64> {
+    let at = watch.everywhere_ms.filter(|_| Some(watch.serial) == serial);
     at.map(|ms| known.us(ms))
 }
 

@@ -1,10 +1,10 @@
 //! One change on one zone, inside the door: checked, numbered and written to the transaction.
 
-use super::change::{AppliedZone, CHANGED_MAX, ChangedRrSet, Content, Reason, ZoneState};
+use super::change::{AppliedZone, CHANGED_MAX, ChangedRrSet, Content, Old, Reason, ZoneState};
 use super::commit::{Door, Touched};
 use super::dnssec::lint;
 use super::rows::{self, ChunksMut, JournalExtent, Release, Zone};
-use super::{content, journal, rules, secondary, signed, signing};
+use super::{content, gone, journal, rules, secondary, signed, signing, waivers};
 use crate::store::{RowError, Rows, Tail};
 use crate::wire::{Name, RrSet, Serial, Type};
 use crate::zone::chunk::{self, Counts};
@@ -86,7 +86,8 @@ impl Door<'_, '_> {
         self.tx.put(&rows::ZONES, &id, &zone)?;
         self.touch(id, None, Touched::Whole);
         self.touch_parent(apex)?;
-        Ok(whole_change(&zone, None, Some(zone.serial), None, Some(soa.rrset)))
+        let applied = whole_change(&zone, None, Some(zone.serial), None, Some(soa.rrset));
+        Ok(AppliedZone { old: Old::NOTHING, ..applied })
     }
 
     pub(super) fn delete(&mut self, apex: &Name) -> Result<AppliedZone> {
@@ -96,6 +97,8 @@ impl Door<'_, '_> {
         }
         let soa = self.soa_if_any(&zone)?;
         let key = Tail(apex.key());
+        gone::begin(self.tx, &zone, soa.as_ref())?;
+        waivers::forget_zone(self.tx, zone.id)?;
         secondary::forget(self.tx, apex)?;
         self.tx.put(&rows::LAST_SERIALS, &key, &zone.serial)?;
         self.tx.delete(&rows::ZONES_BY_NAME, &key)?;
@@ -311,9 +314,14 @@ impl Door<'_, '_> {
         self.tx.put(&rows::ZONES, &zone.id, &zone)?;
         let changes = delta.changes.iter().filter(|change| !change.is_for_signing());
         let changed_count = changes.clone().count();
+        let old = changes.clone().map(|change| change.before.as_ref().map(|set| set.rrset.ttl));
+        let old = Old::Sets {
+            ttl_s: old.clone().flatten().max().unwrap_or(0),
+            fresh: old.clone().any(|before| before.is_none()),
+        };
         let changed = changes.take(CHANGED_MAX).map(changed).collect();
         let (from, to) = (Some(from), Some(serial));
-        Ok(AppliedZone { apex: zone.apex, zone: zone.id, from, to, changed, changed_count })
+        Ok(AppliedZone { apex: zone.apex, zone: zone.id, from, to, changed, changed_count, old })
     }
 
     /// Puts whole new content in a zone's place, under a generation of its own.
@@ -341,7 +349,7 @@ impl Door<'_, '_> {
         soa: Set,
     ) -> Result<AppliedZone> {
         let before = self.soa_if_any(&zone)?.map(|soa| soa.rrset);
-        let from = zone.serial;
+        let (from, old) = (zone.serial, Old::Everything { generation: zone.generation });
         self.touch(zone.id, Some(zone.clone()), Touched::Whole);
         self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Generation)?;
         journal::clear(self.tx, &mut zone)?;
@@ -353,7 +361,8 @@ impl Door<'_, '_> {
         zone.changed_us = self.now_us;
         self.tx.put(&rows::ZONES, &zone.id, &zone)?;
         let from = before.is_some().then_some(from);
-        Ok(whole_change(&zone, from, Some(zone.serial), before, Some(soa.rrset)))
+        let applied = whole_change(&zone, from, Some(zone.serial), before, Some(soa.rrset));
+        Ok(AppliedZone { old, ..applied })
     }
 }
 
@@ -379,6 +388,7 @@ pub(super) fn whole_change(
         to,
         changed: vec![soa],
         changed_count: usize::try_from(zone.counts.rrsets).unwrap_or(usize::MAX),
+        old: Old::Everything { generation: zone.generation },
     }
 }
 
@@ -391,6 +401,7 @@ pub(super) fn unchanged(zone: &Zone) -> AppliedZone {
         to: serial,
         changed: Vec::new(),
         changed_count: 0,
+        old: Old::NOTHING,
     }
 }
 

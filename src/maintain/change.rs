@@ -121,6 +121,33 @@ pub struct AppliedZone {
     pub changed: Vec<ChangedRrSet>,
     /// How many changed in all.
     pub changed_count: usize,
+    pub old: Old,
+}
+
+/// What was answered before a commit, as far as others may still keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    /// The longest TTL, in seconds, of what went or changed; and whether something came that was not
+    /// there before.
+    Sets { ttl_s: u32, fresh: bool },
+    /// All content, which the store still has under this generation until the keeper lets it go.
+    Everything { generation: u32 },
+}
+
+impl Old {
+    /// Nothing that anybody could have asked for.
+    pub const NOTHING: Old = Old::Sets { ttl_s: 0, fresh: false };
+
+    /// What this and a `later` commit left.
+    #[must_use]
+    pub fn and(self, later: Old) -> Old {
+        match (self, later) {
+            (Old::Sets { ttl_s, fresh }, Old::Sets { ttl_s: other, fresh: more }) => {
+                Old::Sets { ttl_s: ttl_s.max(other), fresh: fresh | more }
+            }
+            (everything @ Old::Everything { .. }, _) | (_, everything) => everything,
+        }
+    }
 }
 
 /// How many changed RRsets of one zone are reported one by one.

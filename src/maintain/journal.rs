@@ -3,6 +3,8 @@
 //! Promises: each step starts where the one before it ends; none changes once written; the oldest
 //! leave first, when a zone's journal grows beyond its [`Limits`].
 
+pub mod pieces;
+
 use serde::{Deserialize, Serialize};
 
 use super::rows::{JournalExtent, Zone, fault};
@@ -210,20 +212,33 @@ pub fn reach<R: RawRows + ?Sized>(
 ) -> Result<Reach, ReadFault> {
     let mut octets = 0;
     for version in (zone.journal.first..=zone.version).rev() {
-        let parts = rows.scan(&JOURNAL, &(zone.id, version), None, usize::from(u16::MAX));
-        let parts = parts.map_err(fault)?;
-        let Some((_, first)) = parts.first() else { return Ok(Reach::Unknown) };
-        octets += parts.iter().map(|(_, part)| part.0.len() as u64).sum::<u64>();
+        let Some(size) = octets_of(rows, zone, version)? else { return Ok(Reach::Unknown) };
+        octets += size;
         if octets > limit {
             return Ok(Reach::TooMuch);
         }
-        match postcard::take_from_bytes::<Serial>(&first.0) {
-            Ok((from, _)) if from == serial => return Ok(Reach::From { version, octets }),
-            Ok(_) => {}
-            Err(_) => return Ok(Reach::Unknown),
+        let first = rows.get(&JOURNAL, &(zone.id, version, 0)).map_err(fault)?;
+        let from = first.and_then(|row| Some(postcard::take_from_bytes::<Serial>(&row.0).ok()?.0));
+        match from {
+            Some(from) if from == serial => return Ok(Reach::From { version, octets }),
+            Some(_) => {}
+            None => return Ok(Reach::Unknown),
         }
     }
     Ok(Reach::Unknown)
+}
+
+/// Octets of the step that led to `version`, without reading all of it; none if it is not held.
+pub(super) fn octets_of<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    version: u64,
+) -> Result<Option<u64>, ReadFault> {
+    let last = rows.scan_back(&JOURNAL, &(zone.id, version), None, 1).map_err(fault)?;
+    let size = |((.., part), row): &((u32, u64, u16), Raw)| {
+        u64::from(*part) * PART_OCTETS as u64 + row.0.len() as u64
+    };
+    Ok(last.first().map(size))
 }
 
 /// The steps from `serial` to the current version, oldest first; none at all when none starts there.

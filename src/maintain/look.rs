@@ -175,6 +175,23 @@ impl Maintain {
         Ok(seen(Standing::Ok, String::new()))
     }
 
+    /// Asks one server whether it still answers for a zone that is no more here.
+    pub(super) async fn look_gone(&self, server: &Server, apex: &Name) -> Seen {
+        let seen = |standing, serial, detail| Seen { standing, serial, detail };
+        match self.answer_of(server, apex, Type::SOA, How::default()).await {
+            Err(End::Unreachable(detail) | End::Lame(detail)) => {
+                seen(Standing::Unreachable, None, detail)
+            }
+            Ok(answer) => match answer.set.and_then(|soa| soa.soa_serial()) {
+                Some(serial) if answer.authoritative => {
+                    let detail = format!("still answers for the zone, at serial {serial}");
+                    seen(Standing::Behind, Some(serial), detail)
+                }
+                _ => seen(Standing::Ok, None, String::new()),
+            },
+        }
+    }
+
     async fn serial_at(&self, server: &Server, zone: &Zone) -> Result<Serial, End> {
         let answer = self.answer_of(server, &zone.apex, Type::SOA, How::default()).await?;
         if answer.rcode != Rcode::NOERROR {

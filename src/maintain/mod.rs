@@ -11,6 +11,7 @@ pub mod commit;
 mod content;
 mod copy;
 pub mod dnssec;
+pub mod gone;
 pub mod journal;
 pub mod keeper;
 mod large;
@@ -36,14 +37,15 @@ mod take;
 #[cfg(test)]
 mod tests;
 pub mod tsig;
+pub mod waivers;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 pub use change::{
-    Applied, AppliedZone, ChangedRrSet, Content, Reason, Refusal, RefusedZone, Staged, Transferred,
-    ZoneChange, ZoneState,
+    Applied, AppliedZone, ChangedRrSet, Content, Old, Reason, Refusal, RefusedZone, Staged,
+    Transferred, ZoneChange, ZoneState,
 };
 pub use clock::Clock;
 pub use commit::{CommitError, Committed, Door};

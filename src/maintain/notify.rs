@@ -92,6 +92,8 @@ pub struct Notifier {
     entries: BTreeMap<(u32, SocketAddr), Entry>,
     due: BTreeMap<SocketAddr, BTreeSet<(u64, u32)>>,
     flights: BTreeMap<SocketAddr, usize>,
+    /// Acknowledged; failed, to be told again; failed for the last time.
+    results: [u64; 3],
 }
 
 impl Notifier {
@@ -152,6 +154,7 @@ impl Notifier {
         let Some(entry) = self.entries.get_mut(&(errand.zone, errand.server)) else { return };
         entry.flight = None;
         if entry.serial != errand.serial {
+            self.results[usize::from(result.is_err())] += 1;
             let due_ms = entry.sent_ms.map_or(now_ms, |sent| now_ms.max(sent + PAUSE_MS));
             return self.plan(errand.zone, errand.server, Some(due_ms));
         }
@@ -159,16 +162,26 @@ impl Notifier {
             Ok(()) => {
                 entry.delivery = Delivery::Acknowledged;
                 entry.failure = None;
+                self.results[0] += 1;
             }
             Err(failure) => match RETRIES_MS.get(entry.attempts.saturating_sub(1)) {
                 Some(after) => {
+                    self.results[1] += 1;
                     entry.delivery = Delivery::Waiting;
                     entry.failure = Some(failure);
                     self.plan(errand.zone, errand.server, Some(now_ms + after));
                 }
-                None => entry.delivery = Delivery::GivenUp(failure),
+                None => {
+                    entry.delivery = Delivery::GivenUp(failure);
+                    self.results[2] += 1;
+                }
             },
         }
+    }
+
+    /// How many messages were acknowledged, how many failed, and how many failed for the last time.
+    pub fn results(&self) -> [u64; 3] {
+        self.results
     }
 
     /// When something is next to be sent, if a place is free for it then.
@@ -259,6 +272,7 @@ mod tests {
         assert_eq!(times, [0, 2_000, 6_000, 14_000, 30_000, 62_000, 126_000]);
         let (_, entry) = notifier.of_zone(1).next().unwrap();
         assert!(matches!(entry.delivery, Delivery::GivenUp(Failure::Unanswered(_))));
+        assert_eq!(notifier.results(), [0, 6, 1]);
         notifier.tell(1, server(1), Serial(2), now + 1);
         assert_eq!(told(&mut notifier, now + PAUSE_MS).len(), 1, "the next change is told again");
     }

@@ -5,12 +5,14 @@
 //! the journal: so the peer gets one version, at the price of what changed and not of the zone.
 //!
 //! Promises: no page holds others back for longer than it takes to read [`PAGE_OCTETS`]; at most
-//! [`UNDO_SETS_MAX`] RRsets are remembered; a version that can no longer be told ends the transfer.
+//! [`UNDO_SETS_MAX`] RRsets are remembered, out of steps of at most [`UNDO_STEP_OCTETS_MAX`]; a step is
+//! read a piece at a time; a version that can no longer be told ends the transfer.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::journal;
+use super::journal::pieces::{Piece, Pieces};
 use super::rows::{self, Zone};
 use super::{Maintain, ZoneState};
 use crate::store::Reader;
@@ -27,6 +29,9 @@ pub const PAGE_OCTETS: usize = 192 * 1024;
 
 /// RRsets that one transfer remembers of the version it sends.
 pub const UNDO_SETS_MAX: usize = 100_000;
+
+/// Octets of one step that a transfer reads to remember what was before it.
+pub const UNDO_STEP_OCTETS_MAX: u64 = 16 * 1024 * 1024;
 
 /// Steps up to this many octets together are sent as one; more go as they are, one at a time.
 pub const CONDENSE_OCTETS_MAX: usize = 256 * 1024;
@@ -134,9 +139,14 @@ impl Maintain {
             Box::new(Ready(parts))
         } else {
             let numbers = first..=zone.version;
-            let ready = vec![soa.clone()];
-            let last = Some(soa.clone());
-            Box::new(Steps { maintain: self.clone(), zone: zone.clone(), numbers, ready, last })
+            Box::new(Steps {
+                maintain: self.clone(),
+                zone: zone.clone(),
+                numbers,
+                step: None,
+                ready: vec![soa.clone()],
+                last: Some(soa.clone()),
+            })
         };
         Ok(Ok((form, source)))
     }
@@ -149,16 +159,19 @@ fn soa_part(set: &Set) -> Option<Part> {
 
 /// A step as IXFR sends it: old SOA, what goes, new SOA, what comes.
 fn step_parts(apex: &Name, step: Step) -> Result<[Part; 4], Lost> {
-    let soa = |octets: &[u8]| {
-        let mut nodes = packed::nodes(octets);
-        let node = nodes.find(|node| node.owner.eq_ignore_ascii_case(apex.as_wire()));
-        let set = node.and_then(|node| node.rrset(Type::SOA))?;
+    let (old, new) = (soa_in(apex, &step.dels)?, soa_in(apex, &step.adds)?);
+    Ok([old, Part::Nodes(step.dels), new, Part::Nodes(step.adds)])
+}
+
+/// The SOA that one side of a step begins with.
+fn soa_in(apex: &Name, side: &[u8]) -> Result<Part, Lost> {
+    let node = packed::nodes(side).next();
+    let node = node.filter(|node| node.owner.eq_ignore_ascii_case(apex.as_wire()));
+    let soa = node.and_then(|node| {
+        let set = node.rrset(Type::SOA)?;
         Some(Part::Soa { ttl: set.ttl, rdata: set.rdatas().next()?.into() })
-    };
-    match (soa(&step.dels), soa(&step.adds)) {
-        (Some(old), Some(new)) => Ok([old, Part::Nodes(step.dels), new, Part::Nodes(step.adds)]),
-        _ => Err(Lost(format!("a step of {apex} has no SOA"))),
-    }
+    });
+    soa.ok_or_else(|| Lost(format!("a step of {apex} has no SOA")))
 }
 
 /// Parts there are already, the next one last.
@@ -170,11 +183,14 @@ impl Source for Ready {
     }
 }
 
-/// Steps that are read one at a time.
+/// Steps that are read one at a time, each a piece at a time.
 struct Steps {
     maintain: Maintain,
     zone: Zone,
     numbers: std::ops::RangeInclusive<u64>,
+    /// The step that is being read, and whether it has come to what comes; none before the first
+    /// piece.
+    step: Option<(Pieces, Option<bool>)>,
     /// Parts that come next, the first of them last.
     ready: Vec<Part>,
     last: Option<Part>,
@@ -182,16 +198,27 @@ struct Steps {
 
 impl Source for Steps {
     fn part(&mut self) -> Result<Option<Part>, Lost> {
-        if let Some(part) = self.ready.pop() {
-            return Ok(Some(part));
+        loop {
+            if let Some(part) = self.ready.pop() {
+                return Ok(Some(part));
+            }
+            let Some((pieces, side)) = &mut self.step else {
+                let Some(number) = self.numbers.next() else { return Ok(self.last.take()) };
+                self.step = Some((Pieces::of(self.zone.id, number), None));
+                continue;
+            };
+            let piece = self.maintain.store().read(|rows| pieces.next(rows));
+            match piece.map_err(|fault| Lost(fault.to_string()))? {
+                None => self.step = None,
+                Some(Piece { adding, nodes }) => {
+                    // A side begins with its SOA, which goes by itself.
+                    let begins = side.replace(adding) != Some(adding);
+                    let soa = begins.then(|| soa_in(&self.zone.apex, &nodes)).transpose()?;
+                    self.ready.push(Part::Nodes(nodes));
+                    self.ready.extend(soa);
+                }
+            }
         }
-        let Some(number) = self.numbers.next() else { return Ok(self.last.take()) };
-        let version = self.maintain.store().read(|rows| journal::version(rows, &self.zone, number));
-        let version = version.map_err(|fault| Lost(fault.to_string()))?;
-        let version = version.ok_or_else(|| Lost("the journal no longer has a step".into()))?;
-        let parts = step_parts(&self.zone.apex, version.step)?;
-        self.ready.extend(parts.into_iter().rev());
-        Ok(self.ready.pop())
     }
 }
 
@@ -266,6 +293,11 @@ impl Whole {
     ) -> Result<Result<(), Lost>, ReadFault> {
         let mut sets: BTreeMap<(Vec<u8>, Type), SetChange> = BTreeMap::new();
         for number in (self.seen + 1..=now.version).rev() {
+            if journal::octets_of(rows, now, number)?
+                .is_some_and(|size| size > UNDO_STEP_OCTETS_MAX)
+            {
+                return Ok(Err(Lost("the zone changed too much meanwhile".into())));
+            }
             let Some(version) = journal::version(rows, now, number)? else {
                 return Ok(Err(Lost("the zone changed beyond its journal".into())));
             };

@@ -349,6 +349,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::maintain::Old;
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
@@ -367,6 +368,7 @@ mod tests {
             to: Some(Serial(2)),
             changed: vec![change],
             changed_count: 1,
+            old: Old::NOTHING,
         }
     }
 

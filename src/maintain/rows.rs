@@ -182,6 +182,25 @@ pub fn with_view<R: RawRows + ?Sized, T>(
     with(&ChunkView::new(&zone.apex, &chunks))
 }
 
+/// The longest TTL, in seconds, of what `generation` of a zone holds. Reads all of it.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn longest_ttl_s<R: RawRows + ?Sized>(
+    rows: &R,
+    (zone, generation): (u32, u32),
+    apex: &Name,
+) -> Result<u32, ReadFault> {
+    let chunks = Chunks { rows, zone, generation };
+    let mut longest = 0;
+    ChunkView::new(apex, &chunks).walk(&apex.key(), &mut |node| {
+        longest = node.rrsets().map(|set| set.ttl).fold(longest, u32::max);
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(longest)
+}
+
 pub(super) fn fault(error: RowError) -> ReadFault {
     ReadFault(error.to_string())
 }

@@ -5,7 +5,7 @@
 //!
 //! Promises: `ok` is said of a server only when it has at least the serial of here and every changed
 //! RRset asked for is equal, TTL and signatures included; *everywhere* only when all are `ok` and no
-//! listed name lacks an address. At most [`WATCHES_MAX`] zones, [`SETS_MAX`] RRsets of each.
+//! listed name lacks an address, but for those that are waived. At most [`WATCHES_MAX`] zones, [`SETS_MAX`] RRsets of each.
 //!
 //! Does not: ask. It is told the time, and what was seen.
 
@@ -88,6 +88,8 @@ pub struct Cell {
     /// Milliseconds on the caller's clock.
     pub asked_ms: Option<u64>,
     pub ok_ms: Option<u64>,
+    /// Whether nobody waits for it.
+    pub waived: bool,
     behind_since_ms: Option<u64>,
 }
 
@@ -100,6 +102,8 @@ pub struct Watch {
     pub cells: BTreeMap<SocketAddr, Cell>,
     /// Listed names without a known address.
     pub unknown: Vec<String>,
+    /// Those among them that nobody waits for.
+    pub unknown_waived: Vec<String>,
     /// When every server was seen with everything; none while that is not so.
     pub everywhere_ms: Option<u64>,
     sets: BTreeSet<(Vec<u8>, Name, Type)>,
@@ -109,12 +113,17 @@ pub struct Watch {
     asking: bool,
     /// Changed while a round was under way.
     again: bool,
+    /// The zone is no more: its servers are asked until they do not answer for it either.
+    gone: bool,
 }
 
 /// What a round asks about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Round {
     pub zone: u32,
+    pub apex: Name,
+    /// Whether the zone is no more.
+    pub gone: bool,
     pub sets: Vec<(Name, Type)>,
 }
 
@@ -144,12 +153,33 @@ impl Matrix {
         sets: impl IntoIterator<Item = (Name, Type)>,
         now_ms: u64,
     ) {
+        let watch = self.begin(zone, apex, serial, now_ms);
+        for (owner, rtype) in sets {
+            if watch.sets.len() < SETS_MAX && rtype != Type::SOA {
+                watch.sets.insert((owner.key(), owner, rtype));
+            }
+        }
+        self.ask_soon(zone, now_ms);
+    }
+
+    /// `zone` is no more: its servers are to be asked until they do not answer for it either.
+    pub fn watch_gone(&mut self, zone: u32, apex: &Name, now_ms: u64) {
+        let watch = self.begin(zone, apex, Serial(0), now_ms);
+        watch.gone = true;
+        watch.sets.clear();
+        watch.cells.clear();
+        self.ask_soon(zone, now_ms);
+    }
+
+    /// The watch of a zone of which there is news.
+    fn begin(&mut self, zone: u32, apex: &Name, serial: Serial, now_ms: u64) -> &mut Watch {
         self.make_room(zone);
         let watch = self.watches.entry(zone).or_insert_with(|| Watch {
             apex: apex.clone(),
             serial,
             cells: BTreeMap::new(),
             unknown: Vec::new(),
+            unknown_waived: Vec::new(),
             everywhere_ms: None,
             sets: BTreeSet::new(),
             changed_ms: now_ms,
@@ -157,16 +187,18 @@ impl Matrix {
             next_ms: None,
             asking: false,
             again: false,
+            gone: false,
         });
         watch.serial = serial;
         watch.changed_ms = now_ms;
         watch.step_ms = FIRST_MS;
         watch.everywhere_ms = None;
-        for (owner, rtype) in sets {
-            if watch.sets.len() < SETS_MAX && rtype != Type::SOA {
-                watch.sets.insert((owner.key(), owner, rtype));
-            }
-        }
+        watch
+    }
+
+    /// What was seen before counts no more; a round that is under way neither.
+    fn ask_soon(&mut self, zone: u32, now_ms: u64) {
+        let Some(watch) = self.watches.get_mut(&zone) else { return };
         for cell in watch.cells.values_mut().filter(|cell| cell.seen.standing == Standing::Ok) {
             cell.seen.standing = Standing::Pending;
         }
@@ -197,7 +229,8 @@ impl Matrix {
             (watch.next_ms, watch.asking, watch.again) = (None, true, false);
             self.rounds += 1;
             let sets = watch.sets.iter().map(|(_, owner, rtype)| (owner.clone(), *rtype));
-            rounds.push(Round { zone, sets: sets.collect() });
+            let (apex, gone) = (watch.apex.clone(), watch.gone);
+            rounds.push(Round { zone, apex, gone, sets: sets.collect() });
         }
         rounds
     }
@@ -216,15 +249,21 @@ impl Matrix {
         watch.asking = false;
         watch.serial = serial;
         watch.unknown = servers.unknown;
+        watch.unknown_waived = servers.unknown_waived;
         watch.take(servers.known);
         for (address, seen) in seen {
             if let Some(cell) = watch.cells.get_mut(&address) {
                 cell.take(seen, now_ms);
             }
         }
-        let all_ok = watch.unknown.is_empty()
-            && watch.cells.values().all(|cell| cell.seen.standing == Standing::Ok);
+        let done = |cell: &Cell| cell.waived || cell.seen.standing == Standing::Ok;
+        let all_ok = watch.unknown.iter().all(|name| watch.unknown_waived.contains(name))
+            && watch.cells.values().all(done);
         if all_ok && !watch.again {
+            if watch.gone {
+                self.forget(zone);
+                return Some(Everywhere { zone, serial: None });
+            }
             watch.sets.clear();
             watch.everywhere_ms = Some(now_ms);
             self.settled.push_back(zone);
@@ -285,10 +324,12 @@ impl Watch {
                 seen: Seen { standing: Standing::Pending, serial: None, detail: String::new() },
                 asked_ms: None,
                 ok_ms: None,
+                waived: false,
                 behind_since_ms: None,
             };
             let mut cell = old.remove(&server.address).unwrap_or_else(fresh);
             cell.names = server.names;
+            cell.waived = server.waived;
             self.cells.insert(server.address, cell);
         }
     }
@@ -326,8 +367,9 @@ mod tests {
             key: None,
             notify: true,
             probe: true,
+            waived: false,
         };
-        Servers { known: (1..=count).map(server).collect(), unknown: vec![] }
+        Servers { known: (1..=count).map(server).collect(), ..Servers::default() }
     }
 
     fn seen(n: u8, standing: Standing) -> (SocketAddr, Seen) {
@@ -363,6 +405,36 @@ mod tests {
         let servers = Servers { unknown: vec!["ns.elsewhere.".into()], ..servers(1) };
         assert_eq!(matrix.done(1, Serial(2), servers, vec![seen(1, Standing::Ok)], 200), None);
         assert!(matrix.next_ms().is_some());
+    }
+
+    #[test]
+    fn who_is_waived_is_asked_and_not_waited_for() {
+        let mut matrix = watching();
+        matrix.take_due(FIRST_MS);
+        let mut two = Servers { unknown: vec!["ns.elsewhere.".into()], ..servers(2) };
+        two.known[1].waived = true;
+        let seen_by = || vec![seen(1, Standing::Ok), seen(2, Standing::Unreachable)];
+        assert_eq!(matrix.done(1, Serial(2), two.clone(), seen_by(), 200), None);
+        two.unknown_waived = two.unknown.clone();
+        let everywhere = matrix.done(1, Serial(2), two, seen_by(), 300);
+        assert_eq!(everywhere, Some(Everywhere { zone: 1, serial: Some(Serial(2)) }));
+        let shown: Vec<_> = matrix.get(1).unwrap().cells.values().collect();
+        assert!(shown[1].waived && shown[1].seen.standing == Standing::Unreachable);
+    }
+
+    #[test]
+    fn a_zone_that_is_no_more_is_everywhere_once_nobody_answers_for_it() {
+        let mut matrix = watching();
+        matrix.watch_gone(1, &apex(), 50);
+        let round = matrix.take_due(50 + FIRST_MS);
+        assert!(round[0].gone && round[0].sets.is_empty());
+        let seen_by = vec![seen(1, Standing::Ok), seen(2, Standing::Behind)];
+        assert_eq!(matrix.done(1, Serial(0), servers(2), seen_by, 200), None);
+        assert!(matrix.next_ms().is_some());
+        let seen_by = vec![seen(1, Standing::Ok), seen(2, Standing::Ok)];
+        let everywhere = matrix.done(1, Serial(0), servers(2), seen_by, 300);
+        assert_eq!(everywhere, Some(Everywhere { zone: 1, serial: None }));
+        assert!(matrix.get(1).is_none() && matrix.next_ms().is_none());
     }
 
     #[test]

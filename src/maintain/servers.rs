@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::message::{self, Answer, How};
 use super::rows::{self, Zone};
 use super::secondaries::{self, Secondary};
+use super::waivers::Waived;
 use super::{Maintain, rows::fault};
 use crate::store::RawRows;
 use crate::wire::{Name, Type};
@@ -47,6 +48,8 @@ pub(super) struct Server {
     pub key: Option<Name>,
     pub notify: bool,
     pub probe: bool,
+    /// Whether nobody waits for it.
+    pub waived: bool,
 }
 
 /// All servers of a zone.
@@ -55,6 +58,8 @@ pub(super) struct Servers {
     pub known: Vec<Server>,
     /// Listed names without a known address.
     pub unknown: Vec<String>,
+    /// Those among them that nobody waits for.
+    pub unknown_waived: Vec<String>,
 }
 
 /// What resolvers said, for as long as it holds.
@@ -81,21 +86,71 @@ impl Maintain {
         zone: &Zone,
         addresses: &Addresses,
     ) -> Result<Servers, ReadFault> {
-        let mut listed = self.store().read(|rows| listed(rows, zone))?;
+        let (mut listed, waived) = self
+            .store()
+            .read(|rows| Ok::<_, ReadFault>((listed(rows, zone)?, Waived::of(rows, zone)?)))?;
         for (name, found) in &mut listed.servers {
             if found.is_empty() {
                 *found = addresses.of(self, name).await;
             }
         }
-        Ok(joined(&listed, self.own_listeners(), &is_local))
+        let mut servers = joined(&listed, self.own_listeners(), &is_local);
+        for server in &mut servers.known {
+            server.waived = waived.covers(&server.names);
+        }
+        let unknown = servers.unknown.iter().filter(|name| waived.covers([*name]));
+        servers.unknown_waived = unknown.cloned().collect();
+        Ok(servers)
+    }
+}
+
+/// The servers that a secondary's row means.
+pub(super) fn of_row(row: Secondary) -> impl Iterator<Item = Server> {
+    let Secondary { name, addresses, key, notify, probe, .. } = row;
+    addresses.into_iter().map(move |address| Server {
+        address,
+        names: vec![name.clone()],
+        key: key.clone(),
+        notify,
+        probe,
+        waived: false,
+    })
+}
+
+/// The names that the NS records at a zone's apex list.
+pub(super) fn listed_names<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+) -> Result<Vec<Name>, ReadFault> {
+    let ns = rows::with_view(rows, zone, |view| set_at(view, &zone.apex, Type::NS))?;
+    let names = ns.iter().flat_map(|set| set.rrset.rdatas());
+    Ok(names.filter_map(|rdata| Name::from_wire(rdata).ok()).collect())
+}
+
+/// Whether a zone is one that nobody is to ask about: its consumers may refuse to answer for it.
+pub(super) fn is_catalog<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<bool, ReadFault> {
+    Ok(listed_names(rows, zone)?.iter().all(|name| name.as_wire() == NOBODY))
+}
+
+impl Maintain {
+    /// The names by which the servers of a zone are known: NS records, and secondaries.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the store cannot be read.
+    pub fn server_names<R: RawRows + ?Sized>(
+        rows: &R,
+        zone: &Zone,
+    ) -> Result<Vec<String>, ReadFault> {
+        let listed = listed_names(rows, zone)?.into_iter().map(|name| name.to_string());
+        let followers = secondaries::all(rows).map_err(fault)?.into_iter();
+        let followers = followers.filter(|row| row.scope.covers(zone)).map(|row| row.name);
+        Ok(listed.chain(followers).collect())
     }
 }
 
 fn listed<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<Listed, ReadFault> {
-    let ns = rows::with_view(rows, zone, |view| set_at(view, &zone.apex, Type::NS))?;
-    let names = ns.iter().flat_map(|set| set.rrset.rdatas());
-    let names: Vec<Name> = names.filter_map(|rdata| Name::from_wire(rdata).ok()).collect();
-    // A catalog is for nobody to ask: its consumers may refuse to answer for it.
+    let names = listed_names(rows, zone)?;
     let is_catalog = names.iter().all(|name| name.as_wire() == NOBODY);
     let names = names.into_iter().filter(|_| !is_catalog);
     let servers = names.map(|name| {
@@ -185,7 +240,8 @@ fn joined(listed: &Listed, own: &[SocketAddr], is_local: &dyn Fn(IpAddr) -> bool
 }
 
 fn nameless(address: SocketAddr) -> Server {
-    Server { address, names: Vec::new(), key: None, notify: false, probe: false }
+    let names = Vec::new();
+    Server { address, names, key: None, notify: false, probe: false, waived: false }
 }
 
 impl Addresses {

@@ -264,4 +264,5 @@ pub(super) fn join(all: &mut AppliedZone, next: AppliedZone) {
         }
     }
     all.changed_count += next.changed_count;
+    all.old = all.old.and(next.old);
 }

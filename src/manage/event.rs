@@ -104,6 +104,8 @@ kinds! {
     CatalogDeleted "catalog.deleted"
     AccessChanged "access.changed"
     UpdatePolicyChanged "update_policy.changed"
+    ServerWaived "server.waived"
+    ServerAwaited "server.awaited"
 }
 
 /// A thing that events speak of.

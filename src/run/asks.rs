@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::transfer::{self, Places};
+use super::transfer::{self, End, Places};
 use crate::manage::Manage;
 use crate::manage::change::update::{self, Sender};
 use crate::manage::holding::acl;
@@ -54,10 +54,12 @@ impl Asks for Desk {
         if !may {
             let (zone, key) = (&asked.zone, asked.key.as_ref().map(ToString::to_string));
             tracing::info!(%zone, key, "a transfer of {zone} was refused: no list allows it");
+            self.places.tally.count(End::Refused, 0);
             return Err(Rcode::REFUSED);
         }
         let place = self.places.take(from).ok_or_else(|| {
             tracing::warn!(zone = %asked.zone, "a transfer was refused: too many at once");
+            self.places.tally.count(End::Busy, 0);
             Rcode::REFUSED
         })?;
         transfer::messages(&self.manage.maintain, asked, since, place)

@@ -90,11 +90,9 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     process::watch(&registry);
     watch(&registry, &store, &maintain, &zones);
     let transfer_allow = Prefixes::new(config.transfer.allow.iter().copied());
-    let asks = Arc::new(asks::Desk {
-        manage: manage.clone(),
-        transfer_allow,
-        places: transfer::Places::of(&config.transfer),
-    });
+    let places = transfer::Places::of(&config.transfer);
+    transfer::watch(&registry, &places);
+    let asks = Arc::new(asks::Desk { manage: manage.clone(), transfer_allow, places });
     let settings = serve::Settings {
         keys: Arc::clone(maintain.keyring()),
         closed: Arc::clone(maintain.closed()),
@@ -523,6 +521,9 @@ fn readiness(
     })
 }
 
+/// What becomes of a NOTIFY, as [`Maintain::notifies`] counts it.
+const NOTIFY_RESULTS: [&str; 3] = ["acknowledged", "failed", "given_up"];
+
 fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Published>) {
     let keeper = maintain.clone();
     registry.watch(&metrics::ZONES, move || keeper.progress().loaded);
@@ -543,6 +544,9 @@ fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Pu
     let spent = |store: &Store| u64::try_from(store.stats().append.as_micros()).unwrap_or(u64::MAX);
     registry.watch(&metrics::LOG_SYNC_US, kept(spent));
     registry.watch(&metrics::LOG_BYTES, kept(|store| store.stats().log_bytes));
+    let teller = maintain.clone();
+    let told = move |at| teller.notifies().get(at).copied().unwrap_or_default();
+    registry.watch_each(&metrics::NOTIFIES_OUT, "result", &NOTIFY_RESULTS, told);
     registry.watch_memory("table", table(|snapshot| snapshot.octets() as u64));
     registry.watch_memory("store_backlog", kept(|store| store.stats().backlog_bytes));
     registry.watch_memory("store_cache_max", || store::CACHE_BYTES);

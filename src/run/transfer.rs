@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config;
 use crate::maintain::Maintain;
 use crate::maintain::outgoing::{Form, Transfer};
+use crate::metrics::{self, Registry};
 use crate::serve::asks::{Asked, Broken};
 use crate::serve::{Messages, Transport};
 use crate::wire::{Name, Rcode, Serial, Type};
@@ -34,14 +36,15 @@ pub(super) fn messages(
     let transfer = transfer.ok_or(Rcode::NOTAUTH)?; // RFC 5936 §2.2.1
     let question = Question::of(asked.query, asked.message, UDP_PAYLOAD);
     if asked.transport == Transport::Udp {
-        return datagram(transfer, question, Room::of_datagram(asked.room, asked.kept));
+        let room = Room::of_datagram(asked.room, asked.kept);
+        return datagram(transfer, question, room, &place.places.tally);
     }
     tell(asked, &transfer);
     let room = Room::of_stream(asked.kept);
-    let Transfer { zone, source, .. } = transfer;
+    let Transfer { zone, form, source, .. } = transfer;
     let (apex, peer) = (zone.apex.clone(), asked.from);
     let outgoing = Outgoing::new(question, zone.apex, source, room);
-    Ok(Box::new(Stream { outgoing, apex, peer, place }))
+    Ok(Box::new(Stream { outgoing, apex, peer, place, end: End::of(form), over: false }))
 }
 
 /// All in one datagram, or a lone SOA that tells the peer to come by TCP ([RFC 1995](https://www.rfc-editor.org/rfc/rfc1995) §2).
@@ -49,18 +52,23 @@ fn datagram(
     transfer: Transfer,
     question: Question,
     room: Room,
+    tally: &Tally,
 ) -> Result<Box<dyn Messages>, Rcode> {
     let Transfer { zone, form, soa, source } = transfer;
     let mut out = Vec::new();
     if !matches!(form, Form::Whole(_)) {
         let mut all = Outgoing::new(question.clone(), zone.apex.clone(), source, room);
         if all.next(&mut out) == Ok(true) && all.is_over() {
+            tally.count(End::of(form), out.len());
             return Ok(Box::new(Once(Some(out))));
         }
     }
     let mut only = Outgoing::new(question, zone.apex, Alone(Some(soa)), room);
     match only.next(&mut out) {
-        Ok(true) => Ok(Box::new(Once(Some(out)))),
+        Ok(true) => {
+            tally.count(End::SentToTcp, out.len());
+            Ok(Box::new(Once(Some(out))))
+        }
         _ => Err(Rcode::SERVFAIL),
     }
 }
@@ -115,6 +123,9 @@ struct Stream {
     apex: Name,
     peer: SocketAddr,
     place: Place,
+    /// What it is counted as once all is sent.
+    end: End,
+    over: bool,
 }
 
 impl Messages for Stream {
@@ -123,12 +134,103 @@ impl Messages for Stream {
             true => Err(Lost("it took too long".into())),
             false => self.outgoing.next(out),
         };
+        let tally = &self.place.places.tally;
+        match next {
+            Ok(true) => tally.add_octets(out.len()),
+            Ok(false) if !std::mem::replace(&mut self.over, true) => tally.count(self.end, 0),
+            Ok(false) | Err(_) => {}
+        }
         next.map_err(|Lost(why)| {
             let (zone, peer) = (&self.apex, self.peer);
             tracing::warn!(%zone, %peer, "transfer of {zone} to {peer} ended unfinished: {why}");
             Broken
         })
     }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.over {
+            self.place.places.tally.count(End::Unfinished, 0);
+        }
+    }
+}
+
+/// What became of a wish for a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Axfr,
+    /// The whole zone, though steps were asked for.
+    AxfrForIxfr,
+    Ixfr,
+    /// One SOA: the peer has what there is.
+    Current,
+    /// One SOA by UDP: the rest is to be fetched by TCP.
+    SentToTcp,
+    /// No list allows it.
+    Refused,
+    /// There were too many at once.
+    Busy,
+    /// The peer left, or took too long, or the version could no longer be told.
+    Unfinished,
+}
+
+impl End {
+    /// The words for them, in order.
+    const WORDS: [&str; 8] = [
+        "axfr",
+        "axfr_for_ixfr",
+        "ixfr",
+        "current",
+        "sent_to_tcp",
+        "refused",
+        "busy",
+        "unfinished",
+    ];
+
+    fn of(form: Form) -> End {
+        match form {
+            Form::Whole(None) => End::Axfr,
+            Form::Whole(Some(_)) => End::AxfrForIxfr,
+            Form::Steps(_) => End::Ixfr,
+            Form::Current => End::Current,
+        }
+    }
+}
+
+/// What became of all transfers since the start.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    ends: [AtomicU64; End::WORDS.len()],
+    octets: AtomicU64,
+}
+
+impl Tally {
+    /// Counts one, whose message, if it was a single one, had so many octets.
+    pub(super) fn count(&self, end: End, octets: usize) {
+        if let Some(count) = self.ends.get(end as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.add_octets(octets);
+    }
+
+    fn add_octets(&self, octets: usize) {
+        self.octets.fetch_add(octets as u64, Ordering::Relaxed);
+    }
+
+    fn ends(&self, at: usize) -> u64 {
+        self.ends.get(at).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+}
+
+/// Shows how transfers go.
+pub(super) fn watch(registry: &Registry, places: &Arc<Places>) {
+    let of = Arc::clone(places);
+    registry.watch_each(&metrics::TRANSFERS_OUT, "end", &End::WORDS, move |at| of.tally.ends(at));
+    let of = Arc::clone(places);
+    registry.watch(&metrics::TRANSFERS_OUT_OPEN, move || of.taken() as u64);
+    let of = Arc::clone(places);
+    registry.watch(&metrics::TRANSFERS_OUT_BYTES, move || of.tally.octets.load(Ordering::Relaxed));
 }
 
 /// What bounds transfers.
@@ -147,11 +249,12 @@ pub(super) struct Places {
     limits: Limits,
     /// How many there are to each address.
     taken: Mutex<HashMap<IpAddr, usize>>,
+    pub(super) tally: Tally,
 }
 
 impl Places {
     pub(super) fn new(limits: Limits) -> Arc<Places> {
-        Arc::new(Places { limits, taken: Mutex::default() })
+        Arc::new(Places { limits, taken: Mutex::default(), tally: Tally::default() })
     }
 
     /// As many as the settings say.
@@ -161,6 +264,11 @@ impl Places {
             per_address: settings.at_once_per_address_max as usize,
             time: Duration::from_secs(settings.time_max_s.into()),
         })
+    }
+
+    /// How many transfers are under way.
+    fn taken(&self) -> usize {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
     /// A place for a transfer to `address`; none when there are too many.

@@ -178,6 +178,72 @@ fn rfc1995_2_udp_carries_what_fits_and_one_soa_otherwise() {
     assert_eq!(header(&by_udp(&server, &query("a.example.", Type::IXFR))).flags.rcode().0, 1);
 }
 
+/// The transfers out that ended like this.
+fn ended(server: &Server, end: &str) -> u64 {
+    metric(server, &format!("nameplane_transfers_out_total{{end=\"{end}\"}}"))
+}
+
+fn metric(server: &Server, name: &str) -> u64 {
+    let text = server.api("GET", "/metrics", None);
+    let text = text.as_str().unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+}
+
+fn comes_to(what: &str, expected: u64, count: impl Fn() -> u64) {
+    let end = SystemTime::now() + PATIENCE;
+    while count() != expected {
+        assert!(SystemTime::now() < end, "{what}: {} is not {expected}", count());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Goal: one sees how transfers go, and why a secondary gets more than it asked for.
+/// Method: each kind of transfer once, by TCP and by UDP.
+#[test]
+fn a_transfer_is_counted_and_an_axfr_in_place_of_ixfr_says_why() {
+    let server = Server::start();
+    create(&server, "a.example", "");
+    create(&server, "b.example", "");
+    put(&server, "a.example", &json!({"transfer": ["127.0.0.1"]}));
+    let long = "x".repeat(200);
+    let text = format!("\"{long}\" \"{long}\" \"{long}\"");
+    let edit = json!({"op": "replace", "name": "w", "type": "TXT", "ttl": 60, "records": [text]});
+    let item = json!({"kind": "dns_change", "zone": "a.example", "edits": [edit]});
+    server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})));
+    let answers = |message: &[u8]| header(&Tcp::ask(&server, message).next()).answers;
+    let before_the_journal = 0_u32.wrapping_sub(1_000);
+
+    assert_eq!(answers(&query("a.example.", Type::AXFR)), 5);
+    assert_eq!(answers(&ixfr("a.example.", 1)), 5);
+    assert_eq!(answers(&ixfr("a.example.", before_the_journal)), 5);
+    // Who has the serial, or one that is ahead, gets one SOA.
+    assert_eq!(answers(&ixfr("a.example.", 2)), 1);
+    assert_eq!(answers(&ixfr("a.example.", 1_000)), 1);
+    assert_eq!(header(&by_udp(&server, &ixfr("a.example.", 2))).answers, 1);
+    assert_eq!(header(&by_udp(&server, &ixfr("a.example.", 1))).answers, 1);
+    assert_eq!(rcode_of_transfer(&server, &query("b.example.", Type::AXFR)), Rcode::REFUSED);
+
+    let expected = [
+        ("axfr", 1),
+        ("ixfr", 1),
+        ("axfr_for_ixfr", 1),
+        ("current", 3),
+        ("sent_to_tcp", 1),
+        ("refused", 1),
+        ("busy", 0),
+        ("unfinished", 0),
+    ];
+    for (end, count) in expected {
+        comes_to(end, count, || ended(&server, end));
+    }
+    comes_to("open", 0, || metric(&server, "nameplane_transfers_out_open"));
+    assert!(metric(&server, "nameplane_transfers_out_bytes_total") > 2_000);
+    let log = server.log();
+    let why = "AXFR of serial 2 in place of IXFR: the journal does not reach back so far";
+    assert!(log.contains(why), "{log}");
+}
+
 #[test]
 fn a_rotated_key_is_good_with_both_secrets_and_a_deleted_one_with_none() {
     let server = Server::start();
@@ -339,10 +405,17 @@ fn a_peer_that_does_not_read_holds_nobody_back() {
     let server = Server::at(&data, &[]);
     put(&server, "large.example", &json!({"transfer": ["127.0.0.1"]}));
     let axfr = query("large.example.", Type::AXFR);
+    let resident = || metric(&server, "process_resident_memory_bytes");
+    let before = resident();
     let stuck: Vec<Tcp> = (0..20).map(|_| Tcp::ask(&server, &axfr)).collect();
     std::thread::sleep(Duration::from_millis(300));
     // One more than there are places for one address.
     assert_eq!(rcode_of_transfer(&server, &axfr), Rcode::REFUSED);
+    assert_eq!(ended(&server, "busy"), 1);
+    assert_eq!(metric(&server, "nameplane_transfers_out_open"), 20);
+    // The zone has 15 MB, and 20 ask for it.
+    let more = resident().saturating_sub(before);
+    assert!(more < 60 << 20, "{more} octets for peers that do not read");
     let before = SystemTime::now();
     create(&server, "small.example", "");
     assert!(before.elapsed().unwrap() < Duration::from_secs(5));
@@ -352,6 +425,7 @@ fn a_peer_that_does_not_read_holds_nobody_back() {
         assert!(SystemTime::now() < end, "places are not given back");
         std::thread::sleep(Duration::from_millis(100));
     }
+    assert!(ended(&server, "unfinished") >= 20);
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod secondaries;
 mod server;
 mod signing;
 mod transports;
+mod tsig;
 mod updates;
 mod watching;
 mod zone_files;

@@ -8,7 +8,8 @@ use hickory_proto::op::{Message, OpCode};
 use hickory_proto::rr::RData;
 use serde_json::{Value, json};
 
-use crate::server::{PATIENCE, Server};
+use crate::server::{PATIENCE, Server, nameplane};
+use crate::tsig::{self, Key};
 
 /// What a secondary does with a question. All acknowledge NOTIFY but the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,12 @@ enum Habit {
     Lies,
     /// Says nothing at all.
     IsSilent,
+    /// Follows, and refuses NOTIFY.
+    Refuses,
+    /// Follows, and does not hear the first two NOTIFY.
+    HearsBadly,
+    /// Answers for the zone as it was, whatever becomes of it.
+    Keeps,
 }
 
 /// A server in this process that only pretends.
@@ -30,28 +37,50 @@ struct Pretender {
     address: SocketAddr,
     /// The serials it was told of, with the time.
     told: Arc<Mutex<Vec<(u32, Instant)>>>,
+    /// What it heard that was not signed with its key.
+    unsigned: Arc<Mutex<usize>>,
 }
 
 impl Pretender {
     fn start(habit: Habit, primary: SocketAddr) -> Pretender {
+        Pretender::with_key(habit, primary, None)
+    }
+
+    /// One that takes what is signed with `key`, and answers signed.
+    fn with_key(habit: Habit, primary: SocketAddr, key: Option<Key>) -> Pretender {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let told = Arc::new(Mutex::new(Vec::new()));
         let notes = Arc::clone(&told);
+        let unsigned = Arc::new(Mutex::new(0));
+        let strangers = Arc::clone(&unsigned);
         std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
+            let (mut buffer, mut kept) = ([0; 4096], None);
             while let Ok((len, client)) = socket.recv_from(&mut buffer) {
-                let query = &buffer[..len];
-                let message = Message::from_vec(query).unwrap();
+                let (query, record) = tsig::split(&buffer[..len]);
+                let signed = |key: &Key| {
+                    record.as_ref().is_some_and(|record| tsig::is_of_request(key, &query, record))
+                };
+                if !key.as_ref().is_none_or(signed) {
+                    *strangers.lock().unwrap() += 1;
+                    continue;
+                }
+                let message = Message::from_vec(&query).unwrap();
                 if message.metadata.op_code == OpCode::Notify {
                     notes.lock().unwrap().push((serial_of(&message).unwrap(), Instant::now()));
                 }
-                if let Some(reply) = habit.answers(&message, query, primary) {
-                    let _ = socket.send_to(&reply, client);
+                let heard = notes.lock().unwrap().len();
+                let reply = habit.answers(&message, &query, heard, primary);
+                let kept = || habit.keeps(&message, &query, primary, &mut kept);
+                let Some(mut reply) = reply.or_else(kept) else { continue };
+                if let (Some(key), Some(record)) = (&key, &record) {
+                    let record = tsig::answer(key, &record.mac, &reply);
+                    tsig::append(&mut reply, &record);
                 }
+                let _ = socket.send_to(&reply, client);
             }
         });
-        Pretender { address, told }
+        Pretender { address, told, unsigned }
     }
 
     fn serials(&self) -> Vec<u32> {
@@ -60,14 +89,21 @@ impl Pretender {
 }
 
 impl Habit {
-    fn answers(self, message: &Message, query: &[u8], primary: SocketAddr) -> Option<Vec<u8>> {
-        if self == Habit::IsSilent {
+    fn answers(
+        self,
+        message: &Message,
+        query: &[u8],
+        heard: usize,
+        primary: SocketAddr,
+    ) -> Option<Vec<u8>> {
+        if matches!(self, Habit::IsSilent | Habit::Keeps) {
             return None;
         }
         if message.metadata.op_code == OpCode::Notify {
             let mut reply = query.to_vec();
             reply[2] |= 0x80;
-            return Some(reply);
+            reply[3] = if self == Habit::Refuses { 5 } else { 0 };
+            return (self != Habit::HearsBadly || heard > 2).then_some(reply);
         }
         let mut reply = asked(primary, query)?;
         match self {
@@ -81,8 +117,26 @@ impl Habit {
                 (reply[2], reply[3]) = (0x80, 5);
             }
             Habit::Lies => swap(&mut reply, &[192, 0, 2, 80], &[192, 0, 2, 66]),
-            Habit::Follows | Habit::IsSilent => {}
+            _ => {}
         }
+        Some(reply)
+    }
+
+    /// The SOA it got first, for as long as it is asked for one.
+    fn keeps(
+        self,
+        message: &Message,
+        query: &[u8],
+        primary: SocketAddr,
+        kept: &mut Option<Vec<u8>>,
+    ) -> Option<Vec<u8>> {
+        if self != Habit::Keeps || message.metadata.op_code == OpCode::Notify {
+            return None;
+        }
+        let fresh = asked(primary, query).filter(|reply| reply[3] & 15 == 0);
+        *kept = kept.take().or(fresh);
+        let mut reply = kept.clone()?;
+        reply[..2].copy_from_slice(&query[..2]);
         Some(reply)
     }
 }
@@ -131,13 +185,34 @@ fn change(server: &Server, apex: &str, address: &str) -> Value {
     server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})))
 }
 
-/// The state of the server of this name; empty while nothing is known of it.
-fn state(server: &Server, apex: &str, name: &str) -> String {
+/// What is known of the server of this name; null while that is nothing.
+fn row(server: &Server, apex: &str, name: &str) -> Value {
     let shown = server.api("GET", &format!("/v1/zones/{apex}/servers"), None);
     let servers = shown["servers"].as_array().unwrap();
     let named = |row: &&Value| row["names"].as_array().unwrap().contains(&json!(name));
-    let row = servers.iter().find(named);
-    row.and_then(|row| row["state"].as_str()).unwrap_or_default().to_owned()
+    servers.iter().find(named).cloned().unwrap_or_default()
+}
+
+/// Its state; empty while nothing is known of it.
+fn state(server: &Server, apex: &str, name: &str) -> String {
+    row(server, apex, name)["state"].as_str().unwrap_or_default().to_owned()
+}
+
+fn metric(server: &Server, name: &str) -> u64 {
+    let text = server.api("GET", "/metrics", None);
+    let text = text.as_str().unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+}
+
+/// Deletes a zone; the order.
+fn delete(server: &Server, apex: &str) -> Value {
+    let item = json!({"kind": "zone_delete", "zone": apex});
+    server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})))
+}
+
+fn shown(server: &Server, order: &Value) -> Value {
+    server.api("GET", &format!("/v1/orders/{}", order["id"].as_str().unwrap()), None)
 }
 
 fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
@@ -261,4 +336,183 @@ fn nobody_is_talked_to_whom_the_operator_did_not_allow() {
     let text = shown.to_string();
     assert!(text.contains("is not among the prefixes of [net] dial"), "{shown:#}");
     assert!(shut.serials().is_empty(), "it was told all the same");
+}
+
+/// Goal: NOTIFY and questions are signed with the secondary's key, and only signed answers count.
+/// Method: a secondary that checks with code of its own; the other has another secret.
+#[test]
+fn rfc8945_notify_is_signed_with_the_secondarys_key_and_so_is_its_acknowledgement() {
+    let server = Server::start();
+    make_zone(&server, "x.example.");
+    let key = tsig::make_key(&server, "k.", &json!({}));
+    let wrong = Key { secret: b"another secret of enough octets!".to_vec(), ..key.clone() };
+    let one = Pretender::with_key(Habit::Follows, server.dns, Some(key));
+    let other = Pretender::with_key(Habit::Follows, server.dns, Some(wrong));
+    let unsigned = Pretender::start(Habit::Follows, server.dns);
+    for (name, pretender) in [("one", &one), ("other", &other)] {
+        let body = json!({"name": name, "addresses": [pretender.address.to_string()], "key": "k."});
+        server.api("POST", "/v1/secondaries", Some(&body));
+    }
+    add(&server, "unsigned", unsigned.address);
+
+    change(&server, "x.example.", "192.0.2.80");
+
+    for name in ["one", "unsigned"] {
+        wait_for("it acknowledges", || {
+            row(&server, "x.example.", name)["notify"]["state"] == "acknowledged"
+                && state(&server, "x.example.", name) == "ok"
+        });
+    }
+    assert_eq!(*one.unsigned.lock().unwrap(), 0);
+    wait_for("it does not believe us", || state(&server, "x.example.", "other") == "unreachable");
+    assert!(other.serials().is_empty() && *other.unsigned.lock().unwrap() > 0);
+    assert_ne!(row(&server, "x.example.", "other")["notify"]["state"], "acknowledged");
+}
+
+/// Goal: who does not acknowledge is told again, ever later, and one can see how it stands.
+/// Method: one that does not hear the first two, and one that refuses.
+#[test]
+fn rfc1996_3_6_a_notify_is_sent_again_until_it_is_acknowledged_and_its_state_is_shown() {
+    let server = Server::start();
+    make_zone(&server, "x.example.");
+    let slow = Pretender::start(Habit::HearsBadly, server.dns);
+    let shut = Pretender::start(Habit::Refuses, server.dns);
+    add(&server, "slow", slow.address);
+    add(&server, "shut", shut.address);
+    let order = change(&server, "x.example.", "192.0.2.80");
+    let serial = order["receipt"]["zones"][0]["serial_to"].clone();
+
+    let told = |name: &str| row(&server, "x.example.", name)["notify"].clone();
+    wait_for("it waits to be told again", || told("slow")["state"] == "waiting");
+    assert!(told("slow")["detail"].is_string(), "{}", told("slow"));
+    wait_for("it acknowledges", || told("slow")["state"] == "acknowledged");
+    assert_eq!((told("slow")["attempts"].clone(), &told("slow")["serial"]), (json!(3), &serial));
+    assert_eq!(told("slow")["detail"], Value::Null);
+    let times: Vec<Instant> = slow.told.lock().unwrap().iter().map(|(_, at)| *at).collect();
+    let pauses = [times[1] - times[0], times[2] - times[1]];
+    assert!(pauses[0] >= Duration::from_secs(2) && pauses[1] > pauses[0], "{pauses:?}");
+
+    let refusal = told("shut");
+    assert!(refusal["detail"].as_str().unwrap().contains("REFUSED"), "{refusal}");
+    assert!(metric(&server, "nameplane_notifies_out_total{result=\"failed\"}") >= 4);
+    assert!(metric(&server, "nameplane_notifies_out_total{result=\"acknowledged\"}") >= 1);
+}
+
+/// Goal: an order that deletes a zone is served everywhere once no secondary answers for it any more.
+/// Method: one secondary that follows, and one that keeps the zone and is asked on.
+#[test]
+fn a_deleted_zone_is_served_everywhere_once_no_secondary_answers_for_it() {
+    let mut server = Server::start();
+    make_zone(&server, "x.example.");
+    make_zone(&server, "y.example.");
+    let one = Pretender::start(Habit::Follows, server.dns);
+    add(&server, "one", one.address);
+    change(&server, "x.example.", "192.0.2.80");
+    wait_for("it serves the zone", || state(&server, "x.example.", "one") == "ok");
+
+    let order = delete(&server, "x.example.");
+    wait_for("the end is everywhere", || shown(&server, &order)["state"] == "confirmed");
+    let receipt = shown(&server, &order)["receipt"].clone();
+    let at = |key: &str| seconds(receipt[key].as_str().unwrap());
+    // `www` had 60 by then, and so has everything else; its TTL before counts for the order before.
+    assert_eq!((at("old_gone_at") - at("confirmed_at")).rem_euclid(86_400), 60, "{receipt:#}");
+
+    let keeper = Pretender::start(Habit::Keeps, server.dns);
+    add(&server, "keeper", keeper.address);
+    change(&server, "y.example.", "192.0.2.80");
+    wait_for("it has the zone", || !state(&server, "y.example.", "keeper").is_empty());
+    let order = delete(&server, "y.example.");
+    let standing = |name: &str| {
+        let order = shown(&server, &order);
+        let rows = order["servers"][0]["servers"].as_array().cloned().unwrap_or_default();
+        let row = rows.into_iter().find(|row| row["names"] == json!([name]));
+        row.map_or(Value::Null, |row| row["state"].clone())
+    };
+    wait_for("it is seen to keep it", || standing("keeper") == "behind");
+    wait_for("the other does not", || standing("one") == "ok");
+    assert_eq!(shown(&server, &order)["state"], "served");
+
+    // What is waited for is not forgotten over a restart, and ends with the secondary.
+    assert!(server.stop().success());
+    server.restart();
+    server.api("DELETE", "/v1/secondaries/keeper", None);
+    wait_for("the end is everywhere", || shown(&server, &order)["state"] == "confirmed");
+}
+
+#[test]
+fn an_order_that_replaces_a_zone_says_when_old_answers_end() {
+    let server = Server::start();
+    make_zone(&server, "x.example.");
+    // More RRsets than are reported one by one; the longest TTL is that of a single one.
+    let file = |ttl: u32, octet: u32| {
+        let hosts: String = (0..1_500)
+            .map(|n| format!("h{n} {} A 192.0.2.{octet}\n", if n == 7 { ttl } else { 60 }))
+            .collect();
+        format!("@ 60 SOA ns host 1 2 3 4 5\n@ 60 NS ns\nns 60 A 127.0.0.1\n{hosts}")
+    };
+    let import = |text: String| {
+        let item = json!({"kind": "zone_import", "zone": "x.example.", "zone_file": text});
+        server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})))
+    };
+    import(file(4_321, 1));
+
+    let order = import(file(60, 2));
+
+    wait_for("it is everywhere", || shown(&server, &order)["state"] == "confirmed");
+    let receipt = shown(&server, &order)["receipt"].clone();
+    let at = |key: &str| seconds(receipt[key].as_str().unwrap());
+    assert_eq!((at("old_gone_at") - at("confirmed_at")).rem_euclid(86_400), 4_321, "{receipt:#}");
+}
+
+/// Goal: a name server that is down for good does not keep orders waiting for ever, and somebody
+/// has said so.
+/// Method: a zone lists a server that no longer answers, and one that nobody gives an address.
+#[test]
+fn a_server_that_is_down_for_good_is_waived_by_name_and_with_a_reason() {
+    let server = Server::start();
+    let file = "@ 60 SOA ns host 1 2 3 4 5\n@ 60 NS ns\n@ 60 NS dead\n@ 60 NS ns.nowhere.test.\n\
+        ns 60 A 127.0.0.1\ndead 60 A 127.0.0.77\nwww 60 A 192.0.2.1\n";
+    let item = json!({"kind": "zone_create", "zone": "x.example.", "zone_file": file});
+    server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})));
+    let order = change(&server, "x.example.", "192.0.2.80");
+    wait_for("it is seen dead", || {
+        state(&server, "x.example.", "dead.x.example.") == "unreachable"
+    });
+    assert_eq!(shown(&server, &order)["state"], "served");
+
+    let path = |name: &str| format!("/v1/zones/x.example./servers/waivers/{name}");
+    let token = server.operator_token();
+    for (name, body) in
+        [("other.x.example.", json!({"reason": "x"})), ("dead.x.example.", json!({"reason": " "}))]
+    {
+        let (status, _) = server.request("PUT", &path(name), Some(&token), Some(&body)).unwrap();
+        assert_eq!(status, 422, "{name} {body}");
+    }
+    let waive = |name: &str| {
+        let command = nameplane()
+            .args(["zone", "waive", "x.example", name, "--reason", "switched off"])
+            .args(["--server", &format!("http://{}", server.http), "--token", &token])
+            .output()
+            .unwrap();
+        assert!(command.status.success(), "{command:?}");
+    };
+    waive("DEAD.x.example");
+    assert_eq!(row(&server, "x.example.", "dead.x.example.")["state"], "unreachable");
+    waive("ns.nowhere.test.");
+
+    wait_for("the order is confirmed", || shown(&server, &order)["state"] == "confirmed");
+    let listed = server.api("GET", "/v1/zones/x.example./servers/waivers", None);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2, "{listed:#}");
+    assert_eq!(listed["items"][0]["reason"], "switched off");
+    assert_eq!(row(&server, "x.example.", "ns.nowhere.test.")["waived"], true);
+    let events = server.api("GET", "/v1/events?limit=100", None).to_string();
+    assert!(events.contains("server.waived"), "{events}");
+
+    server.api("DELETE", &path("dead.x.example."), None);
+    let order = change(&server, "x.example.", "192.0.2.81");
+    wait_for("it is waited for again", || {
+        let row = row(&server, "x.example.", "dead.x.example.");
+        row["state"] == "unreachable" && row["waived"] == false
+    });
+    assert_eq!(shown(&server, &order)["state"], "served");
 }

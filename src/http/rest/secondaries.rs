@@ -7,6 +7,7 @@ use crate::http::call::{Ask, Created, Listed, NoPath, NoQuery, Reply};
 use crate::http::problem::Problem;
 use crate::manage::holding::secondary::{self, NewSecondary, SecondaryView};
 use crate::manage::holding::servers::{self, ZoneServersView};
+use crate::manage::holding::waiver::{self, NewWaiver, WaiverView};
 use crate::manage::holding::zone::ZoneQuery;
 use crate::wire::Name;
 
@@ -79,4 +80,27 @@ pub fn of_zone(ask: Ask<ZonePath>) -> Result<Reply<ZoneServersView>, Problem> {
 
 pub fn look(ask: Ask<ZonePath>) -> Result<Reply<ZoneServersView>, Problem> {
     Ok(Reply::new(servers::look(&ask.manage, &ask.context, &ask.path.zone)?))
+}
+
+#[derive(Deserialize, IntoParams)]
+pub struct ServerPath {
+    /// The apex of the zone.
+    #[param(value_type = String)]
+    zone: Name,
+    /// The name of an NS record of the zone, or of a secondary.
+    server: String,
+}
+
+pub fn waivers(ask: Ask<ZonePath>) -> Result<Reply<Listed<WaiverView>>, Problem> {
+    Ok(Reply::new(Listed(waiver::list(&ask.manage, &ask.context, &ask.path.zone)?)))
+}
+
+pub fn waive(ask: Ask<ServerPath, NoQuery, NewWaiver>) -> Result<Reply<ZoneServersView>, Problem> {
+    let ServerPath { zone, server } = &ask.path;
+    Ok(Reply::new(waiver::put(&ask.manage, &ask.context, zone, server, &ask.body)?))
+}
+
+pub fn unwaive(ask: Ask<ServerPath>) -> Result<Reply<ZoneServersView>, Problem> {
+    let ServerPath { zone, server } = &ask.path;
+    Ok(Reply::new(waiver::delete(&ask.manage, &ask.context, zone, server)?))
 }

@@ -21,7 +21,7 @@ pub use policy::Policy;
 pub(super) use tend::REST;
 
 use super::apply::Refused;
-use super::change::{AppliedZone, Reason};
+use super::change::{AppliedZone, Old, Reason};
 use super::commit::Door;
 use super::rows::{self, Zone, fault};
 use super::secondary;
@@ -264,6 +264,7 @@ fn unchanged(zone: &Zone) -> AppliedZone {
         to: Some(zone.serial),
         changed: Vec::new(),
         changed_count: 0,
+        old: Old::NOTHING,
     }
 }
 

@@ -4,8 +4,10 @@
 //! of an order is everywhere the order says so, and from when on nobody can hold an old answer any
 //! more: the longest TTL of what it replaced later.
 //!
+//! A zone that was deleted is everywhere once the secondaries that followed it no longer answer for it.
+//!
 //! Promises: what waits survives a restart ([`resume`]). An order is never confirmed before it is
-//! served here. A zone that is gone, or not answered for, keeps nobody waiting.
+//! served here. A zone that is not answered for keeps nobody waiting.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +21,7 @@ use super::revert;
 use super::state::State;
 use crate::maintain::rows as zones;
 use crate::maintain::served::Everywhere;
-use crate::maintain::{Applied, AppliedZone};
+use crate::maintain::{Applied, AppliedZone, Old};
 use crate::manage::Manage;
 use crate::manage::access::Context;
 use crate::manage::event::Kind as Happened;
@@ -64,35 +66,34 @@ pub(super) fn begin(tx: &mut Tx<'_>, id: OrderId, applied: &Applied) -> Result<(
     let mut confirm = Confirm { zones_left: 0, old_ttl_s: Some(0), everywhere_at: None };
     for zone in applied.zones.iter().filter(|zone| zone.from != zone.to) {
         let longest = old_ttl_s(tx, zone)?;
-        confirm.old_ttl_s = confirm.old_ttl_s.zip(longest).map(|(one, other)| one.max(other));
-        let Some(serial) = zone.to else { continue };
+        confirm.old_ttl_s = confirm.old_ttl_s.map(|one| one.max(longest));
         confirm.zones_left += 1;
-        tx.put(&CONFIRM_ZONES, &(zone.zone, id), &serial.0)?;
+        // Of a zone that is no more the serial does not matter.
+        tx.put(&CONFIRM_ZONES, &(zone.zone, id), &zone.to.unwrap_or(Serial(0)).0)?;
     }
-    // Of a zone that went nobody can be asked: an order with no other stays served.
     match confirm.zones_left {
         0 => Ok(()),
         _ => Ok(tx.put(&CONFIRMS, &id, &confirm)?),
     }
 }
 
-/// Seconds that others may keep what a zone said before; none when not all of it is known.
-fn old_ttl_s(rows: &impl Rows, zone: &AppliedZone) -> Result<Option<u32>, Stop> {
-    match (zone.from, zone.to) {
-        (None, _) => return Ok(Some(0)), // nobody could have asked before
-        (Some(_), None) => return Ok(None),
-        (Some(_), Some(_)) if zone.changed_count > zone.changed.len() => return Ok(None),
-        _ => {}
+/// Seconds that others may keep what a zone said before.
+fn old_ttl_s(rows: &impl Rows, zone: &AppliedZone) -> Result<u32, Stop> {
+    if zone.from.is_none() {
+        return Ok(0); // nobody could have asked before
     }
-    let negative = match zones::by_id(rows, zone.zone)? {
-        Some(row) => negative_ttl_s(rows, &row)?,
-        None => 0,
+    let negative_ttl_s = || match zones::by_id(rows, zone.zone)? {
+        Some(row) => negative_ttl_s(rows, &row),
+        None => Ok(0),
     };
-    let ttls = zone.changed.iter().map(|change| match &change.before {
-        Some(before) => before.ttl,
-        None => negative,
-    });
-    Ok(Some(ttls.max().unwrap_or(0)))
+    Ok(match zone.old {
+        Old::Sets { ttl_s, fresh: false } => ttl_s,
+        Old::Sets { ttl_s, fresh: true } => ttl_s.max(negative_ttl_s()?),
+        Old::Everything { generation } => {
+            let longest = zones::longest_ttl_s(rows, (zone.zone, generation), &zone.apex)?;
+            longest.max(negative_ttl_s()?)
+        }
+    })
 }
 
 /// Seconds that others keep that something is not there ([RFC 2308](https://www.rfc-editor.org/rfc/rfc2308) §5).
@@ -213,9 +214,12 @@ pub fn resume(manage: &Manage) -> Result<usize, OrderError> {
         }
     }
     let count = asked.len();
+    // The upkeep asks about these by itself.
+    let gone = manage.maintain.gone_zones().map_err(Stop::from)?;
     for (zone, sets) in asked {
         match manage.store.read(|rows| zones::by_id(rows, zone)).map_err(Stop::from)? {
             Some(row) => manage.maintain.look_at(&row, sets, false),
+            None if gone.contains(&zone) => {}
             None => {
                 let gone = Everywhere { zone, serial: None };
                 let system = crate::manage::bootstrap::system(manage)?;

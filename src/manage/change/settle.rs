@@ -18,7 +18,7 @@ use super::receipt::{self, Outcome};
 use super::refusal::OrderError;
 use super::state::State;
 use crate::maintain::rows as zones;
-use crate::maintain::{AppliedZone, ChangedRrSet};
+use crate::maintain::{AppliedZone, ChangedRrSet, Old};
 use crate::manage::Manage;
 use crate::manage::access::Context;
 use crate::manage::blob::{self, Which};
@@ -370,5 +370,6 @@ fn as_it_stands(
         to: zone.map(|zone| zone.serial),
         changed_count: changed.len(),
         changed,
+        old: Old::NOTHING,
     })
 }

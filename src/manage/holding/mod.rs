@@ -13,4 +13,5 @@ pub mod secondary;
 pub mod servers;
 pub mod tsig;
 pub mod version;
+pub mod waiver;
 pub mod zone;

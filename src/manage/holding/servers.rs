@@ -20,8 +20,8 @@ use crate::wire::Name;
 pub struct ZoneServersView {
     #[schema(value_type = String, example = "example.com.")]
     pub zone: Name,
-    /// The serial here.
-    pub serial: u32,
+    /// The serial here; none of a zone that was deleted.
+    pub serial: Option<u32>,
     /// When all servers were seen with the zone as it is; none while that is not so.
     #[schema(value_type = Option<String>)]
     pub everywhere_at: Option<Timestamp>,
@@ -50,6 +50,8 @@ pub struct ServerView {
     pub ok_at: Option<Timestamp>,
     /// How far the last NOTIFY got; none of a server that is not told.
     pub notify: Option<NotifyView>,
+    /// Whether it is waived: asked, and not waited for.
+    pub waived: bool,
 }
 
 /// How far a NOTIFY got.
@@ -111,13 +113,18 @@ fn server_view(state: ServerState) -> ServerView {
         asked_at: state.asked_us.map(Timestamp),
         ok_at: state.ok_us.map(Timestamp),
         notify: state.told.map(notify_view),
+        waived: state.waived,
     }
 }
 
 fn view(zone: &zones::Zone, known: ZoneServers) -> ZoneServersView {
+    view_of(&zone.apex, Some(zone.serial.0), known)
+}
+
+fn view_of(zone: &Name, serial: Option<u32>, known: ZoneServers) -> ZoneServersView {
     ZoneServersView {
-        zone: zone.apex.clone(),
-        serial: zone.serial.0,
+        zone: zone.clone(),
+        serial,
         everywhere_at: known.everywhere_us.map(Timestamp),
         servers: known.servers.into_iter().map(server_view).collect(),
     }
@@ -164,7 +171,7 @@ pub fn list(
     Ok(Page { items, next: page.next })
 }
 
-/// The servers of zones in the order given; of those that are no more nothing.
+/// The servers of zones in the order given; of those that are no more the ones still waited for.
 pub(in crate::manage) fn of_zones<'z>(
     manage: &Manage,
     apexes: impl Iterator<Item = &'z Name>,
@@ -173,6 +180,8 @@ pub(in crate::manage) fn of_zones<'z>(
     for apex in apexes {
         if let Some(row) = manage.store.read(|rows| zones::zone(rows, apex))? {
             shown.push(view(&row, manage.maintain.zone_servers(&row)));
+        } else if let Some(known) = manage.maintain.gone_servers(apex)? {
+            shown.push(view_of(apex, None, known));
         }
     }
     Ok(shown)

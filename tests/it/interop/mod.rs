@@ -10,6 +10,7 @@
 mod acme;
 mod catalogs;
 mod cookies;
+mod downstream;
 mod followers;
 mod hostile;
 mod inline;
@@ -20,7 +21,9 @@ mod primaries;
 mod producers;
 mod puppet;
 pub mod questions;
+mod rough;
 mod rules;
+mod together;
 mod transfers;
 mod updates;
 
