@@ -128,6 +128,10 @@ impl Maintain {
 
     /// Nobody is asked any more about the zone that had this number.
     pub(super) fn forget_gone(&self, zone: u32, apex: &Name) {
+        let left = self.store().read(|rows| of(rows, apex));
+        if !left.is_ok_and(|gone| gone.is_some_and(|gone| gone.zone == zone)) {
+            return;
+        }
         if let Err(error) = self.store().transact(|tx| forget(tx, zone, apex)) {
             tracing::debug!(%error, "what is left of {apex} is forgotten later: {error}");
         }

@@ -596,6 +596,39 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_filled_and_no_part_of_a_large_step_is_large() {
+        let maintain = maintain();
+        commit(&maintain, &[large("x.", 20_000)]).unwrap();
+        let mut sending = outgoing(&maintain, "x.", None);
+        let (mut lens, mut out) = (Vec::new(), Vec::new());
+        while sending.next(&mut out).unwrap() {
+            lens.push(out.len());
+        }
+        lens.pop();
+        let full = crate::xfr::outgoing::FILL_OCTETS - 100;
+        assert!(lens.len() > 10 && lens.iter().all(|len| (full - 60..=full).contains(len)));
+
+        let edits = (0..8_000).flat_map(|host| {
+            match set("x.", &format!("h{host}"), 251, Base::Unchecked) {
+                ZoneChange::Edit { edits, .. } => edits,
+                _ => unreachable!(),
+            }
+        });
+        let edits = edits.collect();
+        commit(&maintain, &[ZoneChange::Edit { apex: name("x."), edits }]).unwrap();
+        let transfer = maintain.transfer(&name("x."), Some(Serial(1))).unwrap().unwrap();
+        assert_eq!(transfer.form, Form::Steps(1));
+        let mut source = transfer.source;
+        let (mut whole, mut largest) = (0, 0);
+        while let Some(part) = source.part().unwrap() {
+            if let Part::Nodes(nodes) = part {
+                (whole, largest) = (whole + nodes.len(), largest.max(nodes.len()));
+            }
+        }
+        assert!(whole > 450_000 && largest < 70_000, "{largest} of {whole} octets at once");
+    }
+
+    #[test]
     fn a_zone_that_is_gone_ends_its_transfers_unfinished() {
         let maintain = maintain();
         commit(&maintain, &[large("x.", 30_000)]).unwrap();

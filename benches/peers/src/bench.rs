@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::dataset::Set;
 use crate::load::Sending;
 use crate::peer::Peer;
-use crate::{answers, churn, follow, signing, sys, table, transfer, update, workers};
+use crate::{answers, churn, follow, ixfr, signing, sys, table, transfer, update, workers};
 
 /// The core of the servers, and that of the load.
 pub const SERVER_CORE: usize = 0;
@@ -30,6 +30,8 @@ pub enum Part {
     Update,
     /// Zone transfers out.
     Transfer,
+    /// Single changes, fetched by secondaries.
+    Ixfr,
     /// Zones that follow a primary.
     Follow,
     /// Signing a whole zone.
@@ -38,7 +40,7 @@ pub enum Part {
 
 impl Part {
     /// All, in the order of the document.
-    pub const ALL: [Part; 12] = [
+    pub const ALL: [Part; 13] = [
         Part::Answers(Set::Hosting),
         Part::Answers(Set::Big),
         Part::Answers(Set::Nsec),
@@ -48,6 +50,7 @@ impl Part {
         Part::Workers,
         Part::Churn,
         Part::Transfer,
+        Part::Ixfr,
         Part::Update,
         Part::Follow,
         Part::Signing,
@@ -61,6 +64,7 @@ impl Part {
             Part::Churn => "churn",
             Part::Update => "update",
             Part::Transfer => "transfer",
+            Part::Ixfr => "ixfr",
             Part::Follow => "follow",
             Part::Signing => "signing",
         }
@@ -77,6 +81,7 @@ impl Part {
             Part::Churn => churn::run(options),
             Part::Update => update::run(options),
             Part::Transfer => transfer::run(options),
+            Part::Ixfr => ixfr::run(options),
             Part::Follow => follow::run(options),
             Part::Signing => signing::run(options),
         }

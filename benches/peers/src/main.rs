@@ -9,6 +9,7 @@ mod churn;
 mod dataset;
 mod echo;
 mod follow;
+mod ixfr;
 mod load;
 mod peer;
 mod probe;
@@ -38,7 +39,7 @@ use tcp::Use;
 
 const USAGE: &str = "usage:
   peers run  [--quick | --gate] [--resume] [--dir DIR] [--out FILE]
-             [--sets hosting,big,nsec,nsec3,tld,million,workers,churn,transfer,update,follow,signing]
+             [--sets hosting,big,nsec,nsec3,tld,million,workers,churn,transfer,ixfr,update,follow,signing]
              [--peers echo,nameplane,gdnsd,yadifa,nsd,knot,bind,pdns-bind,pdns-lmdb]
              [--sending plain,gso] [--rounds N] [--seconds S] [--limit S] [--load-limit S]
              [--divisor N] [--port FIRST]

@@ -128,7 +128,7 @@ fn count(message: &[u8], came: &mut Came) -> Option<u64> {
 }
 
 /// The octet behind a name.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+pub fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *message.get(at)? {
             0 => return Some(at + 1),
