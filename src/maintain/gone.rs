@@ -23,8 +23,11 @@ use crate::zone::delta::Set;
 /// Apex key → what is left of the zone that was deleted last under that name.
 const GONE: Table<Tail, Gone> = Table::new("gone zones", *b"zq");
 
+/// How many rows there are: a deletion must not count them.
+const COUNT: Table<(), u32> = Table::new("gone zones counted", *b"zc");
+
 /// Zones asked about after their end. Of more, nobody is asked.
-pub const GONE_MAX: usize = 10_000;
+pub const GONE_MAX: u32 = 10_000;
 
 /// Seconds a secondary is asked beyond its EXPIRE.
 pub const PATIENCE_S: u64 = 24 * 3600;
@@ -60,13 +63,25 @@ pub(super) fn begin(tx: &mut Tx<'_>, zone: &Zone, soa: Option<&Set>) -> Result<(
     let rows = secondaries::all(tx).map_err(fault)?;
     let asked = rows.into_iter().filter(|row| row.probe && !is_catalog && row.scope.covers(zone));
     let secondaries: Vec<String> = asked.map(|row| row.name).collect();
-    if secondaries.is_empty() || all(tx)?.len() >= GONE_MAX {
+    if secondaries.is_empty() {
         return Ok(());
     }
     let expire_s = soa.and_then(expire_s).unwrap_or(0);
     let until_us = super::now_us() + (u64::from(expire_s) + PATIENCE_S) * 1_000_000;
     let gone = Gone { zone: zone.id, apex: zone.apex.clone(), secondaries, until_us };
-    tx.put(&GONE, &Tail(zone.apex.key()), &gone).map_err(fault)
+    keep(tx, &gone).map_err(fault)
+}
+
+fn keep(tx: &mut Tx<'_>, gone: &Gone) -> Result<(), RowError> {
+    let key = Tail(gone.apex.key());
+    let count = tx.get(&COUNT, &())?.unwrap_or(0);
+    if !tx.contains(&GONE, &key)? {
+        if count >= GONE_MAX {
+            return Ok(());
+        }
+        tx.put(&COUNT, &(), &(count + 1))?;
+    }
+    tx.put(&GONE, &key, gone)
 }
 
 fn expire_s(soa: &Set) -> Option<u32> {
@@ -77,7 +92,7 @@ fn expire_s(soa: &Set) -> Option<u32> {
 
 /// All zones whose servers are still to be asked.
 pub(super) fn all<R: RawRows + ?Sized>(rows: &R) -> Result<Vec<Gone>, ReadFault> {
-    let found = rows.range(&GONE, .., GONE_MAX).map_err(fault)?;
+    let found = rows.range(&GONE, .., GONE_MAX as usize).map_err(fault)?;
     Ok(found.into_iter().map(|(_, gone)| gone).collect())
 }
 
@@ -112,7 +127,12 @@ pub(super) fn left<R: RawRows + ?Sized>(
 fn forget(tx: &mut Tx<'_>, zone: u32, apex: &Name) -> Result<(), RowError> {
     let key = Tail(apex.key());
     let same = tx.get(&GONE, &key)?.is_some_and(|gone: Gone| gone.zone == zone);
-    if same { tx.delete(&GONE, &key) } else { Ok(()) }
+    if !same {
+        return Ok(());
+    }
+    let count = tx.get(&COUNT, &())?.unwrap_or(0);
+    tx.put(&COUNT, &(), &count.saturating_sub(1))?;
+    tx.delete(&GONE, &key)
 }
 
 impl Maintain {
@@ -179,6 +199,21 @@ mod tests {
         assert!(matches!(left_of(&maintain, second, 0), Left::Ask(servers) if servers.len() == 1));
         assert!(matches!(left_of(&maintain, second, u64::MAX), Left::GivenUp));
         assert!(matches!(left_of(&maintain, first, 0), Left::Nobody), "the later one counts");
+    }
+
+    #[test]
+    fn no_more_zones_are_asked_about_than_the_limit_says() {
+        let maintain = maintain();
+        follow(&maintain, "one", true);
+        let first = deleted(&maintain);
+        maintain.store().transact(|tx| tx.put(&COUNT, &(), &GONE_MAX)).unwrap();
+        commit(&maintain, &[create("y.", 1)]).unwrap();
+        commit(&maintain, &[ZoneChange::Delete { apex: name("y.") }]).unwrap();
+        assert_eq!(maintain.gone_zones().unwrap(), BTreeSet::from([first]));
+        maintain.forget_gone(first, &name("x."));
+        commit(&maintain, &[create("y.", 1)]).unwrap();
+        commit(&maintain, &[ZoneChange::Delete { apex: name("y.") }]).unwrap();
+        assert_eq!(maintain.gone_zones().unwrap().len(), 1);
     }
 
     #[test]
