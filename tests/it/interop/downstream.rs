@@ -25,6 +25,8 @@ pub(super) enum Secondary {
     Nsd,
     Knot,
     Bind,
+    /// BIND, with the primary's port for TLS.
+    BindOverTls,
     PowerDns,
     Yadifa,
 }
@@ -37,7 +39,7 @@ impl Secondary {
         match self {
             Secondary::Nsd => "/usr/sbin/nsd",
             Secondary::Knot => "/usr/sbin/knotd",
-            Secondary::Bind => "/usr/sbin/named",
+            Secondary::Bind | Secondary::BindOverTls => "/usr/sbin/named",
             Secondary::PowerDns => "/usr/sbin/pdns_server",
             Secondary::Yadifa => "/usr/sbin/yadifad",
         }
@@ -87,7 +89,8 @@ impl Running {
         let mut command = match self.kind {
             Secondary::Nsd => nsd(primary, secret, dir, port),
             Secondary::Knot => knot(primary, secret, dir, port),
-            Secondary::Bind => bind(primary, secret, dir, port),
+            Secondary::Bind => bind(primary, secret, dir, port, ""),
+            Secondary::BindOverTls => bind(primary, secret, dir, port, " tls way"),
             Secondary::PowerDns => powerdns(primary, secret, dir, port),
             Secondary::Yadifa => yadifa(primary, secret, dir, port),
         };
@@ -179,7 +182,12 @@ pub(super) fn records(server: SocketAddr, zone: &str, key: Option<&str>) -> BTre
 
 /// A server with both zones; the first may be transferred from loopback, the second with the key.
 pub(super) fn primary(home: &Path) -> (Server, String) {
-    let server = Server::at(&home.join("data"), &[]);
+    primary_with(home, &[])
+}
+
+/// The same with more flags.
+pub(super) fn primary_with(home: &Path, flags: &[&str]) -> (Server, String) {
+    let server = Server::at(&home.join("data"), flags);
     let fresh = server.api(
         "POST",
         "/v1/tsig-keys",
@@ -263,12 +271,12 @@ fn knot(primary: SocketAddr, secret: &str, dir: &Path, port: u16) -> Command {
     command
 }
 
-fn bind(primary: SocketAddr, secret: &str, dir: &Path, port: u16) -> Command {
+fn bind(primary: SocketAddr, secret: &str, dir: &Path, port: u16, tls: &str) -> Command {
     let (home, from) = (dir.display(), primary.port());
     let zone = |name: &str, key: &str| {
         format!(
             "zone \"{name}\" {{ type secondary; file \"{home}/{name}.zone\"; \
-             primaries port {from} {{ 127.0.0.1 {key}; }}; }};\n"
+             primaries port {from} {{ 127.0.0.1 {key}{tls}; }}; }};\n"
         )
     };
     let text = format!(
@@ -277,7 +285,7 @@ fn bind(primary: SocketAddr, secret: &str, dir: &Path, port: u16) -> Command {
          managed-keys-directory \"{home}\"; notify no; dnssec-validation no; \
          min-refresh-time 1; max-refresh-time 5; min-retry-time 1; max-retry-time 5; \
          allow-transfer {{ any; }}; allow-notify {{ any; }}; check-names secondary ignore; }};\n\
-         controls {{ }};\n\
+         controls {{ }};\ntls way {{ }};\n\
          key \"{KEY}\" {{ algorithm hmac-sha256; secret \"{secret}\"; }};\n{}{}",
         zone(OPEN, ""),
         zone(SIGNED, &format!("key \"{KEY}\""))

@@ -4,7 +4,9 @@
 
 use serde_json::json;
 
-use super::downstream::{KEY, OPEN, Running, SIGNED, Secondary, primary, records, serial};
+use super::downstream::{
+    KEY, OPEN, Running, SIGNED, Secondary, primary, primary_with, records, serial,
+};
 use crate::server::Server;
 
 /// Commits that each secondary follows. `INTEROP_COMMITS=1000` makes it a long run.
@@ -99,6 +101,36 @@ fn a_secondary_catches_up_after_either_side_was_killed() {
         assert!(ours.len() > 300);
         assert_eq!(records(running.address, SIGNED, None), ours, "{kind:?}");
     }
+}
+
+/// Goal: a secondary of another make follows over TLS as it does over TCP.
+/// Method: BIND is given the port for TLS and no other.
+#[test]
+fn rfc9103_bind_follows_over_tls() {
+    if !Secondary::BindOverTls.is_here() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let tls = std::net::SocketAddr::from(([127, 0, 0, 1], crate::server::free_port()));
+    let config = home.path().join("server.toml");
+    std::fs::write(&config, format!("[dns.tls]\ndot = [\"{tls}\"]\n")).unwrap();
+    let (server, secret) = primary_with(home.path(), &["--config", config.to_str().unwrap()]);
+    let dir = home.path().join("secondary");
+    let running = Running::start(Secondary::BindOverTls, tls, &secret, &dir);
+    for round in 0..4 {
+        for zone in [OPEN, SIGNED] {
+            running.follow(zone, serial(&server, zone));
+            commit(&server, zone, round);
+        }
+    }
+    for zone in [OPEN, SIGNED] {
+        running.follow(zone, serial(&server, zone));
+        let key = format!("hmac-sha256:{KEY}:{secret}");
+        let ours = records(server.dns, zone, (zone == SIGNED).then_some(key.as_str()));
+        assert!(ours.len() > 300);
+        assert_eq!(records(running.address, zone, None), ours, "{zone}");
+    }
+    assert!(server.log().contains(": IXFR of"));
 }
 
 #[test]
