@@ -1,8 +1,8 @@
 //! From text to types: JSON bodies, query and path parameters, each fault with its place.
 
 use axum::extract::rejection::QueryRejection;
-use serde::de::DeserializeOwned;
 use serde::de::value::{Error as ValueError, MapDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Visitor};
 use serde_path_to_error::{Path, Segment};
 
 use super::problem::{Fault, Kind, Problem};
@@ -74,8 +74,53 @@ pub fn query_fault(rejection: QueryRejection) -> Problem {
 ///
 /// [`Kind::NotFound`].
 pub fn path_of<T: DeserializeOwned>(parameters: Vec<(String, String)>) -> Result<T, Problem> {
-    let parameters = MapDeserializer::<_, ValueError>::new(parameters.into_iter());
+    let parameters = parameters.into_iter().map(|(name, text)| (name, Parameter(text)));
+    let parameters = MapDeserializer::<_, ValueError>::new(parameters);
     T::deserialize(parameters).map_err(|_| Problem::not_found())
+}
+
+/// One parameter of a path: text, or the number it says.
+struct Parameter(String);
+
+impl IntoDeserializer<'_, ValueError> for Parameter {
+    type Deserializer = Parameter;
+
+    fn into_deserializer(self) -> Parameter {
+        self
+    }
+}
+
+impl Parameter {
+    fn number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        let is_plain = self.0.bytes().all(|octet| octet.is_ascii_digit());
+        let number = self.0.parse().ok().filter(|_| is_plain);
+        visitor.visit_u64(number.ok_or_else(|| ValueError::custom("no number"))?)
+    }
+}
+
+impl<'de> Deserializer<'de> for Parameter {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_string(self.0)
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.number(visitor)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.number(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.number(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
 }
 
 #[cfg(test)]
@@ -120,6 +165,23 @@ mod tests {
             assert_eq!(fault(body).0, Kind::Malformed, "{body}");
         }
         assert_eq!(from_json::<Body>(b"").unwrap_err().kind(), Kind::Malformed);
+    }
+
+    #[test]
+    fn a_number_in_a_path_is_read_and_what_is_none_is_not_there() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Place {
+            zone: String,
+            tag: u16,
+        }
+        let read = |tag: &str| {
+            let parameters = [("zone", "a."), ("tag", tag)];
+            path_of::<Place>(parameters.map(|(name, text)| (name.into(), text.into())).into())
+        };
+        assert_eq!(read("4711").unwrap(), Place { zone: "a.".into(), tag: 4711 });
+        for odd in ["", "+1", "-1", "65536", "1a"] {
+            assert_eq!(read(odd).unwrap_err().kind(), Kind::NotFound, "{odd}");
+        }
     }
 
     #[test]
