@@ -431,7 +431,7 @@ fn rsa_parts(public: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The halves of an ECDSA key out of a PKCS#8 document that has both.
-pub(super) fn ecdsa_halves(algorithm: Algorithm, document: &[u8]) -> Result<Halves, KeyError> {
+fn ecdsa_halves(algorithm: Algorithm, document: &[u8]) -> Result<Halves, KeyError> {
     let pair = EcdsaKeyPair::from_pkcs8(algorithm.ecdsa(), document, random())
         .map_err(|_| KeyError::Secret)?;
     let point = pair.public_key().as_ref();

@@ -13,7 +13,7 @@ use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use rsa::{BigUint, RsaPrivateKey};
 
 use super::Algorithm;
-use super::key::{KeyError, SigningKey, ecdsa_halves, rsa_halves};
+use super::key::{KeyError, SigningKey, rsa_halves};
 use crate::wire::{Name, Type, rdata};
 
 /// Octets of one key file.
@@ -24,6 +24,9 @@ const PEM_END: &str = "-----END PRIVATE KEY-----";
 
 /// What stands before the seed in the PKCS#8 form of an Ed25519 key ([RFC 8410](https://www.rfc-editor.org/rfc/rfc8410) §7).
 const SEED_HEAD: [u8; 4] = [0x04, 0x22, 0x04, 0x20];
+
+/// What stands before the length and the scalar in an `ECPrivateKey`: its version, and that octets follow.
+const SCALAR_HEAD: [u8; 4] = [0x02, 0x01, 0x01, 0x04];
 
 /// A key as two files.
 pub struct Files {
@@ -87,7 +90,7 @@ fn from_pkcs8(algorithm: Algorithm, text: &str) -> Result<Vec<u8>, KeyError> {
     let body: String = body.ok_or_else(|| file("has no end"))?.0.split_whitespace().collect();
     let document = STANDARD.decode(body).map_err(|_| file("is not Base64"))?;
     match algorithm {
-        Algorithm::EcdsaP256 | Algorithm::EcdsaP384 => Ok(ecdsa_halves(algorithm, &document)?.1),
+        Algorithm::EcdsaP256 | Algorithm::EcdsaP384 => scalar(algorithm, &document),
         Algorithm::Ed25519 => {
             let at = document.windows(SEED_HEAD.len()).position(|window| window == SEED_HEAD);
             let at = at.ok_or(KeyError::Secret)? + SEED_HEAD.len();
@@ -98,6 +101,20 @@ fn from_pkcs8(algorithm: Algorithm, text: &str) -> Result<Vec<u8>, KeyError> {
             Ok(rsa_halves(&key)?.1)
         }
     }
+}
+
+/// The scalar of an `ECPrivateKey` ([RFC 5915](https://www.rfc-editor.org/rfc/rfc5915) §3), in as many octets as its curve has: GnuTLS, which
+/// writes Knot's files, takes it for a number and puts a zero before a high bit.
+fn scalar(algorithm: Algorithm, document: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let octets = algorithm.default_bits() / 8;
+    let at = document.windows(SCALAR_HEAD.len()).position(|window| window == SCALAR_HEAD);
+    let rest = document.get(at.ok_or(KeyError::Secret)? + SCALAR_HEAD.len()..).unwrap_or_default();
+    let (length, rest) = rest.split_first().ok_or(KeyError::Secret)?;
+    let number = rest.get(..usize::from(*length)).ok_or(KeyError::Secret)?;
+    let zeros = number.iter().take_while(|octet| **octet == 0).count();
+    let number = number.get(zeros..).unwrap_or_default();
+    let missing = octets.checked_sub(number.len()).ok_or(KeyError::Secret)?;
+    Ok([&vec![0; missing][..], number].concat())
 }
 
 fn from_fields(algorithm: Algorithm, text: &str) -> Result<Vec<u8>, KeyError> {
@@ -298,6 +315,17 @@ mod tests {
         let private = files.private.replace(&STANDARD.encode(key.secret()), &short);
         assert_ne!(private, files.private);
         assert_eq!(read(&files.public, &private).unwrap().secret(), key.secret());
+    }
+
+    #[test]
+    fn a_scalar_is_as_long_as_its_curve_however_it_was_written() {
+        let document = |number: &[u8]| [&SCALAR_HEAD[..], &[number.len() as u8], number].concat();
+        let read = |number: &[u8]| scalar(Algorithm::EcdsaP256, &document(number));
+        assert_eq!(read(&[7; 32]).unwrap(), [7; 32]);
+        assert_eq!(read(&[&[0][..], &[200; 32]].concat()).unwrap(), [200; 32]);
+        assert_eq!(read(&[7; 31]).unwrap(), [&[0][..], &[7; 31]].concat());
+        assert!(read(&[7; 33]).is_err());
+        assert!(scalar(Algorithm::EcdsaP256, &SCALAR_HEAD).is_err());
     }
 
     #[test]
