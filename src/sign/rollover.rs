@@ -346,7 +346,9 @@ impl Rollover {
             return true;
         }
         let algorithm = |id| self.key(id).map(|key| key.algorithm);
-        let opens = |id| dnskeys.contains(id) && self.key(id).is_some_and(is_anchor);
+        // A key that only others have, and that is on its way out, signs no DNSKEY RRset made here.
+        let is_ours = |key: &Key| is_anchor(key) && (!key.foreign || key.wanted);
+        let opens = |id| dnskeys.contains(id) && self.key(id).is_some_and(is_ours);
         let has_path = |id| ds.keys.iter().any(|k| algorithm(k) == algorithm(id) && opens(k));
         let is_signed =
             |id| signers.iter().any(|k| algorithm(k) == algorithm(id) && dnskeys.contains(k));
@@ -683,6 +685,27 @@ mod tests {
         assert_eq!(life.zone.published().dnskey_signers, set(&[1]));
         assert_eq!(life.zone.published().cds, Some(set(&[1, 2])));
         assert_eq!(life.zone.published().signers, set(&[1]));
+    }
+
+    #[test]
+    fn a_zone_that_others_signed_is_not_signed_here_while_its_parent_vouches_for_their_key() {
+        let theirs = Key { foreign: true, wanted: false, ..key(1, 13, Role::Csk) };
+        let mut zone = Rollover::adopt(vec![theirs], set(&[1]), set(&[1]));
+        zone.want(key(2, 13, Role::Csk));
+        let look = |zone: &mut Rollover, ds: DsSet, now| {
+            zone.look(&Look { seen: vec![ds], ttl: DS_TTL, is_full: true }, &FACTS, now);
+            zone.step(&FACTS, now);
+            zone.published().signers
+        };
+        zone.step(&FACTS, 0);
+        zone.step(&FACTS, 1_000_000);
+        assert_eq!(zone.published().signers, set(&[1]), "nobody knows what the parent has");
+        assert_eq!(look(&mut zone, DsSet::of(set(&[1])), 1_000_001), set(&[1]));
+        assert_eq!(look(&mut zone, DsSet::of(set(&[1])), 9_000_000), set(&[1]));
+        assert_eq!(look(&mut zone, DsSet::default(), 9_000_001), set(&[1]), "its copies live on");
+        let later = 9_000_002 + u64::from(DS_TTL);
+        assert_eq!(look(&mut zone, DsSet::default(), later), set(&[2]));
+        assert_eq!(zone.published().dnskeys, set(&[2]));
     }
 
     #[test]
