@@ -294,6 +294,22 @@ pub static NOTIFIES_OUT: Watched = Watched {
     help: "NOTIFY messages sent, by what became of them.",
     kind: "counter",
 };
+/// One number for each of the zones whose signatures expire first.
+pub static EXPIRIES: Watched = Watched {
+    name: "nameplane_zone_signatures_expire_seconds",
+    help: "Seconds until the first signature of a zone expires, of the zones that expire first.",
+    kind: "gauge",
+};
+pub static ZONES_HELD: Watched = Watched {
+    name: "nameplane_zones_held",
+    help: "Zones served at their last good version because they cannot be signed anew.",
+    kind: "gauge",
+};
+pub static ZONES_ALARMED: Watched = Watched {
+    name: "nameplane_zones_held_alarms",
+    help: "Held zones whose signatures have lived half the time they had left.",
+    kind: "gauge",
+};
 
 pub static TAP_WRITTEN: Watched = Watched {
     name: "nameplane_dnstap_written_total",
@@ -347,7 +363,12 @@ impl Counters {
     }
 }
 
+/// Zones that are shown with a number of their own: whoever is in trouble is among the first to expire,
+/// and a scraper bears no hundred thousand names.
+pub const ZONES_SHOWN_MAX: usize = 1_000;
+
 type Read = Box<dyn Fn() -> f64 + Send + Sync>;
+type ReadEach = Box<dyn Fn() -> Vec<(String, f64)> + Send + Sync>;
 
 /// A watched number, told apart by a label if it has one.
 struct Watch {
@@ -356,11 +377,19 @@ struct Watch {
     read: Read,
 }
 
+/// Numbers of one name for as many values of a label as there are.
+struct Each {
+    watched: &'static Watched,
+    label: &'static str,
+    read: ReadEach,
+}
+
 /// All metrics of the process.
 #[derive(Default)]
 pub struct Registry {
     blocks: Mutex<Vec<Arc<Counters>>>,
     watched: Mutex<Vec<Watch>>,
+    each: Mutex<Vec<Each>>,
 }
 
 impl Registry {
@@ -409,6 +438,17 @@ impl Registry {
         }
     }
 
+    /// Shows a number for each value of `label` that `read` gives, which are not many.
+    pub fn watch_named(
+        &self,
+        watched: &'static Watched,
+        label: &'static str,
+        read: impl Fn() -> Vec<(String, f64)> + Send + Sync + 'static,
+    ) {
+        let mut all = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Each { watched, label, read: Box::new(read) });
+    }
+
     /// Numbers of one name stand together.
     fn put(&self, watch: Watch) {
         let mut all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -452,6 +492,16 @@ impl Registry {
                 None => writeln!(text, "{name} {number}"),
                 Some((label, value)) => writeln!(text, "{name}{{{label}=\"{value}\"}} {number}"),
             };
+        }
+        drop(watched);
+        for Each { watched, label, read } in
+            self.each.lock().unwrap_or_else(PoisonError::into_inner).iter()
+        {
+            head(&mut text, watched.name, watched.help, watched.kind);
+            for (value, number) in read() {
+                let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+                let _ = writeln!(text, "{}{{{label}=\"{value}\"}} {number}", watched.name);
+            }
         }
         text
     }
@@ -563,6 +613,15 @@ mod tests {
         for line in ["{result=\"acknowledged\"} 5\n", "{result=\"failed\"} 7\n"] {
             assert!(text.contains(&format!("nameplane_notifies_out_total{line}")), "{text}");
         }
+    }
+
+    #[test]
+    fn each_value_of_a_label_has_its_line_and_cannot_break_out_of_it() {
+        let registry = Registry::default();
+        registry.watch_named(&EXPIRIES, "zone", || vec![("a\\\".".to_owned(), -1.0)]);
+        let text = registry.text();
+        let line = "nameplane_zone_signatures_expire_seconds{zone=\"a\\\\\\\".\"} -1\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -65,26 +65,37 @@ impl fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// Reads the instance key in `dir`, or makes it if there is none.
+    /// The instance key in `dir`; none if there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or is no key.
+    pub fn find(dir: &Path) -> io::Result<Option<Sealer>> {
+        let path = dir.join(FILE);
+        let mut key = Vec::new();
+        match File::open(&path) {
+            Ok(file) => file.take(KEY_OCTETS as u64 + 1).read_to_end(&mut key)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let sealer = Sealer::new(&key).ok_or_else(|| {
+            let text = format!("{} is not {KEY_OCTETS} octets", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })?;
+        Ok(Some(sealer))
+    }
+
+    /// The instance key in `dir`, made if there is none. For a store in which nothing is sealed yet.
     ///
     /// # Errors
     ///
     /// When the file cannot be read or written, or is no key.
     pub fn at(dir: &Path) -> io::Result<Sealer> {
-        let path = dir.join(FILE);
-        let key = match File::open(&path) {
-            Ok(file) => {
-                let mut key = Vec::new();
-                file.take(KEY_OCTETS as u64 + 1).read_to_end(&mut key)?;
-                key
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(dir, &path)?,
-            Err(error) => return Err(error),
-        };
-        Sealer::new(&key).ok_or_else(|| {
-            let text = format!("{} is not {KEY_OCTETS} octets", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        })
+        if let Some(sealer) = Sealer::find(dir)? {
+            return Ok(sealer);
+        }
+        let key = make(dir, &dir.join(FILE))?;
+        Sealer::new(&key).ok_or_else(|| io::Error::other("key of a wrong length"))
     }
 
     /// With a key that lives as long as the process: for stores in memory.
@@ -107,6 +118,11 @@ impl Sealer {
     /// Which key this is; says nothing about the key itself.
     pub fn id(&self) -> [u8; ID_OCTETS] {
         self.id
+    }
+
+    /// Whether this key sealed it, by what it says of itself.
+    pub fn has_sealed(&self, sealed: &[u8]) -> bool {
+        sealed.strip_prefix(&[FORM]).is_some_and(|rest| rest.starts_with(&self.id))
     }
 
     /// Seals a secret for `place`, where alone it opens.
@@ -177,6 +193,7 @@ mod tests {
         assert_eq!(one.open(b"here", &sealed).unwrap(), b"secret");
         assert_eq!(one.open(b"there", &sealed), Err(SealError::Damaged));
         assert_eq!(other.open(b"here", &sealed), Err(SealError::OtherKey));
+        assert!(one.has_sealed(&sealed) && !other.has_sealed(&sealed) && !one.has_sealed(b""));
         for at in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[at] ^= 1;
@@ -189,6 +206,7 @@ mod tests {
     #[test]
     fn the_key_file_is_made_once_for_the_server_alone() {
         let dir = tempfile::tempdir().unwrap();
+        assert!(Sealer::find(dir.path()).unwrap().is_none());
         let first = Sealer::at(dir.path()).unwrap();
         let sealed = first.seal(b"", b"x").unwrap();
         let mode = fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();

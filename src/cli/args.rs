@@ -508,6 +508,11 @@ pub(super) enum Store {
         #[arg(long, value_name = "DIR", default_value = "./nameplane-data")]
         data_dir: PathBuf,
     },
+    /// Give up the TSIG and signing keys that the instance key does not open
+    GiveUpSecrets {
+        #[arg(long, value_name = "DIR", default_value = "./nameplane-data")]
+        data_dir: PathBuf,
+    },
     /// Read all of a data directory and say whether it is whole
     Verify {
         /// Put aside what stands behind the last sound record of a damaged log; it is lost

@@ -85,7 +85,7 @@ fn seen(zone: &str, present: bool, ttl: Option<u32>, target: &Target) -> Result<
 /// Writes the two files of a key, readable by their owner alone; prints where they are.
 fn export(zone: &str, tag: u16, dir: &Path, target: &Target) -> Result<(), Failure> {
     let api = Api::open(target)?;
-    let key = api.post(&path(zone, &format!("/keys/{tag}/export")), &Value::Null)?;
+    let key = api.ask(&path(zone, &format!("/keys/{tag}/export")))?;
     let text = |half: &str| key.get(half).and_then(Value::as_str).unwrap_or_default().to_owned();
     let public = text("public");
     let algorithm = public.split_whitespace().nth(5).unwrap_or("0").to_owned();
@@ -110,6 +110,10 @@ fn show(status: &Value) {
     let zone = text("zone").unwrap_or_default();
     let policy = text("policy").map_or(String::new(), |policy| format!(", policy {policy}"));
     print::line(&format!("{zone} {}{policy}", text("state").unwrap_or_default()));
+    if let Some(held) = status.get("held").filter(|held| held.is_object()) {
+        let text = |key: &str| held.get(key).and_then(Value::as_str).unwrap_or_default();
+        print::line(&format!("held since {}: {}", text("since"), text("why")));
+    }
     if let Some(fault) = text("fault") {
         print::line(&format!("fault: {fault}"));
     }

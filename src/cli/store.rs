@@ -1,4 +1,4 @@
-//! The data directory as a whole: export, import, verify.
+//! The data directory as a whole: export, import, verify; and its secrets, when their key is lost.
 
 use std::process::ExitCode;
 
@@ -22,6 +22,16 @@ pub(super) fn run(command: Store) -> Result<ExitCode, Failure> {
             let summary =
                 crate::store::import(&data_dir, &file).map_err(|error| run::chain(&error))?;
             print::line(&format!("{}: {} rows", data_dir.display(), summary.rows));
+        }
+        Store::GiveUpSecrets { data_dir } => {
+            let lost = run::give_up_secrets(&data_dir)?;
+            for key in &lost.signing {
+                print::line(&format!("{} signing key {} given up", key.apex, key.tag));
+            }
+            for name in &lost.tsig {
+                print::line(&format!("TSIG key {name} given up"));
+            }
+            print::line(&format!("{} given up", lost.lost_words()));
         }
         Store::Verify { cut, data_dir } => {
             if cut

@@ -35,6 +35,7 @@ pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
                 ("STATE", "state"),
                 ("RECORDS", "records"),
                 ("ORG", "org"),
+                ("HELD BECAUSE", "held_because"),
             ];
             print::rows(&rows, &columns, listing.json);
         }

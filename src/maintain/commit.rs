@@ -184,6 +184,13 @@ impl<'t> Door<'_, 't> {
         self.cause = cause.into();
     }
 
+    /// The same for changes nobody named a cause of.
+    pub(super) fn name_cause(&mut self, cause: &str) {
+        if self.cause.is_empty() {
+            cause.clone_into(&mut self.cause);
+        }
+    }
+
     /// Applies changes to any number of zones, all or none.
     ///
     /// Edits of one zone count as one change. Zones take their changes in the order given.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::hold::Watch;
 use super::journal::{self, JOURNAL};
 use super::resign::Resigning;
 use super::rows::{CHUNKS, PARTS, RELEASES, Release, ZONES};
@@ -107,7 +108,8 @@ impl Maintain {
     /// Takes the steps of DNSSEC that are due, until told to stop.
     fn tend_dnssec(&self, stop: &Stop) {
         while !stop.rest(dnssec::REST) {
-            while self.tend_some(super::now_us() / 1_000_000) && !stop.rest(BREATH) {}
+            let now_s = self.settings().clock.steady_us() / 1_000_000;
+            while self.tend_some(now_s) && !stop.rest(BREATH) {}
         }
     }
 
@@ -139,12 +141,16 @@ impl Maintain {
     fn upkeep(&self, stop: &Stop) {
         let mut rest = BREATH;
         let mut ages = Ages::default();
-        let mut resigning = Resigning::default();
+        let (mut resigning, mut holds) = (Resigning::default(), Watch::default());
+        if let Err(fault) = self.look_at_signing_keys() {
+            tracing::error!(%fault, "signing keys are not looked at: {fault}");
+        }
         while !stop.rest(rest) {
             let signed = self.resign_some(&mut resigning).unwrap_or_else(|fault| {
                 tracing::error!(%fault, "signatures are not made anew: {fault}");
                 false
             });
+            self.watch_holds(&mut holds);
             rest = match self
                 .release_some()
                 .and_then(|more| Ok(more | self.forget_some(&mut ages)?))

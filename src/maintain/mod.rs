@@ -12,6 +12,7 @@ mod content;
 mod copy;
 pub mod dnssec;
 pub mod gone;
+pub mod hold;
 pub mod journal;
 pub mod keeper;
 mod large;
@@ -28,6 +29,7 @@ pub mod rows;
 mod rules;
 pub mod secondaries;
 pub mod secondary;
+pub mod secrets;
 pub mod served;
 mod servers;
 mod signed;
@@ -81,6 +83,7 @@ struct Inner {
     /// Our listeners; [`Maintain::self_check`] asks the first.
     own_listeners: OnceLock<Vec<SocketAddr>>,
     board: announce::Board,
+    holds: hold::Board,
     closed: Arc<Closed>,
 }
 
@@ -114,6 +117,7 @@ impl Maintain {
         let gate = load::Gate::default();
         let (own_listeners, keyring, closed) = Default::default();
         let (refresh, board) = (refresh::Desk::default(), announce::Board::default());
+        let holds = hold::Board::default();
         let signing_keys = signing::SigningKeys::new(settings.sealer.clone());
         let inner = Inner {
             store,
@@ -126,10 +130,12 @@ impl Maintain {
             keyring,
             closed,
             board,
+            holds,
         };
         let maintain = Maintain { inner: Arc::new(inner) };
         maintain.load_keyring();
         maintain.load_closed();
+        maintain.load_holds();
         maintain
     }
 
@@ -177,6 +183,10 @@ impl Maintain {
     fn is_holder(&self, apex: &Name, owner: &Name) -> bool {
         let holder = self.store().read(|rows| rows::holding(rows, owner));
         holder.is_ok_and(|zone| zone.is_some_and(|zone| zone.apex == *apex))
+    }
+
+    fn board_of_holds(&self) -> &hold::Board {
+        &self.inner.holds
     }
 
     /// Where zones and everything else are kept.

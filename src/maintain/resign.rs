@@ -5,9 +5,10 @@
 //! for orders in between. A zone that was to be signed for the first time, or by another denial, and
 //! is too large for one commit is signed as a whole beside it.
 //!
-//! Promises: what cannot be signed is served as it is, said once, and tried again.
+//! Promises: what cannot be signed is served as it is, said once, and tried again (see [`hold`](super::hold)).
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use super::Maintain;
 use super::apply::Refused;
@@ -17,7 +18,7 @@ use super::rows::{self, Zone};
 use super::signed::{SMALL_RRSETS, first_expiry};
 use super::signing::{self, SIGNINGS_DUE, Served, Signing};
 use crate::sign::{Due, Signer};
-use crate::store::Rows;
+use crate::store::{RowError, Rows, WriteError};
 use crate::zone::ReadFault;
 
 /// RRsets that one step signs: some 20 ms of a core with algorithm 13.
@@ -29,10 +30,16 @@ const STEP_NODES: usize = 4_000;
 /// When a zone that could not be signed is tried again, in seconds.
 const RETRY_S: u64 = 600;
 
+/// How long nothing is signed after the store has taken none of it: that is no zone's fault, and the
+/// next one would fare no better.
+const STOPPED_PAUSE: Duration = Duration::from_secs(10);
+
 /// How far the going through of large zones is. What is lost with it is gone through anew.
 #[derive(Debug, Default)]
 pub struct Resigning {
     sweeps: HashMap<u32, Sweep>,
+    /// Until when nothing is signed.
+    pause: Option<Instant>,
 }
 
 /// One large zone being gone through.
@@ -51,7 +58,10 @@ impl Maintain {
     ///
     /// [`ReadFault`] when the store cannot be read. What a zone's own fault is, is kept with it.
     pub fn resign_some(&self, progress: &mut Resigning) -> Result<bool, ReadFault> {
-        let now_s = self.settings().clock.now_us() / 1_000_000;
+        if progress.pause.is_some_and(|pause| Instant::now() < pause) {
+            return Ok(false);
+        }
+        let now_s = self.trusted_now_s();
         let due = self.store().read(|rows| {
             let first = rows.range(&SIGNINGS_DUE, ..=(now_s, u32::MAX), 1).map_err(rows::fault)?;
             let Some(((_, id), ())) = first.into_iter().next() else { return Ok(None) };
@@ -64,10 +74,18 @@ impl Maintain {
             Served::Plan => self.renew_step(&zone, &signing, progress),
             Served::Nothing | Served::Before(_) => self.sign_large(&zone, &signing),
         };
-        if let Err(error) = done {
-            progress.sweeps.remove(&zone.id);
-            self.note_fault(&zone, &error, now_s);
+        let Err(error) = done else {
+            self.release(zone.id, Some(&zone));
+            return Ok(true);
+        };
+        progress.sweeps.remove(&zone.id);
+        self.hold(&zone, &signing, &error.to_string());
+        let is_stopped = matches!(error, CommitError::Write(WriteError::Stopped { .. }));
+        if is_stopped || !self.note_fault(&zone, &error, now_s) {
+            progress.pause = Some(Instant::now() + STOPPED_PAUSE);
+            return Ok(false);
         }
+        self.fault_is_kept(zone.id);
         Ok(true)
     }
 
@@ -92,26 +110,17 @@ impl Maintain {
         Ok(())
     }
 
-    /// Keeps why a zone could not be signed; says it when it is new.
-    fn note_fault(&self, zone: &Zone, error: &CommitError<Refusal>, now_s: u64) {
+    /// Keeps why a zone could not be signed, and when it is tried again; whether the store took it.
+    fn note_fault(&self, zone: &Zone, error: &CommitError<Refusal>, now_s: u64) -> bool {
         let text = error.to_string();
         let kept = self.store().transact(|tx| {
-            let Some(mut signing) = tx.get(&signing::SIGNINGS, &zone.id)? else { return Ok(None) };
+            let Some(mut signing) = tx.get(&signing::SIGNINGS, &zone.id)? else { return Ok(()) };
             signing.due_s = now_s + RETRY_S;
-            let is_new = signing.fault.as_ref() != Some(&text);
             signing.fault = Some(text.clone());
             signing::put(tx, zone.id, &signing)?;
-            Ok::<_, crate::store::RowError>(Some((is_new, signing.first_expiry_s)))
+            Ok::<(), RowError>(())
         });
-        if let Ok(Some((true, first_expiry_s))) = kept {
-            let left_s = first_expiry_s.saturating_sub(now_s);
-            tracing::error!(
-                zone = %zone.apex,
-                left_s,
-                "{} is not signed anew, {left_s} seconds before its first signature expires: {text}",
-                zone.apex
-            );
-        }
+        kept.is_ok()
     }
 }
 

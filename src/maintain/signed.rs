@@ -11,7 +11,7 @@ use super::change::{AppliedZone, Reason};
 use super::commit::Door;
 use super::rows::{self, Zone};
 use super::signing::{self, Served, Signing};
-use super::{content, secondary};
+use super::{Maintain, content, secondary};
 use crate::sign::{self, Plan, SignError, Signer, Spread, is_made_at_apex, zonemd};
 use crate::wire::{Name, RrSet, Type};
 use crate::zone::RrSetEdit;
@@ -37,6 +37,14 @@ impl From<SignError> for Refused {
             SignError::Unreadable(fault) => fault.into(),
             other => Reason::Signing { text: other.to_string() }.into(),
         }
+    }
+}
+
+impl Maintain {
+    /// Seconds since 1970 by which renewals are due. Of a clock by which nothing is signed, what it would
+    /// show without its leap: nothing is put off by ten years because of it.
+    pub(super) fn trusted_now_s(&self) -> u64 {
+        self.settings().clock.trusted_us(CLOCK_LEAP_MAX_S) / 1_000_000
     }
 }
 

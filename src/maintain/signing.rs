@@ -20,9 +20,12 @@ use crate::zone::ReadFault;
 /// Zone → how it is signed.
 pub(super) const SIGNINGS: Table<u32, Signing> = Table::new("zones signed here", *b"zp");
 /// (Zone, key tag) → DNSKEY and sealed secret.
-const SIGNING_KEYS: Table<(u32, u16), KeptKey> = Table::new("signing keys", *b"zk");
+pub(super) const SIGNING_KEYS: Table<(u32, u16), KeptKey> = Table::new("signing keys", *b"zk");
 /// (Seconds since 1970, zone) to be looked at then.
 pub(super) const SIGNINGS_DUE: Table<(u64, u32), ()> = Table::new("signing due", *b"ze");
+
+/// (Seconds since 1970, zone) whose first signature expires then.
+pub(super) const ENDS: Table<(u64, u32), ()> = Table::new("signatures expire", *b"zf");
 
 /// Keys held ready beside the store; when there are more, all are opened anew as they are needed.
 const KEYS_READY_MAX: usize = 16 * 1024;
@@ -75,9 +78,10 @@ impl Signing {
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeptKey {
-    dnskey: Vec<u8>,
-    sealed: Vec<u8>,
+pub(super) struct KeptKey {
+    pub dnskey: Vec<u8>,
+    /// Empty once the secret was given up (see [`secrets`](super::secrets)).
+    pub sealed: Vec<u8>,
 }
 
 /// Keys, opened and held ready, and what opens them.
@@ -95,6 +99,18 @@ impl SigningKeys {
     /// Whether new keys can be kept: there is an instance key to seal them with.
     pub fn can_keep(&self) -> bool {
         self.sealer.is_some()
+    }
+
+    /// Whether a key of a zone is kept, and this server's instance key sealed it.
+    pub fn opens<R: RawRows + ?Sized>(
+        &self,
+        rows: &R,
+        zone: u32,
+        tag: u16,
+    ) -> Result<bool, RowError> {
+        let kept = rows.get(&SIGNING_KEYS, &(zone, tag))?;
+        let sealer = self.sealer.as_ref();
+        Ok(kept.zip(sealer).is_some_and(|(kept, sealer)| sealer.has_sealed(&kept.sealed)))
     }
 
     fn sealer(&self) -> Result<&Sealer, Reason> {
@@ -118,6 +134,10 @@ impl SigningKeys {
         let known = ready().get(&row).filter(|key| key.dnskey() == kept.dnskey).cloned();
         if known.is_some() {
             return Ok(known);
+        }
+        if kept.sealed.is_empty() {
+            let text = format!("the secret of signing key {tag} was given up");
+            return Err(Reason::Signing { text });
         }
         let secret = self.sealer()?.open(&place(zone, tag), &kept.sealed).map_err(sealing)?;
         let key = SigningKey::from_parts(&kept.dnskey, &secret);
@@ -181,22 +201,42 @@ pub fn schedule<R: RawRows + ?Sized>(
     zones.filter_map(Result::transpose).collect()
 }
 
-/// Keeps how a zone is signed, and when it is to be looked at.
+/// The zones whose signatures expire first, with when, in seconds since 1970, behind `after`; at most
+/// `limit`.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn ends<R: RawRows + ?Sized>(
+    rows: &R,
+    after: Option<(u64, u32)>,
+    limit: usize,
+) -> Result<Vec<(u64, u32)>, ReadFault> {
+    let from = after.map_or((0, 0), |(end_s, id)| (end_s, id.saturating_add(1)));
+    let found = rows.range(&ENDS, from.., limit).map_err(fault)?;
+    Ok(found.into_iter().map(|(key, ())| key).collect())
+}
+
+/// Keeps how a zone is signed, when it is to be looked at, and when its first signature expires.
 pub(super) fn put(tx: &mut Tx<'_>, id: u32, signing: &Signing) -> Result<(), RowError> {
-    if let Some(old) = tx.get(&SIGNINGS, &id)? {
-        tx.delete(&SIGNINGS_DUE, &(old.due_s, id))?;
-    }
+    unlist(tx, id)?;
     tx.put(&SIGNINGS_DUE, &(signing.due_s, id), &())?;
+    if signing.first_expiry_s > 0 {
+        tx.put(&ENDS, &(signing.first_expiry_s, id), &())?;
+    }
     tx.put(&SIGNINGS, &id, signing)
+}
+
+fn unlist(tx: &mut Tx<'_>, id: u32) -> Result<(), RowError> {
+    let Some(old) = tx.get(&SIGNINGS, &id)? else { return Ok(()) };
+    tx.delete(&SIGNINGS_DUE, &(old.due_s, id))?;
+    tx.delete(&ENDS, &(old.first_expiry_s, id))
 }
 
 /// Forgets that a zone is signed.
 pub(super) fn delete(tx: &mut Tx<'_>, id: u32) -> Result<(), RowError> {
-    if let Some(old) = tx.get(&SIGNINGS, &id)? {
-        tx.delete(&SIGNINGS_DUE, &(old.due_s, id))?;
-        tx.delete(&SIGNINGS, &id)?;
-    }
-    Ok(())
+    unlist(tx, id)?;
+    tx.delete(&SIGNINGS, &id)
 }
 
 /// Forgets all keys of a zone.

@@ -85,6 +85,11 @@ impl Kept {
         self.previous.as_ref().map(|previous| previous.until_us)
     }
 
+    /// Its secret, as it is kept.
+    pub(super) fn sealed(&self) -> &[u8] {
+        &self.secret
+    }
+
     fn open(&self, sealer: &Sealer, sealed: &[u8]) -> Result<TsigKey, TsigError> {
         let secret = sealer.open(&place(&self.name), sealed).map_err(TsigError::Seal)?;
         let key = TsigKey::new(self.name.clone(), self.algorithm, &secret);
@@ -108,6 +113,16 @@ fn place(name: &Name) -> Vec<u8> {
 /// [`ReadFault`] when the store cannot be read.
 pub fn get<R: RawRows + ?Sized>(rows: &R, name: &Name) -> Result<Option<Kept>, ReadFault> {
     rows.get(&KEYS, &Tail(name.key())).map_err(fault)
+}
+
+/// Every key.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub(super) fn all<R: RawRows + ?Sized>(rows: &R) -> Result<Vec<Kept>, ReadFault> {
+    let kept = rows.range(&KEYS, Tail::default().., usize::MAX).map_err(fault)?;
+    Ok(kept.into_iter().map(|(_, kept)| kept).collect())
 }
 
 /// The keys that `org` holds, behind `after`, at most `limit`.
@@ -209,7 +224,7 @@ impl Maintain {
 
     /// Makes the ring of what the store has now. To be called when keys were changed.
     pub fn load_keyring(&self) {
-        let kept = self.store().read(|rows| rows.range(&KEYS, Tail::default().., usize::MAX));
+        let kept = self.store().read(|rows| all(rows));
         let kept = match kept {
             Ok(kept) => kept,
             Err(error) => {
@@ -219,7 +234,7 @@ impl Maintain {
         };
         let Some(sealer) = self.settings().sealer.as_ref() else { return };
         let mut keys = Vec::new();
-        for (_, kept) in kept {
+        for kept in kept {
             let previous = kept.previous.as_ref();
             let previous = previous.map(|it| (it.secret.as_slice(), Some(it.until_us / 1_000_000)));
             for (sealed, until_s) in [(kept.secret.as_slice(), None)].into_iter().chain(previous) {

@@ -106,6 +106,10 @@ kinds! {
     UpdatePolicyChanged "update_policy.changed"
     ServerWaived "server.waived"
     ServerAwaited "server.awaited"
+    SecretsGivenUp "secrets.given_up"
+    ZoneHeld "zone.held"
+    ZoneExpires "zone.expires"
+    ZoneReleased "zone.released"
 }
 
 /// A thing that events speak of.

@@ -3,6 +3,7 @@
 mod asks;
 mod demo;
 pub mod huge_pages;
+mod instance_key;
 mod orders;
 mod process;
 mod transfer;
@@ -25,8 +26,10 @@ use tokio::sync::Notify;
 use crate::answer::{Published, Snapshot, Writer};
 use crate::config::Config;
 use crate::http::{self, InProcess, Readiness};
+use crate::maintain::secrets::Secrets;
 use crate::maintain::{self, Maintain};
 use crate::manage::change::settle;
+use crate::manage::holding::secret;
 use crate::manage::{Manage, bootstrap};
 use crate::metrics::{self, Registry};
 use crate::seal::Sealer;
@@ -82,7 +85,8 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let store = open_store(&config)?;
     let writer = Writer::new(hash_key()?);
     let zones = writer.published();
-    let maintain = Maintain::open(store.clone(), writer, maintain_settings(&config, demo)?);
+    let settings = maintain_settings(&config, demo, &store)?;
+    let maintain = Maintain::open(store.clone(), writer, settings);
     let manage = Manage::new(maintain.clone());
     let is_new = first_start(&manage, &config.store.dir)?;
 
@@ -242,7 +246,8 @@ pub fn open_directory(dir: &Path) -> Result<Manage, Failure> {
     let mut config = Config::default();
     config.store.dir = dir.to_owned();
     let store = open_store(&config)?;
-    let maintain = Maintain::offline(store, keeping(dir)?);
+    let settings = keeping(dir, &store)?;
+    let maintain = Maintain::offline(store, settings);
     let manage = Manage::new(maintain);
     first_start(&manage, dir)?;
     manage.maintain.load()?;
@@ -250,9 +255,25 @@ pub fn open_directory(dir: &Path) -> Result<Manage, Failure> {
 }
 
 /// How zones are kept: their secrets under the instance key of the directory.
-fn keeping(dir: &Path) -> Result<maintain::Settings, Failure> {
-    let sealer = Sealer::at(dir).map_err(|error| format!("instance key: {error}"))?;
+fn keeping(dir: &Path, store: &Store) -> Result<maintain::Settings, Failure> {
+    let sealer = instance_key::of(dir, store)?;
     Ok(maintain::Settings { sealer: Some(sealer), ..maintain::Settings::default() })
+}
+
+/// Gives up the secrets of a data directory that its instance key does not open; returns which.
+///
+/// # Errors
+///
+/// The directory cannot be opened, or takes no writes.
+pub fn give_up_secrets(dir: &Path) -> Result<Secrets, Failure> {
+    let mut config = Config::default();
+    config.store.dir = dir.to_owned();
+    let store = open_store(&config)?;
+    let sealer = Sealer::at(dir).map_err(|error| format!("instance key: {error}"))?;
+    let settings = maintain::Settings { sealer: Some(sealer), ..maintain::Settings::default() };
+    let manage = Manage::new(Maintain::offline(store, settings));
+    let system = bootstrap::system(&manage)?;
+    Ok(secret::give_up(&manage, &system)?)
 }
 
 /// Says something to the person who started the server.
@@ -359,13 +380,17 @@ fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
     })
 }
 
-fn maintain_settings(config: &Config, demo: bool) -> Result<maintain::Settings, Failure> {
+fn maintain_settings(
+    config: &Config,
+    demo: bool,
+    store: &Store,
+) -> Result<maintain::Settings, Failure> {
     let dialer = Dialer::new(Prefixes::new(config.net.dial.iter().copied()));
     Ok(maintain::Settings {
         dialer: if demo { dialer.on_loopback() } else { dialer },
         resolvers: config.net.resolvers.clone(),
         refresh: refresh_settings(config)?,
-        ..keeping(&config.store.dir)?
+        ..keeping(&config.store.dir, store)?
     })
 }
 
@@ -527,6 +552,16 @@ const NOTIFY_RESULTS: [&str; 3] = ["acknowledged", "failed", "given_up"];
 fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Published>) {
     let keeper = maintain.clone();
     registry.watch(&metrics::ZONES, move || keeper.progress().loaded);
+    let keeper = maintain.clone();
+    registry.watch(&metrics::ZONES_HELD, move || keeper.holds().0);
+    let keeper = maintain.clone();
+    registry.watch(&metrics::ZONES_ALARMED, move || keeper.holds().1);
+    let keeper = maintain.clone();
+    registry.watch_named(&metrics::EXPIRIES, "zone", move || {
+        // A store that cannot be read says so elsewhere.
+        let first = keeper.expiries(metrics::ZONES_SHOWN_MAX).unwrap_or_default();
+        first.into_iter().map(|(apex, left_s)| (apex.to_string(), left_s as f64)).collect()
+    });
     let table = |read: fn(&Snapshot) -> u64| {
         let zones = Arc::clone(zones);
         move || read(&zones.load())

@@ -1,10 +1,12 @@
 //! The timer of orders: those whose time has come are applied, those not yet seen served are looked
-//! at again. And those whose zones are seen everywhere are confirmed.
+//! at again. And those whose zones are seen everywhere are confirmed. What happened to zones by itself
+//! becomes events in the same turn.
 
 use std::time::Duration;
 
 use crate::manage::change::settle::{self, Lookout};
 use crate::manage::change::{confirm, schedule};
+use crate::manage::holding::held;
 use crate::manage::time::Timestamp;
 use crate::manage::{Manage, bootstrap};
 
@@ -36,6 +38,7 @@ fn turn(manage: &Manage, lookout: Option<&mut Lookout>) {
         if later > 0 {
             tracing::debug!(later, "{later} updates are seen served");
         }
+        held::tell(manage, &system)?;
         let served = lookout.map_or(Ok(0), |lookout| lookout.look(manage, &system))?;
         Ok::<_, crate::manage::change::order::OrderError>((due, served))
     });

@@ -11,6 +11,7 @@ mod crash;
 mod dnssec;
 mod faulty_disk;
 mod fuzz;
+mod held;
 mod http_api;
 mod http_client;
 mod http_examples;

@@ -24,25 +24,33 @@ use nameplane::zone::{Base, Op, RrSetEdit};
 
 use crate::server::Server;
 
-const DAY_S: u64 = 24 * 3600;
+pub const DAY_S: u64 = 24 * 3600;
 const DENIALS: [Denial; 3] =
     [Denial::Nsec, Denial::Nsec3 { opt_out: false }, Denial::Nsec3 { opt_out: true }];
 
-struct World {
-    maintain: Maintain,
-    us: Arc<AtomicU64>,
-    store: Store,
-    sealer: Sealer,
+pub struct World {
+    pub maintain: Maintain,
+    /// What the clock shows.
+    pub us: Arc<AtomicU64>,
+    /// What truly passed.
+    pub passed: Arc<AtomicU64>,
+    pub store: Store,
+    pub sealer: Sealer,
 }
 
 impl World {
-    fn new() -> World {
+    pub fn new() -> World {
+        World::on(Store::in_memory())
+    }
+
+    pub fn on(store: Store) -> World {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let us = Arc::new(AtomicU64::new(now.as_micros() as u64));
-        let (store, sealer) = (Store::in_memory(), Sealer::passing().unwrap());
+        let sealer = Sealer::passing().unwrap();
         let mut world = World {
             maintain: Maintain::offline(store.clone(), Settings::default()),
             us,
+            passed: Arc::default(),
             store,
             sealer,
         };
@@ -51,16 +59,16 @@ impl World {
     }
 
     /// A server that begins anew on the same store.
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         let settings = Settings {
             sealer: Some(self.sealer.clone()),
-            clock: Clock::by_hand(self.us.clone()),
+            clock: Clock::by_two_hands(self.us.clone(), self.passed.clone()),
             ..Settings::default()
         };
         self.maintain = Maintain::offline(self.store.clone(), settings);
     }
 
-    fn apply(&self, changes: &[ZoneChange]) -> Result<(), Vec<Reason>> {
+    pub fn apply(&self, changes: &[ZoneChange]) -> Result<(), Vec<Reason>> {
         match self.maintain.commit(|door| door.apply(changes)) {
             Ok(_) => Ok(()),
             Err(nameplane::maintain::CommitError::Refused(refusal)) => {
@@ -70,14 +78,14 @@ impl World {
         }
     }
 
-    fn create(&self, apex: &Name, packed: Vec<u8>) {
+    pub fn create(&self, apex: &Name, packed: Vec<u8>) {
         let content = Content::Packed { octets: packed, presigned: false };
         self.apply(&[ZoneChange::Create { apex: apex.clone(), org: "org".into(), content }])
             .unwrap();
     }
 
     /// Puts keys and sets the plan, in one commit as whoever drives rollovers does.
-    fn sign(&self, apex: &Name, keys: &[&SigningKey], plan: &Plan) -> Result<(), Vec<Reason>> {
+    pub fn sign(&self, apex: &Name, keys: &[&SigningKey], plan: &Plan) -> Result<(), Vec<Reason>> {
         let plan = Some(Box::new(plan.clone()));
         let done = self.maintain.commit(|door| {
             for key in keys {
@@ -95,53 +103,54 @@ impl World {
         }
     }
 
-    fn octets(&self, apex: &Name) -> Vec<u8> {
+    pub fn octets(&self, apex: &Name) -> Vec<u8> {
         self.maintain.copy(apex).unwrap().unwrap().1
     }
 
-    fn text(&self, apex: &Name) -> String {
+    pub fn text(&self, apex: &Name) -> String {
         let octets = self.octets(apex);
         let mut out = String::new();
         text::write(&PackedZone::new(apex.clone(), &octets), &mut out).unwrap();
         out
     }
 
-    fn now_s(&self) -> u64 {
+    pub fn now_s(&self) -> u64 {
         self.us.load(Ordering::Relaxed) / 1_000_000
     }
 
-    fn pass(&self, seconds: u64) {
+    pub fn pass(&self, seconds: u64) {
         self.us.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+        self.passed.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
     }
 
-    fn signing(&self, apex: &Name) -> signing::Signing {
+    pub fn signing(&self, apex: &Name) -> signing::Signing {
         self.store.read(|rows| {
             let zone = rows::zone(rows, apex).unwrap().unwrap();
             signing::of(rows, &zone).unwrap().unwrap()
         })
     }
 
-    fn version(&self, apex: &Name) -> u64 {
+    pub fn version(&self, apex: &Name) -> u64 {
         self.store.read(|rows| rows::zone(rows, apex).unwrap().unwrap().version)
     }
 
     /// Does all that is due now.
-    fn upkeep(&self) {
+    pub fn upkeep(&self) {
         let mut progress = Resigning::default();
         while self.maintain.resign_some(&mut progress).unwrap() {}
     }
 
-    fn verified(&self, apex: &Name) {
+    pub fn verified(&self, apex: &Name) {
         self.judged(apex, true);
     }
 
     /// While one key hands the zone over to another, `kzonecheck` does not count what the one that
     /// also signs keys has signed, though it is published (RFC 4035 §5.3.1); BIND and ldns do.
-    fn verified_between_keys(&self, apex: &Name) {
+    pub fn verified_between_keys(&self, apex: &Name) {
         self.judged(apex, false);
     }
 
-    fn judged(&self, apex: &Name, by_knot: bool) {
+    pub fn judged(&self, apex: &Name, by_knot: bool) {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("zone");
         fs::write(&file, self.text(apex)).unwrap();
@@ -205,7 +214,7 @@ fn is_about_more(words: &[&str]) -> bool {
         && !Command::new(off[0]).args(&off[1..]).output().unwrap().status.success()
 }
 
-fn key(algorithm: Algorithm, flags: u16) -> SigningKey {
+pub fn key(algorithm: Algorithm, flags: u16) -> SigningKey {
     SigningKey::generate(algorithm, 2048, flags).unwrap()
 }
 
@@ -214,7 +223,7 @@ fn uses(key: &SigningKey, signs_keys: bool, signs_zone: bool) -> KeyUse {
     KeyUse { tag, algorithm, published: true, signs_keys, signs_zone }
 }
 
-fn plan_of(apex: &Name, csk: &SigningKey, denial: Denial) -> Plan {
+pub fn plan_of(apex: &Name, csk: &SigningKey, denial: Denial) -> Plan {
     Plan {
         keys: vec![uses(csk, true, true)],
         cds: vec![made::ds(apex, csk.dnskey(), 2).unwrap()],
@@ -224,34 +233,38 @@ fn plan_of(apex: &Name, csk: &SigningKey, denial: Denial) -> Plan {
     }
 }
 
-fn parsed(apex: &Name, text: &str) -> Vec<u8> {
+pub fn parsed(apex: &Name, text: &str) -> Vec<u8> {
     let options = Options { apex: Some(apex.clone()), ..Options::default() };
     text::parse(text.as_bytes(), options).unwrap().packed
 }
 
-fn name(text: &str) -> Name {
+pub fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-fn put(owner: &str, rtype: Type, ttl: u32, rdata: &str) -> RrSetEdit {
+pub fn put(owner: &str, rtype: Type, ttl: u32, rdata: &str) -> RrSetEdit {
     let rdata = nameplane::wire::rdata::parse(rtype, rdata, None).unwrap();
     let op = Op::Replace { ttl, rdatas: vec![rdata] };
     RrSetEdit { owner: name(owner), rtype, op, base: Base::Unchecked }
 }
 
-fn drop_set(owner: &str, rtype: Type) -> RrSetEdit {
+pub fn drop_set(owner: &str, rtype: Type) -> RrSetEdit {
     RrSetEdit { owner: name(owner), rtype, op: Op::Delete, base: Base::Unchecked }
 }
 
-fn edit(apex: &Name, edits: Vec<RrSetEdit>) -> ZoneChange {
+pub fn edit(apex: &Name, edits: Vec<RrSetEdit>) -> ZoneChange {
     ZoneChange::Edit { apex: apex.clone(), edits }
 }
 
-const SMALL: &str = "$TTL 300\n@ SOA ns hostmaster 1 1h 10m 1w 5m\n@ NS ns\nns A 192.0.2.1\nwww A 192.0.2.2\n*.wild TXT x\na.b.c TXT deep\nsub NS ns.sub\nns.sub A 192.0.2.3\nsecure NS ns.else.test.\nsecure DS 1 8 2 E2D3C916F6DEEAC73294E8268FB5885044A833FC5459588F4A9184CFC41A5766\n";
+pub const SMALL: &str = "$TTL 300\n@ SOA ns hostmaster 1 1h 10m 1w 5m\n@ NS ns\nns A 192.0.2.1\nwww A 192.0.2.2\n*.wild TXT x\na.b.c TXT deep\nsub NS ns.sub\nns.sub A 192.0.2.3\nsecure NS ns.else.test.\nsecure DS 1 8 2 E2D3C916F6DEEAC73294E8268FB5885044A833FC5459588F4A9184CFC41A5766\n";
 
 /// A small zone that is signed, and its key.
-fn small(denial: Denial) -> (World, Name, SigningKey) {
-    let (world, apex) = (World::new(), name("small.test."));
+pub fn small(denial: Denial) -> (World, Name, SigningKey) {
+    small_on(Store::in_memory(), denial)
+}
+
+pub fn small_on(store: Store, denial: Denial) -> (World, Name, SigningKey) {
+    let (world, apex) = (World::on(store), name("small.test."));
     world.create(&apex, parsed(&apex, SMALL));
     let csk = key(Algorithm::EcdsaP256, 257);
     world.sign(&apex, &[&csk], &plan_of(&apex, &csk, denial)).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! A change of DNSSEC is written down by the door and carried out by [`tend`]: keys are made, steps
 //! are taken when [`Rollover`] says that they are safe, and each step is a commit of its own. What a
-//! zone is signed with never changes but by such a step.
+//! zone is signed with never changes but by such a step. The first step of a small zone is taken in the
+//! commit that switches it on.
 //!
 //! Promises: a zone that waits for time or for its parent stands in the due index; nothing is held in
 //! memory that a restart would lose.
@@ -14,12 +15,16 @@ pub mod policy;
 mod step;
 mod tend;
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 
 pub use adopt::role_of;
 pub use policy::Policy;
 pub(super) use tend::REST;
 
+use super::Maintain;
 use super::apply::Refused;
 use super::change::{AppliedZone, Old, Reason};
 use super::commit::Door;
@@ -44,6 +49,12 @@ pub const REASON_OCTETS_MAX: usize = 1_000;
 
 /// Foreign keys of one zone.
 pub const FOREIGN_KEYS_MAX: usize = 8;
+
+/// How long a switch is waited for that its commit did not carry out.
+const SWITCH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often that is looked at.
+const SWITCH_STEP: Duration = Duration::from_millis(20);
 
 /// What is asked of a zone's DNSSEC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +126,48 @@ pub fn wish<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<DnssecWish, Re
         Some(life) => DnssecWish::On { policy: life.policy, strip: false },
         None => DnssecWish::Off,
     })
+}
+
+/// Whether what was asked of a zone's DNSSEC is still to be begun, or the zone to be signed by it.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn is_pending<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<bool, ReadFault> {
+    let Some(life) = life(rows, zone)? else { return Ok(false) };
+    let is_begun = life.due_s != Some(0) && life.fault.is_none();
+    // One that others signed stays as it is until its parent lets go of their keys.
+    let is_ours = life.rollover.is_on() && !zone.presigned;
+    let is_signed = || {
+        let signing = super::signing::of(rows, zone)?;
+        Ok::<_, ReadFault>(signing.is_some_and(|signing| signing.complete))
+    };
+    Ok(!is_begun || is_ours && !is_signed()?)
+}
+
+impl Maintain {
+    /// Waits a little for what was asked of the DNSSEC of zones to be carried out; returns whether it
+    /// was. Where nobody tends zones, in a command on a data directory, there is no wait.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the store cannot be read.
+    pub fn wait_switched(&self, apexes: &[Name]) -> Result<bool, ReadFault> {
+        let end = Instant::now() + SWITCH_PATIENCE;
+        loop {
+            let mut is_done = true;
+            for apex in apexes {
+                is_done &= self.store().read(|rows| match rows::zone(rows, apex)? {
+                    Some(zone) => is_pending(rows, &zone).map(|pending| !pending),
+                    None => Ok(true),
+                })?;
+            }
+            if is_done || self.own_listeners().is_empty() || Instant::now() > end {
+                return Ok(is_done);
+            }
+            thread::sleep(SWITCH_STEP);
+        }
+    }
 }
 
 /// Zones behind `after` whose DNSSEC is not over, by id, at most `limit` looked at.
@@ -195,10 +248,15 @@ impl Door<'_, '_> {
                     self.adopt(&zone, &mut life, *strip, now_s)?;
                 }
                 self.want_imported(&zone, &mut life, &rules, now_s)?;
+                let is_new = life.is_over();
                 life.policy.clone_from(policy);
                 life.forced = None;
                 life.rollover.turn_on();
                 life.tell(now_s, format!("switched on with policy {policy}"));
+                if is_new && let Some(begun) = tend::begin(self, &zone, &mut life, &rules, now_s)? {
+                    put_life(self.tx, zone.id, &mut life)?;
+                    return Ok(begun);
+                }
             }
             DnssecWish::Off => {
                 if life.is_over() {

@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use super::step::{self, Halves};
 use super::{DUE, Life, Policy, drop_life, life, parent, policy, put_life};
-use crate::maintain::change::Refusal;
+use crate::maintain::apply::Refused;
+use crate::maintain::change::{AppliedZone, Reason, Refusal};
 use crate::maintain::commit::{CommitError, Door};
 use crate::maintain::resign::refusal;
 use crate::maintain::rows::{self, Zone, fault};
 use crate::maintain::served::Standing;
+use crate::maintain::signed::SMALL_RRSETS;
 use crate::maintain::{Maintain, ZoneChange, journal, secondary, signing};
-use crate::sign::SigningKey;
 use crate::sign::rollover::{Published, Role, State};
+use crate::sign::{Algorithm, SigningKey};
 use crate::store::{RowError, Rows};
 use crate::wire::{Name, Serial, Type};
 use crate::zone::{Op, ReadFault};
@@ -244,19 +246,72 @@ fn take_step(
     prepared: &Prepared,
     now_s: u64,
 ) -> Result<(), Failed> {
-    let Prepared { revision, policy, made, seen, facts } = prepared;
     let zone = rows::by_id(door.tx(), id)?.ok_or(Failed::Moved)?;
     let mut life = life(door.tx(), &zone)?.ok_or(Failed::Moved)?;
-    if life.revision != *revision {
+    if life.revision != prepared.revision {
         return Err(Failed::Moved);
     }
+    let applied = advance(door, &zone, &mut life, prepared, now_s)?;
+    applied.into_iter().for_each(|zone| door.note(zone));
+    Ok(put_life(door.tx(), id, &mut life)?)
+}
+
+/// Takes the first step of a zone that is switched on, in the commit that does so: a small one whose
+/// keys are made at once. None for another, which is tended right after.
+pub(super) fn begin(
+    door: &mut Door<'_, '_>,
+    zone: &Zone,
+    life: &mut Life,
+    policy: &Policy,
+    now_s: u64,
+) -> Result<Option<AppliedZone>, Refused> {
+    let missing = step::missing(life, policy, now_s);
+    let is_slow = matches!(policy.algorithm, Algorithm::RsaSha256 | Algorithm::RsaSha512);
+    if zone.presigned
+        || zone.version == 0
+        || zone.counts.rrsets > SMALL_RRSETS
+        || life.rollover.state() != State::Signing
+        || is_slow && !missing.is_empty()
+    {
+        return Ok(None);
+    }
+    let first = || -> Result<Vec<AppliedZone>, Failed> {
+        let mut taken = Halves::of(door.tx(), zone, life)?.tags();
+        let mut made = Vec::new();
+        for role in missing {
+            let key = step::make(policy, role, &taken);
+            let key = key.map_err(|error| Failed::Refused(error.to_string()))?;
+            taken.push(key.tag());
+            made.push((role, key));
+        }
+        let facts = step::facts(door.tx(), zone, policy)?;
+        let (revision, policy) = (life.revision, policy.clone());
+        let prepared = Prepared { revision, policy, made, seen: None, facts };
+        advance(door, zone, life, &prepared, now_s)
+    };
+    let applied = first().map_err(|failed| match failed {
+        Failed::Refused(text) => Refused::from(Reason::Signing { text }),
+        Failed::Moved => Refused::from(Reason::UnknownZone),
+    })?;
+    Ok(applied.into_iter().next_back())
+}
+
+/// Takes a zone's life on by what was worked out; returns what was done to the zone itself.
+fn advance(
+    door: &mut Door<'_, '_>,
+    zone: &Zone,
+    life: &mut Life,
+    prepared: &Prepared,
+    now_s: u64,
+) -> Result<Vec<AppliedZone>, Failed> {
+    let Prepared { policy, made, seen, facts, .. } = prepared;
     let before = life.rollover.state();
     for (_, key) in made {
         let kept = door.put_signing_key(&zone.apex, key);
         kept.map_err(|reason| Failed::Refused(reason.to_string()))?;
     }
     if life.rollover.is_on() {
-        step::take_in(&mut life, policy, made, now_s);
+        step::take_in(life, policy, made, now_s);
     }
     if let Some(seen) = seen {
         life.rollover.look(&seen.look, facts, now_s);
@@ -278,9 +333,9 @@ fn take_step(
         }
     }
     let published = life.rollover.published();
-    tell_steps(&mut life, &was, &published, now_s);
-    let halves = Halves::of(door.tx(), &zone, &life)?;
-    publish(door, &zone, &life, policy, &published, &halves)?;
+    tell_steps(life, &was, &published, now_s);
+    let halves = Halves::of(door.tx(), zone, life)?;
+    let applied = publish(door, zone, life, policy, &published, &halves)?;
     for spent in life.rollover.take_spent() {
         life.foreign.retain(|(id, _)| *id != spent);
         let dropped = door.drop_signing_key(&zone.apex, spent.0);
@@ -294,13 +349,13 @@ fn take_step(
     }
     life.fault = None;
     let wakes = life.rollover.wakes(facts.settle(), now_s);
-    let next = [wakes, step::next_end(&life, policy), next_look(&life, policy)];
+    let next = [wakes, step::next_end(life, policy), next_look(life, policy)];
     // Never in the same second again: what could be done in it is done.
     life.due_s = next.into_iter().flatten().min().map(|at| at.max(now_s + 1));
     if life.is_over() {
         life.due_s = None;
     }
-    Ok(put_life(door.tx(), id, &mut life)?)
+    Ok(applied)
 }
 
 /// Signs the zone as the rollover says, if it is not signed so already.
@@ -311,27 +366,27 @@ fn publish(
     policy: &Policy,
     published: &Published,
     halves: &Halves,
-) -> Result<(), Failed> {
-    let apex = zone.apex.clone();
-    let plan = step::plan(&apex, life, policy, published, halves);
+) -> Result<Vec<AppliedZone>, Failed> {
+    let apex = &zone.apex;
+    let plan = step::plan(apex, life, policy, published, halves);
     let signed = signing::of(door.tx(), zone)?.map(|signing| signing.plan);
     if plan == signed {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let refused = |error| Failed::from(refusal(zone, error));
     if zone.presigned {
         // Until every signature is ours to make, the zone stays as its signer made it.
         let is_own = |id| life.rollover.key(id).is_some_and(|key| !key.foreign);
         let signers = published.signers.iter().chain(published.dnskey_signers.iter());
         if plan.is_none() || !signers.into_iter().all(is_own) || published.dnskey_signers.is_empty()
         {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        door.set_cause("dnssec");
-        door.strip(&apex).map_err(|refused| Failed::from(refusal(zone, refused)))?;
+        door.name_cause("dnssec");
+        door.strip(apex).map_err(refused)?;
     }
-    door.set_cause("dnssec");
-    door.apply(&[ZoneChange::SetSigning { apex, plan: plan.map(Box::new) }])?;
-    Ok(())
+    door.name_cause("dnssec");
+    Ok(vec![door.set_signing(apex, plan.as_ref()).map_err(refused)?])
 }
 
 fn tell_steps(life: &mut Life, was: &Published, now: &Published, now_s: u64) {

@@ -205,7 +205,7 @@ pub(super) fn apply(
     let tx = door.tx();
     let id = order.id.octets();
     blob::put(tx, id, Which::Outcome, &Outcome::applied(&applied))?;
-    blob::put(tx, id, Which::Undo, &super::revert::undo_of(&applied, undo))?;
+    blob::put(tx, id, Which::Undo, &super::revert::undo_of(&applied, items, undo))?;
     if let Some(reverted) = order.reverts {
         super::revert::mark_reverted(tx, reverted, order.id)?;
     }

@@ -22,6 +22,7 @@ use crate::manage::fault::Stop;
 use crate::manage::holding::zone as holding;
 use crate::manage::id::{ItemId, OrderId, OrgId};
 use crate::manage::time::Timestamp;
+use crate::sign::is_made_at_apex;
 use crate::store::{Rows, Tx};
 use crate::wire::{Name, Type};
 use crate::zone::packed::Packer;
@@ -99,14 +100,16 @@ pub(super) fn changed_sets(
     Ok(sets.map(|(_, owner, rtype, ..)| (owner, rtype)).collect())
 }
 
-/// The same with what was applied.
-pub(super) fn undo_of(applied: &Applied, mut undo: Undo) -> Undo {
+/// The same with what was applied for `items`.
+pub(super) fn undo_of(applied: &Applied, items: &[Item], mut undo: Undo) -> Undo {
+    let switched: Vec<&Name> =
+        items.iter().filter(|item| item.what == What::Dnssec).map(|item| &item.zone).collect();
     for zone in &applied.zones {
         let exchanged = undo.zones.iter_mut().find(|old| old.apex == zone.apex);
         match (exchanged, zone.from) {
             (Some(old), _) => old.serial = zone.to.map(|serial| serial.0),
             (None, None) => undo.created.push(zone.apex.clone()),
-            (None, Some(_)) => undo.sets.extend(sets_of(zone)),
+            (None, Some(_)) => undo.sets.extend(sets_of(zone, &switched)),
         }
         if zone.changed_count > zone.changed.len() && zone.from.is_some() && zone.to.is_some() {
             let kept = undo.zones.iter().any(|old| old.apex == zone.apex);
@@ -118,10 +121,18 @@ pub(super) fn undo_of(applied: &Applied, mut undo: Undo) -> Undo {
     undo
 }
 
-fn sets_of(zone: &AppliedZone) -> impl Iterator<Item = (Name, Name, Type, Base, Base)> + '_ {
-    // What a signer makes follows from the rest.
-    let is_asked =
-        |change: &&ChangedRrSet| change.before != change.after && !ask::is_managed(change.rtype);
+fn sets_of<'a>(
+    zone: &'a AppliedZone,
+    switched: &'a [&Name],
+) -> impl Iterator<Item = (Name, Name, Type, Base, Base)> + 'a {
+    // What a signer makes follows from the rest; its keys come and go with the switch.
+    let is_of_switch = |change: &ChangedRrSet| {
+        let is_made = is_made_at_apex(change.rtype) || change.rtype == Type::CSYNC;
+        is_made && switched.contains(&&change.owner)
+    };
+    let is_asked = move |change: &&ChangedRrSet| {
+        change.before != change.after && !ask::is_managed(change.rtype) && !is_of_switch(change)
+    };
     zone.changed.iter().filter(is_asked).map(|change| {
         let value = |set: &Option<crate::wire::RrSet>| set.as_ref().map(ask::value);
         let (before, after) = (value(&change.before), value(&change.after));

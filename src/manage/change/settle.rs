@@ -6,19 +6,20 @@
 //!
 //! Promises: an order that was applied becomes `served` once the answers are seen, if not right
 //! away then when somebody looks again ([`Lookout`], and [`resume`] at a start). Whether they are seen
-//! changes nothing that is served.
+//! changes nothing that is served. One that switches DNSSEC on is not served before its zone is signed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::draft;
-use super::kept::{ORDERS, ORDERS_UNSERVED, Order};
+use super::item::What;
+use super::kept::{self, ORDERS, ORDERS_UNSERVED, Order};
 use super::receipt::{self, Outcome};
 use super::refusal::OrderError;
 use super::state::State;
 use crate::maintain::rows as zones;
-use crate::maintain::{AppliedZone, ChangedRrSet, Old};
+use crate::maintain::{AppliedZone, ChangedRrSet, Old, dnssec};
 use crate::manage::Manage;
 use crate::manage::access::Context;
 use crate::manage::blob::{self, Which};
@@ -107,6 +108,9 @@ pub(super) fn settle(
         return Ok(());
     }
     let applied = Applied { id, context: context.clone(), durable_at };
+    if !wait_signed(manage, id, zones)? {
+        return manage.transact(|tx| put_seen(tx, &applied, None));
+    }
     let mut seen = None;
     if zones.len() <= TOGETHER_MAX {
         let (told, result) = sync_channel(1);
@@ -122,6 +126,34 @@ pub(super) fn settle(
     }
     let seen = seen.or_else(|| seen_at_last(manage, zones, durable_at));
     manage.transact(|tx| put_seen(tx, &applied, seen))
+}
+
+/// Waits a little for zones whose DNSSEC an order switched, to be signed; returns whether all are.
+fn wait_signed(manage: &Manage, id: OrderId, zones: &[AppliedZone]) -> Result<bool, Stop> {
+    // Most orders switch nothing, and those that do have most often signed in their own commit.
+    if zones.iter().all(|zone| zone.from != zone.to) {
+        return Ok(true);
+    }
+    let switched = manage.store.read(|rows| switched(rows, id))?;
+    Ok(manage.maintain.wait_switched(&switched)?)
+}
+
+/// The zones whose DNSSEC an order switches.
+fn switched(rows: &impl Rows, id: OrderId) -> Result<Vec<Name>, Stop> {
+    let items = kept::items_of(rows, id)?.into_iter();
+    Ok(items.filter(|item| item.what == What::Dnssec).map(|item| item.zone).collect())
+}
+
+/// Whether a switch of DNSSEC that an order asked for is still to be carried out.
+fn is_pending(rows: &impl Rows, id: OrderId) -> Result<bool, Stop> {
+    for apex in switched(rows, id)? {
+        if let Some(zone) = zones::zone(rows, &apex)?
+            && dnssec::is_pending(rows, &zone)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What to ask for to see these zones.
@@ -279,7 +311,7 @@ fn served(order: &mut Order, at: Timestamp) -> Result<(), OrderError> {
 pub fn resume(manage: &Manage, context: &Context) -> Result<usize, OrderError> {
     let mut served = 0;
     for id in unserved(manage)? {
-        served += usize::from(again(manage, context, id)?);
+        served += usize::from(again(manage, context, id)? == Again::Served);
     }
     Ok(served)
 }
@@ -304,19 +336,20 @@ impl Lookout {
     /// [`OrderError::Stop`] when the store takes no writes.
     pub fn look(&mut self, manage: &Manage, context: &Context) -> Result<usize, OrderError> {
         let now = unserved(manage)?;
-        let (mut served, mut unseen) = (0, Vec::new());
+        let (mut served, mut unseen, mut unsigned) = (0, Vec::new(), Vec::new());
         let old = std::mem::take(&mut self.old).into_iter();
         let mut old = old.filter(|id| now.binary_search(id).is_ok());
         while unseen.len() < UNSEEN_MAX
             && let Some(id) = old.next()
         {
             match again(manage, context, id)? {
-                true => served += 1,
-                false => unseen.push(id),
+                Again::Served => served += 1,
+                Again::Unseen => unseen.push(id),
+                Again::Unsigned => unsigned.push(id),
             }
         }
         // The next look begins with those that were not asked for now.
-        self.old = old.chain(unseen).collect();
+        self.old = old.chain(unseen).chain(unsigned).collect();
         let known: BTreeSet<OrderId> = self.old.iter().copied().collect();
         self.old.extend(now.iter().filter(|id| !known.contains(id)));
         Ok(served)
@@ -328,11 +361,24 @@ fn unserved(manage: &Manage) -> Result<Vec<OrderId>, Stop> {
     Ok(open.into_iter().map(|(id, ())| id).collect())
 }
 
-/// Asks once more for the answers of an order; whether it is served now.
-fn again(manage: &Manage, context: &Context, id: OrderId) -> Result<bool, OrderError> {
+/// What asking once more for the answers of an order gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Served,
+    Unseen,
+    /// Nobody was asked: a zone is still to be signed.
+    Unsigned,
+}
+
+/// Asks once more for the answers of an order.
+fn again(manage: &Manage, context: &Context, id: OrderId) -> Result<Again, OrderError> {
+    if manage.store.read(|rows| is_pending(rows, id))? {
+        return Ok(Again::Unsigned);
+    }
     let zones = manage.store.read(|rows| zones_of(rows, id))?;
     settle(manage, context, id, &zones, Timestamp::now())?;
-    Ok(!manage.store.read(|rows| rows.contains(&ORDERS_UNSERVED, &id))?)
+    let unserved = manage.store.read(|rows| rows.contains(&ORDERS_UNSERVED, &id))?;
+    Ok(if unserved { Again::Unseen } else { Again::Served })
 }
 
 /// What to ask for to see an order: of each zone what stands there now, for later orders have

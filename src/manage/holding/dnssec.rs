@@ -82,11 +82,27 @@ pub struct DnssecView {
     pub next: Vec<NextView>,
     /// Why the last step failed; it is tried again.
     pub fault: Option<String>,
+    /// Set while its signatures cannot be made anew: it is served at its last good version.
+    pub held: Option<HeldView>,
     /// When the first signature expires.
     #[schema(value_type = Option<String>)]
     pub first_expiry_at: Option<Timestamp>,
     /// What happened so far, oldest first.
     pub history: Vec<PastView>,
+}
+
+/// Why a zone is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HeldView {
+    pub why: String,
+    #[schema(value_type = String)]
+    pub since: Timestamp,
+    /// When somebody is called, if it is still held then: half way to its first expiry.
+    #[schema(value_type = Option<String>)]
+    pub alarm_at: Option<Timestamp>,
+    /// When somebody was called.
+    #[schema(value_type = Option<String>)]
+    pub alarmed_at: Option<Timestamp>,
 }
 
 /// A key of a zone.
@@ -235,11 +251,11 @@ fn schedule_of(life: &Life, policy: &dnssec::Policy, now: Timestamp) -> Vec<Next
 pub fn get(manage: &Manage, context: &Context, apex: &Name) -> Result<DnssecView, Stop> {
     manage.store.read(|rows| {
         let held = holding::fetch(rows, context, Permission::ZoneView, apex)?;
-        view(rows, &held)
+        view(manage, rows, &held)
     })
 }
 
-fn view(rows: &impl crate::store::Rows, held: &Held) -> Result<DnssecView, Stop> {
+fn view(manage: &Manage, rows: &impl crate::store::Rows, held: &Held) -> Result<DnssecView, Stop> {
     let zone = &held.zone;
     let life = dnssec::life(rows, zone)?.unwrap_or_default();
     let policy = dnssec::policy::find(rows, &zone.org, &life.policy)?.unwrap_or_default();
@@ -284,6 +300,12 @@ fn view(rows: &impl crate::store::Rows, held: &Held) -> Result<DnssecView, Stop>
         at_rest: life.rollover.is_at_rest() && life.roll.is_empty(),
         next: schedule_of(&life, &policy, now),
         fault: life.fault.clone().or_else(|| signing.as_ref()?.fault.clone()),
+        held: manage.maintain.hold_of(zone).map(|hold| HeldView {
+            since: second(hold.since_s),
+            alarm_at: hold.alarm_at_s().map(second),
+            alarmed_at: hold.alarmed_s.map(second),
+            why: hold.why,
+        }),
         first_expiry_at: signing.map(|signing| second(signing.first_expiry_s)),
         history: life
             .history
@@ -399,7 +421,7 @@ pub struct Seen {
 ///
 /// # Errors
 ///
-/// [`DnssecError::State`] when DNSSEC is off, or nothing was asked of the parent.
+/// [`DnssecError::State`] when DNSSEC is off, or the DS was not asked of the parent.
 pub fn seen(
     manage: &Manage,
     context: &Context,
@@ -409,11 +431,14 @@ pub fn seen(
     const DAY_S: u32 = 86_400;
     change(manage, context, apex, Happened::DnssecSeen, move |life, policy, now_s| {
         let asked = life.rollover.asked_of_parent().cloned();
-        let asked = asked.ok_or("the parent was not asked for anything yet")?;
-        let set = match seen.present {
-            true if asked.is_empty() => return Err("the parent is asked for no DS".to_owned()),
-            true => asked,
-            false => DsSet::default(),
+        let set = match (seen.present, asked) {
+            (true, None) => return Err("the parent was not asked for anything yet".to_owned()),
+            (true, Some(asked)) if asked.is_empty() => {
+                return Err("the parent is asked for no DS".to_owned());
+            }
+            (true, Some(asked)) => asked,
+            // That there is none can be said at any time: also of a zone that others signed.
+            (false, _) => DsSet::default(),
         };
         let told = match seen.present {
             true => format!("told that the parent has the DS of {}", listed(&set.keys)),
@@ -510,7 +535,7 @@ fn change(
         let held = holding::fetch(door.tx(), context, Permission::ZoneManage, apex)?;
         door.change_life(&held.zone.apex, f).map_err(reason)?;
         record(door, context, &held, kind)?;
-        Ok(view(door.tx(), &held)?)
+        Ok(view(manage, door.tx(), &held)?)
     })
 }
 

@@ -20,5 +20,5 @@ pub fn export(manage: &Manage, context: &Context, apex: &Name) -> Result<(ZoneVi
     let mut file = String::new();
     text::write(&PackedZone::new(zone.apex.clone(), &octets), &mut file)
         .map_err(|why| Stop::Store(format!("zone {apex} cannot be written out: {why}")))?;
-    Ok((Held { zone, org: held.org }.into(), file))
+    Ok((zone::view(manage, Held { zone, org: held.org }), file))
 }

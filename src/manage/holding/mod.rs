@@ -1,4 +1,4 @@
-//! What organisations hold: zones, who may have them, and TSIG keys; and which servers serve them.
+//! What organisations hold: zones, who may have them, and keys; and which servers serve them.
 
 pub mod acl;
 pub mod catalog;
@@ -7,9 +7,11 @@ pub mod dnssec;
 pub mod dnssec_key;
 pub mod dnssec_policy;
 pub mod file;
+pub mod held;
 pub mod import;
 pub mod primaries;
 pub mod secondary;
+pub mod secret;
 pub mod servers;
 pub mod tsig;
 pub mod version;

@@ -360,7 +360,7 @@ fn view(manage: &Manage, Found { held, following, there, groups }: Found) -> Pri
         octets: took.octets,
         elapsed_ms: u64::try_from(took.elapsed.as_millis()).unwrap_or(u64::MAX),
     });
-    let (zone, version) = (zone::ZoneView::from(held), following.apex.clone());
+    let (zone, version) = (zone::view(manage, held), following.apex.clone());
     PrimariesView {
         zone: version,
         org: zone.org,

@@ -102,6 +102,8 @@ pub struct ZoneView {
     pub org: OrgId,
     /// `live`, `staged`, `held`, `suspended`, or `expired` for a secondary with nothing fresh enough to answer.
     pub state: String,
+    /// Why it is held: served at its last good version, because it cannot be signed anew.
+    pub held_because: Option<String>,
     pub serial: u32,
     /// Counts the versions, from 1.
     pub version: u64,
@@ -115,28 +117,30 @@ pub struct ZoneView {
     pub changed_at: Timestamp,
 }
 
-impl From<Held> for ZoneView {
-    fn from(held: Held) -> ZoneView {
-        let Held { zone, org } = held;
-        let state = match zone.state {
-            ZoneState::Live => "live",
-            ZoneState::Staged => "staged",
-            ZoneState::Held => "held",
-            ZoneState::Suspended => "suspended",
-            ZoneState::Expired => "expired",
-        };
-        ZoneView {
-            name: zone.apex,
-            org,
-            state: state.to_owned(),
-            serial: zone.serial.0,
-            version: zone.version,
-            presigned: zone.presigned,
-            records: u64::try_from(zone.counts.records).unwrap_or_default(),
-            rrsets: u64::try_from(zone.counts.rrsets).unwrap_or_default(),
-            created_at: Timestamp(zone.created_us),
-            changed_at: Timestamp(zone.changed_us),
-        }
+/// A zone as it is shown.
+pub fn view(manage: &Manage, held: Held) -> ZoneView {
+    let Held { zone, org } = held;
+    let hold = manage.maintain.hold_of(&zone);
+    let state = match zone.state {
+        ZoneState::Live if hold.is_some() => "held",
+        ZoneState::Live => "live",
+        ZoneState::Staged => "staged",
+        ZoneState::Held => "held",
+        ZoneState::Suspended => "suspended",
+        ZoneState::Expired => "expired",
+    };
+    ZoneView {
+        name: zone.apex,
+        org,
+        state: state.to_owned(),
+        held_because: hold.map(|hold| hold.why),
+        serial: zone.serial.0,
+        version: zone.version,
+        presigned: zone.presigned,
+        records: u64::try_from(zone.counts.records).unwrap_or_default(),
+        rrsets: u64::try_from(zone.counts.rrsets).unwrap_or_default(),
+        created_at: Timestamp(zone.created_us),
+        changed_at: Timestamp(zone.changed_us),
     }
 }
 
@@ -146,7 +150,8 @@ impl From<Held> for ZoneView {
 ///
 /// [`Stop::Access`] when there is none in reach.
 pub fn get(manage: &Manage, context: &Context, apex: &Name) -> Result<ZoneView, Stop> {
-    manage.store.read(|rows| Ok(fetch(rows, context, Permission::ZoneView, apex)?.into()))
+    let held = manage.store.read(|rows| fetch(rows, context, Permission::ZoneView, apex))?;
+    Ok(view(manage, held))
 }
 
 /// Which zones are asked for.
@@ -182,7 +187,7 @@ pub fn list(manage: &Manage, context: &Context, query: &ZoneQuery) -> Result<Pag
         for zone in found {
             let held = Held { org: holder(&zone)?, zone };
             if sees(rows, context, &held)? {
-                items.push(held.into());
+                items.push(view(manage, held));
             }
         }
         Ok(Page { items, next: next.flatten() })

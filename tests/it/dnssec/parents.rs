@@ -1,0 +1,125 @@
+//! Parents and siblings: the DS where we serve the parent, the delete sentinel, signalling zones, and DS
+//! of zones that are not signed.
+
+use super::*;
+
+/// Goal: where the parent is kept here its DS comes by itself, in both digests, signed, and goes again
+/// by the delete sentinel of RFC 8078 §4.
+#[test]
+fn a_ds_is_pushed_into_a_parent_kept_here_and_taken_back_by_the_delete_sentinel() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[("digests", json!([2, 4])), ("ds_ttl_s", json!(4))]);
+    switch(&server, PARENT, true);
+    switch(&server, CHILD, true);
+    let secure = wait(&server, CHILD, "is secure", is_secure_at_rest);
+    let mut wanted: Vec<String> =
+        secure["ds"].as_array().unwrap().iter().map(|ds| ds.as_str().unwrap().into()).collect();
+    wanted.sort();
+    let compact = |lines: Vec<String>| -> Vec<String> {
+        let join = |line: String| {
+            let words: Vec<&str> = line.splitn(4, ' ').collect();
+            format!("{} {}", words[..3].join(" "), words[3].replace(' ', ""))
+        };
+        lines.into_iter().map(join).collect()
+    };
+    assert_eq!(wanted.len(), 2);
+    assert_eq!(compact(rdata(&server, CHILD, "DS")), compact(wanted.clone()));
+    assert_eq!(compact(rdata(&server, CHILD, "CDS")), compact(wanted));
+    assert!(is_signed(&server, CHILD, "DS") && is_signed(&server, CHILD, "CDS"));
+    let csk = secure["keys"][0]["tag"].to_string();
+    let cds = records(&server, CHILD, "CDS");
+    let sig = cds.iter().find(|line| line.starts_with("RRSIG")).unwrap();
+    assert_eq!(sig.split(' ').nth(7).unwrap(), csk, "RFC 7344 §4.1: signed by a key the DS names");
+
+    switch(&server, CHILD, false);
+    let end = Instant::now() + PATIENCE;
+    loop {
+        // The parent kept here takes it up at once; its TTL is waited for with the sentinel in place.
+        let (cds, cdnskey) = (rdata(&server, CHILD, "CDS"), rdata(&server, CHILD, "CDNSKEY"));
+        if cds == ["0 0 0 00"] && cdnskey == ["0 3 0 AA=="] {
+            assert!(is_signed(&server, CHILD, "CDS") && is_signed(&server, CHILD, "CDNSKEY"));
+            break;
+        }
+        assert!(Instant::now() < end, "{cds:?} {cdnskey:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(is_signed(&server, CHILD, "SOA"), "unsigned while a copy of the DS may live");
+    state(&server, CHILD, "off");
+    assert!(rdata(&server, CHILD, "DS").is_empty());
+    assert!(!is_signed(&server, CHILD, "SOA") && rdata(&server, CHILD, "CDS").is_empty());
+}
+
+/// Goal: RFC 9615: while a zone's first DS is wanted, its CDS and CDNSKEY stand, signed, below the names
+/// of its name servers in a zone kept here; and are gone once the parent took them.
+#[test]
+fn rfc9615_a_zone_is_announced_below_its_name_servers_until_its_parent_has_the_ds() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[]);
+    import(
+        &server,
+        "hoster.test.",
+        "@ 1 SOA ns1 host 1 2 3 86400 1\n@ 1 NS ns1\nns1 1 A 127.0.0.1\n",
+    );
+    import(
+        &server,
+        "shop.example.",
+        "@ 1 SOA ns1.hoster.test. host 1 2 3 86400 1\n@ 1 NS ns1.hoster.test.\n@ 1 NS ns.shop.example.\nns 1 A 127.0.0.1\n",
+    );
+    switch(&server, "hoster.test.", true);
+    switch(&server, "shop.example.", true);
+    let signal = "_dsboot.shop.example._signal.ns1.hoster.test.";
+    let end = Instant::now() + PATIENCE;
+    while rdata(&server, signal, "CDS").is_empty() {
+        assert!(Instant::now() < end, "{:#}", status(&server, "shop.example."));
+        thread::sleep(Duration::from_millis(100));
+    }
+    for rtype in ["CDS", "CDNSKEY"] {
+        assert_eq!(rdata(&server, signal, rtype), rdata(&server, "shop.example.", rtype));
+        assert!(is_signed(&server, signal, rtype), "RFC 9615 §2: in a signed zone");
+    }
+    let own = "_dsboot.shop.example._signal.ns.shop.example.";
+    assert!(rdata(&server, own, "CDS").is_empty(), "RFC 9615 §2: not in the zone itself");
+    verify_by_others(&server, home.path(), "hoster.test.");
+
+    let told = json!({"present": true, "ttl": 1});
+    server.api("POST", "/v1/zones/shop.example./dnssec/parent", Some(&told));
+    state(&server, "shop.example.", "secure");
+    while !rdata(&server, signal, "CDS").is_empty() {
+        assert!(Instant::now() < end, "the signal stays: {:#}", status(&server, "shop.example."));
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Goal: no DS comes to stand for a zone that is not signed, whoever asks for it.
+#[test]
+fn a_ds_of_an_unsigned_zone_is_refused_with_the_reason() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[]);
+    let ds = "1 13 2 E2D3C916F6DEEAC73294E8268FB5885044A833FC5459588F4A9184CFC41A5766";
+    let edit = json!({"op": "add", "name": "child", "type": "DS", "ttl": 60, "records": [ds]});
+    let body = json!({ "zones": [{ "zone": PARENT, "edits": [edit] }] });
+    let (code, why) = refused(&server, "POST", "/v1/change-orders", &body);
+    assert_eq!(code, 422);
+    assert!(why.contains("ds-orphan") && why.contains("not signed"), "{why}");
+    let path = format!("/v1/zones/{CHILD}/dnssec");
+    let seen = json!({"present": true});
+    let (code, why) = refused(&server, "POST", &format!("{path}/parent"), &seen);
+    assert_eq!(code, 409);
+    assert!(why.contains("is off"), "{why}");
+    let (code, _) = refused(&server, "POST", &format!("{path}/rollover"), &json!({}));
+    assert_eq!(code, 409);
+    assert_eq!(status(&server, CHILD)["ds"], json!([]));
+
+    // Signed, but not by the key it names.
+    switch(&server, CHILD, true);
+    let (_, why) = refused(&server, "POST", "/v1/change-orders", &body);
+    assert!(why.contains("names no key"), "{why}");
+    // And the zone cannot go while its parent may vouch for it.
+    wait(&server, CHILD, "is secure", |status| status["state"] == "secure");
+    let end = json!({"items": [{"kind": "zone_delete", "zone": CHILD}]});
+    let (_, why) = refused(&server, "POST", "/v1/change-orders", &end);
+    assert!(why.contains("switch DNSSEC off"), "{why}");
+}
