@@ -47,6 +47,11 @@ fn hash_label(hash: &Hash) -> [u8; LABEL_OCTETS] {
     label
 }
 
+/// Whether an owner in wire form begins as a hashed one does: most names do not.
+pub fn may_be_hashed(owner: &[u8]) -> bool {
+    owner.first().is_some_and(|&len| usize::from(len) == LABEL_OCTETS)
+}
+
 /// The hash an owner stands for, if it is a hashed owner of the zone `apex`.
 pub fn hash_of(owner: &Name, apex: &Name) -> Option<Hash> {
     let label = owner.labels().next().filter(|label| label.len() == LABEL_OCTETS)?;

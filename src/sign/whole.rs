@@ -78,8 +78,10 @@ impl Signer {
             {
                 items.push(item);
             }
-            let next = self.next_owner(&places, number);
-            items.extend(self.nsec(place, next, &items));
+            if self.plan.policy.denial == Denial::Nsec && place.kind != Kind::Below {
+                let next = self.next_owner(&places, number);
+                items.push(self.nsec(place, next, &items));
+            }
             output.node(place.node.owner, place.kind, items)?;
         }
         for (owner, item) in hashes {
@@ -131,17 +133,14 @@ impl Signer {
         next.map_or(&self.apex_wire, |place| place.node.owner)
     }
 
-    fn nsec<'a>(&self, place: &Place<'a>, next: &[u8], items: &[Item<'a>]) -> Option<Item<'a>> {
-        if self.plan.policy.denial != Denial::Nsec || place.kind == Kind::Below {
-            return None;
-        }
+    fn nsec<'a>(&self, place: &Place<'a>, next: &[u8], items: &[Item<'a>]) -> Item<'a> {
         let types = denial::listed(items.iter().map(Item::rtype), place.kind, true);
-        Some(Item::Made {
+        Item::Made {
             rtype: Type::NSEC,
             ttl: self.negative_ttl_s,
             rdatas: vec![denial::nsec(next, types)],
             old: place.node.rrset(Type::NSEC),
-        })
+        }
     }
 
     /// What NSEC3 is to be made for, in order of hash: names, and empty non-terminals above them.
@@ -157,8 +156,12 @@ impl Signer {
             for empty in empty_above(&wire, above.as_deref(), self.apex_wire.len()) {
                 hashed.push(Hashed { hash: denial::hash(empty), types: Vec::new() });
             }
-            let items = self.items(place, apex_sets);
-            let types = denial::listed(items.iter().map(Item::rtype), place.kind, false);
+            let types = match self.is_apex(place.node) {
+                true => self.items(place, apex_sets).iter().map(Item::rtype).collect(),
+                false => place.node.rrsets().map(|set| set.rtype).collect::<Vec<Type>>(),
+            };
+            let own = types.into_iter().filter(|rtype| !denial::is_denial(*rtype));
+            let types = denial::listed(own, place.kind, false);
             hashed.push(Hashed { hash: denial::hash(&wire), types });
             above = Some(wire);
         }
@@ -174,6 +177,7 @@ impl Signer {
     ) -> Result<Vec<(crate::wire::Name, Item<'a>)>, SignError> {
         let Denial::Nsec3 { opt_out } = self.plan.policy.denial else { return Ok(Vec::new()) };
         let mut olds = packed::nodes(octets)
+            .filter(|node| denial::may_be_hashed(node.owner))
             .filter_map(|node| Some((denial::hash_of(&node.name(), &self.apex)?, node)))
             .peekable();
         let next = hashed.iter().skip(1).chain(hashed.first());
