@@ -263,6 +263,9 @@ impl Door<'_, '_> {
             }
             Some((more, signer)) => {
                 self.put_chunks(&mut zone, &more)?;
+                if zone.counts.octets > before.counts.octets {
+                    signed::digestible(&signer, zone.counts.octets)?;
+                }
                 let digest = self.put_digest(&mut zone, &signer)?;
                 let delta = delta.clone().then(more).then(digest);
                 self.finish(before, zone, &delta, serial, presigned)

@@ -11,7 +11,7 @@ use super::content::Fresh;
 use super::journal;
 use super::resign::refusal;
 use super::rows::{self, Chunks, ChunksMut, Release, Zone};
-use super::signed::plain;
+use super::signed::{digestible, has_digest, plain};
 use super::signing::{self, Served, Signing};
 use super::stage::STAGES;
 use crate::sign::{Signed, Signer};
@@ -147,6 +147,9 @@ impl Door<'_, '_> {
         };
         if zone.generation != copied.generation {
             return Err(outrun());
+        }
+        if !has_digest(&signing) {
+            digestible(signer, signed.octets.len() as i64)?;
         }
         let mut counts = Counts::of(&signed.octets);
         for version in copied.version + 1..=zone.version {

@@ -81,7 +81,9 @@ impl Door<'_, '_> {
         let first = signing.active().is_none();
         let soa = self.soa(&zone)?;
         let signer = self.signer(&zone, plan, &soa.rrset)?;
-        digestible(&signer, zone.counts.octets)?;
+        if !has_digest(&signing) {
+            digestible(&signer, zone.counts.octets)?;
+        }
         if zone.counts.rrsets <= SMALL_RRSETS {
             let signer = if first { signer.for_the_first_time() } else { signer };
             return self.sign_whole(zone, &soa, &signer, signing);
@@ -109,6 +111,9 @@ impl Door<'_, '_> {
     ) -> Result<AppliedZone> {
         let octets = self.octets(&zone)?;
         let signed = signer.whole(&octets)?;
+        if !has_digest(&signing) {
+            digestible(signer, signed.octets.len() as i64)?;
+        }
         let new = PackedZone::new(zone.apex.clone(), &signed.octets);
         let delta = rows::with_view(self.tx, &zone, |old| Delta::between(old, &new, usize::MAX))?;
         signing.complete = true;
@@ -235,7 +240,6 @@ impl Door<'_, '_> {
         if !signer.wants_digest() {
             return Ok(Delta::default());
         }
-        digestible(signer, zone.counts.octets)?;
         let change = rows::with_view(self.tx, zone, |view| signer.digest(view))?;
         let delta = Delta::new(change.into_iter().collect());
         self.put_chunks(zone, &delta)?;
@@ -338,8 +342,15 @@ impl Door<'_, '_> {
     }
 }
 
+/// Whether a zone has a digest as it is served.
+pub(super) fn has_digest(signing: &Signing) -> bool {
+    signing.active().is_some_and(|plan| plan.policy.zonemd)
+}
+
 /// Refuses a zone that is too large for its digest to be made anew with every commit.
-fn digestible(signer: &Signer, octets: i64) -> Result<()> {
+///
+/// Asked of what people want of a zone, never of renewing its signatures: that must go on.
+pub(super) fn digestible(signer: &Signer, octets: i64) -> Result<()> {
     if !signer.wants_digest() || octets <= zonemd::OCTETS_MAX {
         return Ok(());
     }

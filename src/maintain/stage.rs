@@ -9,6 +9,7 @@ use super::apply::Refused;
 use super::change::{AppliedZone, Content, Reason, Refusal, RefusedZone, Staged};
 use super::commit::{CommitError, Door};
 use super::rows::{self, ChunksMut, Release, Zone};
+use super::signed::digestible;
 use super::{Maintain, content, rules};
 use crate::sign::Signer;
 use crate::store::{Rows, Table, TransactError};
@@ -198,6 +199,7 @@ impl Door<'_, '_> {
         let (soa, mut counts) =
             self.take_staged(staged, &apex, Some(zone.serial), signer.as_ref())?;
         if let Some(signer) = &signer {
+            digestible(signer, counts.octets)?;
             counts = self.digest_beside(&zone, staged.generation, counts, signer)?;
         }
         zone.presigned = staged.presigned;
