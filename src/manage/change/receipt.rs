@@ -448,11 +448,7 @@ pub(super) fn record(
     items: &[Item],
     applied: Option<&Applied>,
 ) -> Result<u64, Stop> {
-    let mut touched = vec![Touched {
-        object: Object::Order(order.id),
-        before: None,
-        after: Some(digest_of(&(order.id, order.state()))),
-    }];
+    let mut touched = vec![touched(order)];
     for item in items {
         let after = Some(item.digest(&*tx)?);
         touched.push(Touched { object: Object::Item(item.id), before: None, after });
@@ -466,6 +462,27 @@ pub(super) fn record(
         super::explain::trace(tx, zone, seq, order.id)?;
     }
     Ok(seq)
+}
+
+/// Writes the event of orders of one organisation that were seen served at the same time.
+pub(super) fn record_served(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    orders: &[Order],
+) -> Result<(), Stop> {
+    let order = match orders {
+        [one] => Some(one.id),
+        _ => None,
+    };
+    let orgs = orders.iter().take(1).map(|order| order.org).collect();
+    let touched = orders.iter().map(touched).collect();
+    event::record(tx, context, News { kind: Happened::OrderServed, order, orgs, touched })?;
+    Ok(())
+}
+
+fn touched(order: &Order) -> Touched {
+    let after = Some(digest_of(&(order.id, order.state())));
+    Touched { object: Object::Order(order.id), before: None, after }
 }
 
 fn of_zone(zone: &AppliedZone) -> Vec<Touched> {

@@ -23,7 +23,6 @@ use crate::maintain::{AppliedZone, ChangedRrSet, Old, dnssec};
 use crate::manage::Manage;
 use crate::manage::access::Context;
 use crate::manage::blob::{self, Which};
-use crate::manage::event::Kind as Happened;
 use crate::manage::fault::Stop;
 use crate::manage::id::OrderId;
 use crate::manage::time::Timestamp;
@@ -125,7 +124,7 @@ pub(super) fn settle(
         }
     }
     let seen = seen.or_else(|| seen_at_last(manage, zones, durable_at));
-    manage.transact(|tx| put_seen(tx, &applied, seen))
+    manage.transact(|tx| put_seen(tx, &[(&applied, seen)]))
 }
 
 /// Waits a little for zones whose DNSSEC an order switched, to be signed; returns whether all are.
@@ -195,11 +194,9 @@ fn settle_together(manage: &Manage, group: Vec<Waiting>) {
     let looked = look_at(manage, &shows).unwrap_or_default();
     let seen_at = |waiting: &Waiting| seen_in(&waiting.zones, &looked, waiting.applied.durable_at);
     let seen: Vec<Option<Timestamp>> = group.iter().map(seen_at).collect();
-    let done = manage.transact(|tx| {
-        let seen = group.iter().zip(&seen).filter(|(_, seen)| seen.is_some());
-        seen.map(|(waiting, seen)| put_seen(tx, &waiting.applied, *seen)).collect()
-    });
-    let written: Result<(), OrderError> = done;
+    let all = group.iter().zip(&seen).filter(|(_, seen)| seen.is_some());
+    let all: Vec<_> = all.map(|(waiting, seen)| (&waiting.applied, *seen)).collect();
+    let written = manage.transact(|tx| put_seen(tx, &all));
     for (waiting, seen) in group.into_iter().zip(seen) {
         let settled = seen.is_some() && written.is_ok();
         let _ = waiting.told.send(if settled { Told::Settled } else { Told::Alone });
@@ -255,28 +252,49 @@ pub fn settle_later(manage: &Manage) -> Result<usize, OrderError> {
     let seen_at = |(applied, zone): &(Applied, u32)| Some((applied.clone(), *seen.get(zone)?));
     let seen: Vec<(Applied, Timestamp)> = orders.iter().filter_map(seen_at).collect();
     for some in seen.chunks(TOGETHER_MAX) {
-        manage.transact(|tx| {
-            some.iter().try_for_each(|(applied, at)| put_seen(tx, applied, Some(*at)))
-        })?;
+        let some: Vec<_> = some.iter().map(|(applied, at)| (applied, Some(*at))).collect();
+        manage.transact(|tx| put_seen(tx, &some))?;
     }
     Ok(seen.len())
 }
 
-/// Stores that an order was looked for, and when it was seen if it was.
-fn put_seen(tx: &mut Tx<'_>, applied: &Applied, seen: Option<Timestamp>) -> Result<(), OrderError> {
-    let Applied { id, context, durable_at } = applied;
-    let Some(mut order) = tx.get(&ORDERS, id)? else { return Ok(()) };
-    if order.state() != State::Applied || !tx.contains(&ORDERS_UNSERVED, id)? {
-        return Ok(());
-    }
-    order.durable_at = order.durable_at.or(Some(*durable_at));
-    if let Some(seen) = seen {
+/// Stores that orders were looked for, and when they were seen if they were. Those of one organisation
+/// that somebody acted for have one event.
+fn put_seen(
+    tx: &mut Tx<'_>,
+    looked_for: &[(&Applied, Option<Timestamp>)],
+) -> Result<(), OrderError> {
+    let mut told: Vec<(&Context, Vec<Order>)> = Vec::new();
+    for (applied, seen) in looked_for {
+        let Applied { id, context, durable_at } = applied;
+        let Some(mut order) = tx.get(&ORDERS, id)? else { continue };
+        if order.state() != State::Applied || !tx.contains(&ORDERS_UNSERVED, id)? {
+            continue;
+        }
+        order.durable_at = order.durable_at.or(Some(*durable_at));
+        let Some(seen) = *seen else {
+            tx.put(&ORDERS, id, &order)?;
+            continue;
+        };
         served(&mut order, seen)?;
         tx.delete(&ORDERS_UNSERVED, id)?;
-        receipt::record(tx, context, Happened::OrderServed, &order, &[], None)?;
-        super::confirm::finish(tx, context, &mut order)?;
+        let alike = |(other, orders): &&mut (&Context, Vec<Order>)| {
+            (other.actor, other.org) == (context.actor, context.org)
+                && orders.first().is_some_and(|first| first.org == order.org)
+        };
+        match told.iter_mut().find(alike) {
+            Some((_, orders)) => orders.push(order),
+            None => told.push((context, vec![order])),
+        }
     }
-    Ok(tx.put(&ORDERS, id, &order)?)
+    for (context, orders) in told {
+        receipt::record_served(tx, context, &orders)?;
+        for mut order in orders {
+            super::confirm::finish(tx, context, &mut order)?;
+            tx.put(&ORDERS, &order.id, &order)?;
+        }
+    }
+    Ok(())
 }
 
 /// When the new answers came, waiting for them; never when nobody can be asked.

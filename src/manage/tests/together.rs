@@ -171,6 +171,11 @@ fn updates_are_seen_served_by_the_next_look_around() {
 
     assert_eq!(states(), [State::Served; 2]);
     assert_eq!(world.manage.store.stats().transactions, before + 1);
+    let query = event::EventQuery { limit: 1_000, ..event::EventQuery::default() };
+    let events = event::list(&world.manage, &world.operator, &query).unwrap().items;
+    let told = events.last().unwrap();
+    assert_eq!((told.kind, told.items.len()), (event::Kind::OrderServed, 2));
+    assert!(told.items.iter().all(|item| item.object == "order"));
     assert_eq!(settle::settle_later(&world.manage).unwrap(), 0);
     drop(stop);
     answering.join().unwrap();
