@@ -417,7 +417,7 @@ settings! {
         time_max_s: u32 = "7200",
     }
     /// Zone transfers in: zones whose primary is elsewhere.
-    "secondary" secondary: Secondary {
+    "primaries" primaries: Primaries {
         /// Zones that ask their primaries at once.
         zones_at_once: u32 = "8",
         /// Octets of one transferred zone, uncompressed; whatever is larger is given up.

@@ -395,11 +395,11 @@ fn maintain_settings(
 }
 
 fn refresh_settings(config: &Config) -> Result<maintain::refresh::Settings, Failure> {
-    let own = &config.secondary;
+    let own = &config.primaries;
     let identity = match (own.certificate.clone(), own.key.clone()) {
         (Some(certificate), Some(key)) => Some(transport::xot::Identity { certificate, key }),
         (None, None) => None,
-        _ => return Err("[secondary] needs both certificate and key, or neither".into()),
+        _ => return Err("[primaries] needs both certificate and key, or neither".into()),
     };
     Ok(maintain::refresh::Settings {
         threads: own.zones_at_once as usize,

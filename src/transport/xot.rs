@@ -53,7 +53,7 @@ impl fmt::Display for TrustError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TrustError::Nobody => f.write_str(
-                "a primary over TLS needs a pin of its key, or a name and [secondary] authorities",
+                "a primary over TLS needs a pin of its key, or a name and [primaries] authorities",
             ),
             TrustError::Name(name) => write!(f, "{name:?} is no name of a server"),
             TrustError::Authorities(file) => {

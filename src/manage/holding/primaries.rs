@@ -63,7 +63,7 @@ pub struct PrimaryAsk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsAsk {
-    /// The name it is for, certified by one of `[secondary] authorities`.
+    /// The name it is for, certified by one of `[primaries] authorities`.
     #[serde(default)]
     pub name: Option<String>,
     /// SHA-256 of public keys that are taken, in base64.

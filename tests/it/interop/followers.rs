@@ -268,7 +268,7 @@ fn rfc9103_bind_is_followed_over_tls() {
     command.args(["-g", "-4", "-n", "1", "-c"]).arg(home.join("named.conf"));
     let _bind = Process::start(command, &home.join("stdout.log"));
     let config = home.join("server.toml");
-    fs::write(&config, format!("[secondary]\nauthorities = \"{}/cert.pem\"\n", home.display()))
+    fs::write(&config, format!("[primaries]\nauthorities = \"{}/cert.pem\"\n", home.display()))
         .unwrap();
     let server = Server::start_with(&["--config", config.to_str().unwrap()]);
     let path = "/v1/zones/follow.example./primaries";

@@ -125,7 +125,7 @@ fn trouble_is(server: &Server, why: &str) {
 /// A server with these settings for transfers in.
 fn server_with(home: &std::path::Path, settings: &str) -> Server {
     let config = home.join("server.toml");
-    std::fs::write(&config, format!("[secondary]\n{settings}\n")).unwrap();
+    std::fs::write(&config, format!("[primaries]\n{settings}\n")).unwrap();
     Server::at(&home.join("data"), &["--config", config.to_str().unwrap()])
 }
 

@@ -33,7 +33,7 @@ fn certificate(home: &Path, name: &str) -> Shown {
 
 /// A server that shows `own` to primaries that ask.
 fn secondary(home: &Path, name: &str, own: Option<&Shown>) -> Server {
-    let mut text = "[secondary]\n".to_owned();
+    let mut text = "[primaries]\n".to_owned();
     if let Some(own) = own {
         let (certificate, key) = (own.certificate.display(), own.key.display());
         text += &format!("certificate = \"{certificate}\"\nkey = \"{key}\"\n");
