@@ -275,8 +275,8 @@ impl<R: RawRows + ?Sized> chunk::Rows for Chunks<'_, R> {
         key: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), ReadFault> {
-        // Pages, because `each` may read on its own; small ones first, because it often stops early.
-        let mut limit = 2;
+        // Pages, because `each` may read on its own; one row first, because it often wants no more.
+        let mut limit = 1;
         let end = (self.zone, self.generation + 1, Tail::default());
         let mut from = self.key(key);
         loop {
@@ -294,7 +294,7 @@ impl<R: RawRows + ?Sized> chunk::Rows for Chunks<'_, R> {
             if count < limit {
                 return Ok(());
             }
-            limit = 64;
+            limit = (limit * 8).min(64);
         }
     }
 }

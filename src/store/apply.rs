@@ -16,11 +16,13 @@ use super::files::held;
 use super::log::Transaction;
 use super::{Condition, Lsn, Shared};
 
-/// How long transactions gather before they are applied: rows changed twice are written once.
+/// How long no transaction comes before what has gathered is applied: rows changed twice are written
+/// once, and rows that came and went not at all.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// How much of a backlog ends the gathering, in octets.
-const GATHER_BYTES: u64 = 8 << 20;
+/// How much of a backlog ends the gathering, in octets: under load some seconds, in which an order is
+/// also seen served.
+const GATHER_BYTES: u64 = 32 << 20;
 
 /// How much is applied between two flushes, in octets: the index holds it in memory until then.
 const FLUSH_BYTES: u64 = 16 << 20;
@@ -121,10 +123,10 @@ impl Backlog {
     }
 }
 
-/// The first transactions of `queue`, up to about [`FLUSH_BYTES`].
+/// The first transactions of `queue`, up to about [`GATHER_BYTES`].
 fn take_run(queue: &mut VecDeque<Transaction>) -> Vec<Transaction> {
     let (mut run, mut bytes) = (Vec::new(), 0);
-    while bytes < FLUSH_BYTES {
+    while bytes < GATHER_BYTES {
         let Some(transaction) = queue.pop_front() else { break };
         bytes += transaction.bytes;
         run.push(transaction);
@@ -190,8 +192,14 @@ impl Shared {
         let Some(upto) = run.last().map(|transaction| transaction.lsn) else { return Ok(()) };
         let ops = run.iter().flat_map(|transaction| transaction.ops.iter().cloned());
         let net: BTreeMap<_, _> = ops.collect();
-        self.index
-            .apply(&mut net.iter().map(|(key, value)| (key.clone(), value.clone())), Some(upto))?;
+        let mut needed = Vec::with_capacity(net.len());
+        for (key, value) in &net {
+            // What came and went within the run never was there, and looking costs less than taking out.
+            if value.is_some() || self.index.get(key)?.is_some() {
+                needed.push((key.clone(), value.clone()));
+            }
+        }
+        self.index.apply(&mut needed.into_iter(), Some(upto))?;
         self.applied.store(upto.0, Ordering::Release);
         let mut synced = self.synced.write().unwrap_or_else(PoisonError::into_inner);
         for key in net.keys() {

@@ -4,14 +4,18 @@
 //! many changes does so for each. What it saw is kept: rows by their keys, and of runs that were looked
 //! at from behind what stands last in them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use super::error::RowError;
 use super::rows::{Octets, Run};
 
-/// Rows and runs kept; with more, all are let go of: what is read many times is soon there again.
-const KEPT_MAX: usize = 4096;
+/// Octets kept of keys and values; with more, all are let go of: what is read many times is soon there
+/// again.
+const KEPT_OCTETS_MAX: usize = 4 << 20;
+
+/// What keeping a row costs besides its octets, roughly.
+const ROW_OCTETS: usize = 96;
 
 /// A key and its value.
 pub(super) type Row = (Octets, Octets);
@@ -21,9 +25,21 @@ pub(super) struct Seen {
     rows: RefCell<BTreeMap<Octets, Option<Octets>>>,
     /// By its first key: a run, up to the second, that has no row but perhaps one with its first key.
     runs: RefCell<BTreeMap<Octets, (Octets, Option<Octets>)>>,
+    octets: Cell<usize>,
 }
 
 impl Seen {
+    /// Makes room for a row.
+    fn make_room(&self, key: &[u8], value: Option<&Octets>) {
+        let row = ROW_OCTETS + 2 * key.len() + value.map_or(0, |value| value.len());
+        self.octets.set(self.octets.get() + row);
+        if self.octets.get() > KEPT_OCTETS_MAX {
+            self.rows.borrow_mut().clear();
+            self.runs.borrow_mut().clear();
+            self.octets.set(row);
+        }
+    }
+
     /// The row with `key`, as it was seen or as `read` finds it.
     pub(super) fn get(
         &self,
@@ -34,11 +50,8 @@ impl Seen {
             return Ok(seen.clone());
         }
         let found = read()?;
-        let mut rows = self.rows.borrow_mut();
-        if rows.len() >= KEPT_MAX {
-            rows.clear();
-        }
-        rows.insert(key.into(), found.clone());
+        self.make_room(key, found.as_ref());
+        self.rows.borrow_mut().insert(key.into(), found.clone());
         Ok(found)
     }
 
@@ -53,10 +66,8 @@ impl Seen {
             return Ok(known);
         }
         let found = read()?;
+        self.make_room(to, found.as_ref().map(|(_, value)| value));
         let mut runs = self.runs.borrow_mut();
-        if runs.len() >= KEPT_MAX {
-            runs.clear();
-        }
         let (first, value) = match &found {
             Some((key, value)) => (key.clone(), Some(value.clone())),
             None => (from.into(), None),
@@ -111,6 +122,17 @@ mod tests {
                 prop_assert_eq!(found, read());
             }
         }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_a_limit() {
+        let seen = Seen::default();
+        for n in 0..100u8 {
+            let value: Octets = vec![n; 1 << 18].into();
+            assert_eq!(seen.get(&[n], || Ok(Some(value.clone()))), Ok(Some(value.clone())));
+            assert!(seen.octets.get() <= KEPT_OCTETS_MAX);
+        }
+        assert!(seen.rows.borrow().len() < 17);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::receipt::{self, Outcome};
 use super::refusal::{note_fits, refused};
 use super::schedule;
 use super::state::State;
-use crate::maintain::{Committed, Door};
+use crate::maintain::{Applied, Committed, Door};
 use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
 use crate::manage::blob::{self, Which};
@@ -117,6 +117,20 @@ pub(super) fn put_new(
     items: Vec<Item>,
     terms: Terms,
 ) -> Result<OrderId, OrderError> {
+    let (id, untold) = put_untold(door, context, items, terms)?;
+    if let Some(untold) = untold {
+        receipt::record_applied(door.tx(), context, &[untold])?;
+    }
+    Ok(id)
+}
+
+/// As [`put_new`]; if the order is applied, its event is left to the caller, who may have more of them.
+pub(super) fn put_untold(
+    door: &mut Door<'_, '_>,
+    context: &Context,
+    items: Vec<Item>,
+    terms: Terms,
+) -> Result<(OrderId, Option<Untold>), OrderError> {
     if items.is_empty() {
         return Err(OrderError::Empty);
     }
@@ -145,10 +159,11 @@ pub(super) fn put_new(
     door.tx().put(&ORDERS_OF, &(author, order.id), &())?;
     if !waits {
         step(&mut order, State::Approved)?;
-        let against = apply(door, context, &mut order, &items)?;
-        return match against {
-            Some(problems) => Err(OrderError::Invalid(problems)),
-            None => Ok(order.id),
+        let id = order.id;
+        return match apply_untold(door, context, &mut order, &items)? {
+            Became::Applied(applied) => Ok((id, Some(Untold { order, items, applied }))),
+            Became::InConflict => Ok((id, None)),
+            Became::Nothing(problems) => Err(OrderError::Invalid(problems)),
         };
     }
     match apply::through(door, &items, Go::Try)? {
@@ -174,7 +189,22 @@ pub(super) fn put_new(
             end_in_conflict(door.tx(), context, &mut order, &items, conflicts)?
         }
     }
-    Ok(order.id)
+    Ok((order.id, None))
+}
+
+/// An order that was applied, and what its event has to say.
+pub(super) struct Untold {
+    pub order: Order,
+    pub items: Vec<Item>,
+    pub applied: Applied,
+}
+
+/// What became of an approved order at the door.
+enum Became {
+    Applied(Applied),
+    InConflict,
+    /// It breaks these rules.
+    Nothing(Vec<Problem>),
 }
 
 /// Applies an approved order; it ends applied or in conflict.
@@ -187,6 +217,24 @@ pub(super) fn apply(
     order: &mut Order,
     items: &[Item],
 ) -> Result<Option<Vec<Problem>>, OrderError> {
+    match apply_untold(door, context, order, items)? {
+        Became::Applied(applied) => {
+            let (kind, applied) = (Happened::OrderApplied, Some(&applied));
+            receipt::record(door.tx(), context, kind, order, items, applied)?;
+            Ok(None)
+        }
+        Became::InConflict => Ok(None),
+        Became::Nothing(problems) => Ok(Some(problems)),
+    }
+}
+
+/// As [`apply`], its event left to the caller.
+fn apply_untold(
+    door: &mut Door<'_, '_>,
+    context: &Context,
+    order: &mut Order,
+    items: &[Item],
+) -> Result<Became, OrderError> {
     step(order, State::Applying)?;
     if item::digest_of_all(door.tx(), items)? != order.digest {
         return Err(OrderError::DigestDiffers);
@@ -195,10 +243,12 @@ pub(super) fn apply(
     door.set_cause(format!("order {}", order.id));
     let applied = match apply::through(door, items, Go::Apply)? {
         Ok(applied) => applied,
-        Err(Against { problems, .. }) if !problems.is_empty() => return Ok(Some(problems)),
+        Err(Against { problems, .. }) if !problems.is_empty() => {
+            return Ok(Became::Nothing(problems));
+        }
         Err(Against { conflicts, .. }) => {
             end_in_conflict(door.tx(), context, order, items, conflicts)?;
-            return Ok(None);
+            return Ok(Became::InConflict);
         }
     };
     step(order, State::Applied)?;
@@ -212,8 +262,7 @@ pub(super) fn apply(
     super::confirm::begin(tx, order.id, &applied)?;
     tx.put(&ORDERS_UNSERVED, &order.id, &())?;
     tx.put(&ORDERS, &order.id, order)?;
-    receipt::record(tx, context, Happened::OrderApplied, order, items, Some(&applied))?;
-    Ok(None)
+    Ok(Became::Applied(applied))
 }
 
 fn end_in_conflict(

@@ -9,6 +9,7 @@ use super::confirm::{self, Confirm};
 use super::item::Item;
 use super::kept::{self, Hold, ORDER_HOLDS, ORDER_NUMBERS, ORDER_TIMES, ORDERS, ORDERS_OF};
 use super::kept::{ORDERS_WAITING, Order, Origin};
+use super::order::Untold;
 use super::shown::{self, ItemView, Person};
 use super::state::{Reached, State};
 use crate::maintain::{Applied, AppliedZone};
@@ -448,20 +449,59 @@ pub(super) fn record(
     items: &[Item],
     applied: Option<&Applied>,
 ) -> Result<u64, Stop> {
-    let mut touched = vec![touched(order)];
-    for item in items {
-        let after = Some(item.digest(&*tx)?);
-        touched.push(Touched { object: Object::Item(item.id), before: None, after });
-    }
+    let (mut touched, mut orgs) = (Vec::new(), Vec::new());
     let zones = applied.map(|applied| applied.zones.as_slice()).unwrap_or_default();
-    touched.extend(zones.iter().flat_map(of_zone));
-    let mut orgs = super::draft::orgs_of(items.iter().map(|item| &item.org));
-    orgs.push(order.org);
+    tell(&*tx, order, items, zones, (&mut touched, &mut orgs))?;
     let seq = event::record(tx, context, News { kind, order: Some(order.id), orgs, touched })?;
     for zone in zones {
         super::explain::trace(tx, zone, seq, order.id)?;
     }
     Ok(seq)
+}
+
+/// Writes the event of orders of one organisation that one actor had applied in one commit.
+pub(super) fn record_applied(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    orders: &[Untold],
+) -> Result<(), Stop> {
+    let (mut touched, mut orgs) = (Vec::new(), Vec::new());
+    for Untold { order, items, applied } in orders {
+        tell(&*tx, order, items, &applied.zones, (&mut touched, &mut orgs))?;
+    }
+    let order = match orders {
+        [one] => Some(one.order.id),
+        _ => None,
+    };
+    let news = News { kind: Happened::OrderApplied, order, orgs, touched };
+    let seq = event::record(tx, context, news)?;
+    for Untold { order, applied, .. } in orders {
+        for zone in &applied.zones {
+            super::explain::trace(tx, zone, seq, order.id)?;
+        }
+    }
+    Ok(())
+}
+
+/// What an event says of an order, and to whom.
+fn tell(
+    rows: &impl Rows,
+    order: &Order,
+    items: &[Item],
+    zones: &[AppliedZone],
+    (into, to): (&mut Vec<Touched>, &mut Vec<OrgId>),
+) -> Result<(), Stop> {
+    into.push(touched(order));
+    for item in items {
+        let after = Some(item.digest(rows)?);
+        into.push(Touched { object: Object::Item(item.id), before: None, after });
+    }
+    into.extend(zones.iter().flat_map(of_zone));
+    let orgs = super::draft::orgs_of(items.iter().map(|item| &item.org));
+    let fresh: Vec<OrgId> =
+        orgs.into_iter().chain([order.org]).filter(|org| !to.contains(org)).collect();
+    to.extend(fresh);
+    Ok(())
 }
 
 /// Writes the event of orders of one organisation that were seen served at the same time.

@@ -18,17 +18,15 @@
 mod message;
 mod sets;
 
-use std::convert::Infallible;
-
 use message::{Message, read};
 use sets::Sets;
 
 use super::basket;
 use super::item::{self, Draft, Item, What};
 use super::kept::{Consent, ORDERS, Origin, Terms};
-use super::order::{self, OrderError};
+use super::order::{self, OrderError, Untold};
 use super::policy::{self, UpdatePolicy};
-use super::settle;
+use super::{receipt, settle};
 use crate::maintain::{CommitError, Door, Zone};
 use crate::manage::access::{Context, NoAccess, Permission};
 use crate::manage::fault::{Problem, Stop};
@@ -103,6 +101,8 @@ enum Became {
 /// An order that an update became.
 struct Applied {
     order: OrderId,
+    /// What its event says, until it is told.
+    untold: Option<Untold>,
     context: Context,
     /// Id and apex.
     zone: (u32, Name),
@@ -160,7 +160,9 @@ fn together(
                 take(door, &author, request.zone, message)
             })
         };
-        Ok::<_, Infallible>(updates.iter().map(take).collect::<Vec<_>>())
+        let mut became: Vec<_> = updates.iter().map(take).collect();
+        record(door.tx(), &mut became)?;
+        Ok::<_, Stop>(became)
     });
     match done {
         Ok(committed) => {
@@ -168,19 +170,39 @@ fn together(
             let answers = committed.value.into_iter();
             Some(answers.map(|became| answer(manage, became, at)).collect())
         }
-        Err(CommitError::Refused(never)) => match never {},
         Err(CommitError::Write(WriteError::Stopped { .. })) => {
             Some(updates.iter().map(|_| Rcode::SERVFAIL.into()).collect())
         }
         Err(why) if updates.len() > 1 => {
-            tracing::warn!(%why, "updates were not taken together, and are taken one by one: {why}");
+            tracing::warn!(?why, "updates were not taken together, and are taken one by one");
             None
         }
         Err(why) => {
-            tracing::warn!(%why, "an update was not taken: {why}");
+            tracing::warn!(?why, "an update was not taken");
             Some(vec![Rcode::SERVFAIL.into()])
         }
     }
+}
+
+/// Writes the events of what was applied: one for the orders of one organisation by one sender.
+fn record(tx: &mut Tx<'_>, became: &mut [Result<Became, No>]) -> Result<(), Stop> {
+    let mut told: Vec<(&Context, Vec<Untold>)> = Vec::new();
+    for applied in became.iter_mut().filter_map(|one| match one {
+        Ok(Became::Applied(applied)) => Some(applied),
+        _ => None,
+    }) {
+        let Some(untold) = applied.untold.take() else { continue };
+        let context = &applied.context;
+        let alike = |(other, orders): &&mut (&Context, Vec<Untold>)| {
+            (other.actor, other.org) == (context.actor, context.org)
+                && orders.first().is_some_and(|first| first.order.org == untold.order.org)
+        };
+        match told.iter_mut().find(alike) {
+            Some((_, orders)) => orders.push(untold),
+            None => told.push((context, vec![untold])),
+        }
+    }
+    told.iter().try_for_each(|(context, orders)| receipt::record_applied(tx, context, orders))
 }
 
 /// What to answer to an update that is durable, if it changed anything.
@@ -188,7 +210,7 @@ fn answer(manage: &Manage, became: Result<Became, No>, durable_at: Timestamp) ->
     match became {
         Ok(Became::Nothing) => Rcode::NOERROR.into(),
         Ok(Became::Applied(applied)) => {
-            let Applied { order, context, zone: (id, apex), shows } = *applied;
+            let Applied { order, context, zone: (id, apex), shows, .. } = *applied;
             let applied = settle::Applied { id: order, context, durable_at };
             settle::remember(manage, applied, (id, &apex), shows);
             Rcode::NOERROR.into()
@@ -347,12 +369,12 @@ fn place(
     let consent = if mode == ChangeMode::Direct { Consent::Given } else { Consent::Needed };
     let note = author.policy.as_ref().map(|policy| format!("signed with {}", policy.key));
     let terms = Terms { consent, note, ..Terms::of(Origin::Update) };
-    let id = order::put_new(door, context, items, terms).map_err(No::Order)?;
+    let (id, untold) = order::put_untold(door, context, items, terms).map_err(No::Order)?;
     let order = door.tx().get(&ORDERS, &id)?.ok_or(NoAccess::NotFound)?;
     match order.state().is_applied() {
         true => {
             let (context, zone) = (context.clone(), (zone.id, zone.apex.clone()));
-            Ok(Became::Applied(Box::new(Applied { order: id, context, zone, shows })))
+            Ok(Became::Applied(Box::new(Applied { order: id, untold, context, zone, shows })))
         }
         false => Ok(Became::Waits(order.name())),
     }

@@ -2,6 +2,7 @@
 
 use super::updates::{ANY, IN, Line, NONE, message};
 use super::*;
+use crate::manage::change::explain;
 use crate::manage::change::receipt::{self, OrderQuery};
 use crate::manage::change::settle;
 use crate::manage::change::state::State;
@@ -57,6 +58,14 @@ fn updates_taken_together_are_one_record_and_each_is_whole_or_nothing() {
     }
     assert_eq!((applied_orders(&world), world.serial(zone)), (orders + 32, Some(serial + 32)));
     assert!(world.manage.store.read(|rows| event::verify(rows)).unwrap().is_ok());
+    let query = event::EventQuery { limit: 1_000, ..event::EventQuery::default() };
+    let events = event::list(&world.manage, &world.operator, &query).unwrap().items;
+    let told = events.last().unwrap();
+    let named = told.items.iter().filter(|item| item.object == "order").count();
+    assert_eq!((told.kind, named), (event::Kind::OrderApplied, 32), "one event names all of them");
+    let owner = name("h1.acme.example.");
+    let traced = explain::explain(&world.manage, &world.operator, zone, &owner, Type::A).unwrap();
+    assert!(traced.order.is_some() && traced.event == Some(told.seq));
     let world = world.restarted();
     assert_eq!(world.served(&world.acme.zone, "h1", Type::A), ["192.0.2.1"]);
 }
