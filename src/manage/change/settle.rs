@@ -108,7 +108,7 @@ pub(super) fn settle(
     }
     let applied = Applied { id, context: context.clone(), durable_at };
     if !wait_signed(manage, id, zones)? {
-        return manage.transact(|tx| put_seen(tx, &applied, None));
+        return manage.transact(|tx| put_seen(tx, &[(&applied, None)]));
     }
     let mut seen = None;
     if zones.len() <= TOGETHER_MAX {
