@@ -440,7 +440,11 @@ fn has_what_it_gives(server: &Server, address: SocketAddr) {
 /// is what it gives by AXFR.
 #[test]
 fn yadifa_is_followed() {
-    if !Path::new(YADIFA).exists() {
+    let here = Path::new(YADIFA).exists();
+    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(here || !ci, "{YADIFA} is missing: tests/run installs it");
+    if !here {
+        println!("skipped: {YADIFA} is missing");
         return;
     }
     let home = tempfile::tempdir().unwrap();
