@@ -16,6 +16,9 @@ fn what_cannot_be_signed_is_refused_with_the_reason() {
         let path = "/v1/dnssec/policies/odd";
         assert!(refused("PUT", path, json!({ "algorithm": algorithm })).contains(why));
     }
+    // Two RSA keys of which both are rolled: DNSKEY responses would be larger than 1232 octets.
+    let large = json!({"algorithm": 8, "split": true});
+    assert!(refused("PUT", "/v1/dnssec/policies/odd", large).contains("larger than 1232 octets"));
     let path = format!("/v1/zones/{CHILD}/dnssec?push=true");
     let unknown = refused("PUT", &path, json!({"on": true, "policy": "nobodys"}));
     assert!(unknown.contains("there is no DNSSEC policy nobodys"), "{unknown}");
@@ -142,6 +145,12 @@ fn an_emergency_rollover_does_not_wait_for_the_one_under_way_and_breaks_nothing(
         is_secure_at_rest(status) && tags(status).iter().all(|tag| !known.contains(tag))
     });
     assert_eq!(tags(&last).len(), 2, "{last:#}");
+    let keys = last["keys"].as_array().unwrap();
+    let ksk = keys.iter().find(|key| key["role"] == "ksk").unwrap()["tag"].to_string();
+    let cds = records(&server, CHILD, "CDS");
+    let sigs: Vec<&String> = cds.iter().filter(|line| line.starts_with("RRSIG")).collect();
+    assert_eq!(sigs.len(), 1);
+    assert_eq!(sigs[0].split(' ').nth(7).unwrap(), ksk, "RFC 7344 §4.1: CDS signed by the KSK");
     verify_with_tools(&server, home.path(), CHILD);
     stop.store(true, Ordering::Relaxed);
     if let Some(watching) = watching {
