@@ -124,6 +124,7 @@ fn request(route: &Route, tenant: &Tenant) -> (String, Option<Value>) {
         ("{tag}", &"1".to_owned()),
         ("{secondary}", &"ns2".to_owned()),
         ("{catalog}", &"catalog.example.".to_owned()),
+        ("{server}", &"ns9.example.".to_owned()),
         ("{name}", &"@".to_owned()),
         ("{type}", &"NS".to_owned()),
     ];
@@ -175,6 +176,7 @@ fn body(name: &str, tenant: &Tenant) -> Option<Value> {
         "dnssec.seen" => json!({"present": true}),
         "dnssec.foreign" => json!({"dnskeys": []}),
         "dnssec.put_policy" => json!({"split": true}),
+        "servers.waive" => json!({"reason": "down for good"}),
         "basket.add" => change,
         "basket.add_all" => json!({"items": [change]}),
         "basket.place" => json!({"items": [tenant.item]}),

@@ -129,14 +129,14 @@ fn a_ds_of_an_unsigned_zone_is_refused_with_the_reason() {
 fn a_parent_is_asked_only_where_dial_allows_it() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::at(&home.path().join("data"), &[]);
-    keep_policy(&server, &[("parent_servers", json!(["127.0.0.1:53"]))]);
+    keep_policy(&server, &[("parent_servers", json!(["192.0.2.53:53"]))]);
     import(&server, "shop.test.", "@ 1 SOA ns host 1 2 3 86400 1\n@ 1 NS ns\nns 1 A 127.0.0.1\n");
     switch(&server, "shop.test.", true);
     let refused = wait(&server, "shop.test.", "was kept from asking", |status| {
         status["parent"]["fault"].is_string()
     });
     let fault = refused["parent"]["fault"].as_str().unwrap();
-    assert!(fault.contains("127.0.0.1:53 is not among the prefixes of [net] dial"), "{fault}");
+    assert!(fault.contains("192.0.2.53:53 is not among the prefixes of [net] dial"), "{fault}");
     let waiting = state(&server, "shop.test.", "ds_pending");
     assert_eq!(waiting["parent"]["looked_at"], Value::Null);
 }
