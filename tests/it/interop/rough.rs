@@ -3,6 +3,8 @@
 //! Between the two stands a [`Line`], which loses datagrams, cuts connections anywhere, or stops in
 //! the middle of a transfer so that there is a middle to kill somebody in. Where root may make a
 //! network of its own, packets are lost there by the kernel.
+//!
+//! `INTEROP_LONG=1` has more makes killed, and more lost.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
@@ -213,7 +215,7 @@ fn change(server: &Server, zone: &str, round: usize) {
 fn is_the_same(server: &Server, secret: &str, running: &Running, zone: &str) {
     let key = format!("hmac-sha256:{KEY}:{secret}");
     let ours = records(server.dns, zone, (zone == SIGNED).then_some(key.as_str()));
-    assert!(ours.len() > 300, "{}", ours.len());
+    assert!(ours.len() > 100, "{}", ours.len());
     assert!(records(running.address, zone, None) == ours, "{:?} {zone} differs", running.kind);
 }
 
@@ -271,6 +273,11 @@ fn powerdns_follows_over_a_rough_line() {
 #[test]
 fn yadifa_follows_over_a_rough_line() {
     follows_over_a_rough_line(Secondary::Yadifa);
+}
+
+/// Whether there is time for the same with other makes, and for more.
+fn is_long() -> bool {
+    std::env::var("INTEROP_LONG").is_ok()
 }
 
 /// Hosts of a zone that no socket's buffer holds: eight megabytes, of which a change takes six.
@@ -348,13 +355,13 @@ fn knot_survives_kills_in_the_middle_of_transfers() {
 }
 
 #[test]
-fn bind_survives_kills_in_the_middle_of_transfers() {
-    survives_kills_in_the_middle(Secondary::Bind);
-}
-
-#[test]
-fn nsd_survives_kills_in_the_middle_of_transfers() {
-    survives_kills_in_the_middle(Secondary::Nsd);
+fn bind_and_nsd_survive_kills_in_the_middle_of_transfers_when_there_is_time() {
+    match is_long() {
+        true => {
+            [Secondary::Bind, Secondary::Nsd].into_iter().for_each(survives_kills_in_the_middle)
+        }
+        false => println!("skipped: INTEROP_LONG is not set"),
+    }
 }
 
 /// Makes lo lose packets, by `netem` or else by a queue that is too short, and runs what follows.
@@ -394,16 +401,17 @@ fn inside_a_lossy_network() {
     let kinds = [Secondary::Knot, Secondary::Bind, Secondary::Nsd];
     let home = tempfile::tempdir().unwrap();
     let (server, secret) = primary(home.path());
-    enlarge(&server, SIGNED, 400, 1);
+    let (hosts, rounds) = if is_long() { (400, 4) } else { (120, 2) };
+    enlarge(&server, SIGNED, hosts, 1);
     let start = |kind: Secondary| {
         Running::start(kind, server.dns, &secret, &home.path().join(format!("{kind:?}")))
     };
     let all: Vec<Running> = kinds.into_iter().filter(|kind| kind.is_here()).map(start).collect();
-    for round in 2..5 {
+    for round in 2..=rounds {
         for running in &all {
             running.follow(SIGNED, serial(&server, SIGNED));
         }
-        enlarge(&server, SIGNED, 400, round);
+        enlarge(&server, SIGNED, hosts, round);
     }
     for running in &all {
         running.follow(SIGNED, serial(&server, SIGNED));
