@@ -271,8 +271,8 @@ mod tests {
 
     /// The first of many names that `wanted` says so of its hash.
     fn found(wanted: impl Fn(&Hash) -> bool) -> Name {
-        let names = (0..10_000_000).map(|n| Name::parse(&format!("new{n}.example.")).unwrap());
-        names.into_iter().find(|name| wanted(&denial::hash(name.as_wire()))).unwrap()
+        let mut names = (0..10_000_000).map(|n| Name::parse(&format!("new{n}.example.")).unwrap());
+        names.find(|name| wanted(&denial::hash(name.as_wire()))).unwrap()
     }
 
     /// Goal: names put in front of a hash, however many, do not make what stands there dearer.
