@@ -104,7 +104,7 @@ pub fn touched(
 }
 
 /// Renders again what `zone` has at and below `child`, which became or ceased to be the apex of another
-/// zone here. `changes` are those of the same publication.
+/// zone here. `changes` are those of the same publication, `born` says whose apexes came with it.
 ///
 /// # Errors
 ///
@@ -113,6 +113,7 @@ pub fn child_changed(
     into: &mut Rendered,
     zone: &Zone<'_>,
     child: &Name,
+    born: &dyn Fn(&Name) -> bool,
     changes: &[SetChange],
 ) -> Result<(), ReadFault> {
     let mut touched = Touched::new(zone);
@@ -121,7 +122,7 @@ pub fn child_changed(
     // Names that went with these changes are in no view any more.
     let gone = changes.iter().map(|change| &change.owner);
     gone.filter(|owner| owner.is_below(child)).for_each(|owner| touched.add(owner));
-    touched.render(into, Some(child))
+    touched.render(into, Some((child, born)))
 }
 
 /// Who stands between a name and the zone's apex.
@@ -134,6 +135,9 @@ enum Above {
     /// Another zone's apex at or above the name.
     Child(Name),
 }
+
+/// Where a zone below came or went, and which came with the same publication.
+type Moved<'a> = (&'a Name, &'a dyn Fn(&Name) -> bool);
 
 /// The names to look at again.
 struct Touched<'a> {
@@ -193,14 +197,14 @@ impl<'a> Touched<'a> {
         Ok(())
     }
 
-    /// Renders every name added. `child` is where a zone below this one came or went.
-    fn render(mut self, into: &mut Rendered, child: Option<&Name>) -> Result<(), ReadFault> {
+    /// Renders every name added.
+    fn render(mut self, into: &mut Rendered, moved: Option<Moved<'_>>) -> Result<(), ReadFault> {
         let zone = self.zone;
         let mut builder = Builder::new(into, &zone, true);
         for name in std::mem::take(&mut self.names) {
-            self.render_name(&name, child, &mut builder)?;
+            self.render_name(&name, moved, &mut builder)?;
         }
-        if let Some(child) = child.filter(|child| !self.is_child(child)) {
+        if let Some((child, _)) = moved.filter(|(child, _)| !self.is_child(child)) {
             let wire = child.as_wire().to_ascii_lowercase();
             let hash = builder.hash(&wire);
             builder.remove(&wire, hash, true);
@@ -211,7 +215,7 @@ impl<'a> Touched<'a> {
     fn render_name(
         &mut self,
         name: &Name,
-        child: Option<&Name>,
+        moved: Option<Moved<'_>>,
         builder: &mut Builder<'_>,
     ) -> Result<(), ReadFault> {
         let wire = name.as_wire().to_ascii_lowercase();
@@ -219,18 +223,18 @@ impl<'a> Touched<'a> {
         match self.above(name)? {
             Above::Nobody => self.render_visible(name, &wire, hash, builder),
             Above::Dname => {
-                self.take_out(name, child, builder);
+                self.take_out(name, moved, builder);
                 Ok(())
             }
             Above::Cut(cut) => {
                 if cut != *name {
-                    self.take_out(name, child, builder);
+                    self.take_out(name, moved, builder);
                 }
                 self.render_cut(cut, builder)
             }
             Above::Child(apex) => {
-                if child == Some(&apex) {
-                    self.take_out(name, child, builder);
+                if moved.is_some_and(|(child, _)| *child == apex) {
+                    self.take_out(name, moved, builder);
                 }
                 self.render_parent_side(apex, builder)
             }
@@ -238,21 +242,22 @@ impl<'a> Touched<'a> {
     }
 
     /// Takes out what this zone had of a name that it shows no more, but nothing that another zone here put
-    /// there. `born` may be the apex of a zone that came with this publication: what it has is put, and wins.
-    fn take_out(&self, name: &Name, born: Option<&Name>, builder: &mut Builder<'_>) {
+    /// there. What zones have that came with this publication is put, and wins.
+    fn take_out(&self, name: &Name, moved: Option<Moved<'_>>, builder: &mut Builder<'_>) {
+        let born = |apex: &Name| moved.is_some_and(|(_, born)| born(apex));
         let wire = name.as_wire().to_ascii_lowercase();
         let hash = builder.hash(&wire);
         let mut others = false;
         let mut here = Some(name.clone());
         while let Some(above) = here.filter(|here| here.is_below(self.zone.view.apex())) {
-            others |= above != *name && born != Some(&above) && self.is_child(&above);
+            others |= above != *name && !born(&above) && self.is_child(&above);
             here = above.parent();
         }
         if others {
             return;
         }
         let own = self.is_child(name);
-        if own && born != Some(name) {
+        if own && !born(name) {
             builder.remove(&wire, hash, true);
         } else {
             builder.remove(&wire, hash, false);

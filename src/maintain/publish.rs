@@ -152,6 +152,7 @@ impl Rendering<'_, '_> {
         children: &[Name],
     ) -> Result<(), ReadFault> {
         let (tx, into) = (self.tx, &mut self.into);
+        let born = |apex: &Name| self.born.contains(&apex.key());
         with_children(tx, zone, |children_now| {
             rows::with_view(tx, zone, |view| {
                 let zone = render::Zone { id: zone.id, view, children: children_now };
@@ -160,7 +161,7 @@ impl Rendering<'_, '_> {
                 }
                 children
                     .iter()
-                    .try_for_each(|child| render::child_changed(into, &zone, child, sets))
+                    .try_for_each(|child| render::child_changed(into, &zone, child, &born, sets))
             })
         })?
     }

@@ -1,12 +1,12 @@
 //! A table that took changes one by one answers as one rendered anew.
 
 use nameplane::answer::{Rendered, render};
-use nameplane::wire::{RrSet, Type};
+use nameplane::wire::{Name, RrSet, Type};
 use nameplane::zone::delta::{self, SetChange};
 use proptest::prelude::*;
 
 use super::random::{APEXES, World, questions, signing, specs};
-use super::{Set, Table, Zone, cases, render_zone, with_zone};
+use super::{Set, Table, Zone, cases, name, render_zone, with_zone};
 
 const TYPES: [Type; 6] = [Type::A, Type::CNAME, Type::NS, Type::DS, Type::TXT, Type::NSEC];
 
@@ -64,16 +64,39 @@ pub fn render_step(into: &mut Rendered, before: &[Zone], after: &[Zone]) {
         render_zone(into, new, after);
         moved.push(new.apex.clone());
     }
+    let born = |apex: &Name| {
+        let is_in = |zones: &[Zone]| zones.iter().any(|zone| zone.apex == *apex);
+        is_in(after) && !is_in(before)
+    };
     for apex in moved {
         let parent = after.iter().filter(|zone| apex.is_below(&zone.apex));
         if let Some(parent) = parent.max_by_key(|zone| zone.apex.label_count()) {
             let old = find(before, parent.id).map(|at| &before[at]);
             let changes = old.map(|old| changes(old, parent)).unwrap_or_default();
             with_zone(parent, after, |zone| {
-                render::child_changed(into, zone, &apex, &changes).unwrap();
+                render::child_changed(into, zone, &apex, &born, &changes).unwrap();
             });
         }
     }
+}
+
+/// A name that goes while two zones come above it leaves nothing behind: neither of the two had it.
+#[test]
+fn a_name_that_goes_as_nested_zones_come_is_gone() {
+    let before = [Zone::new("example.", 0).with("@ SOA 1\n @ NS ns\n a.b.a A 192.0.2.1")];
+    let child = |apex, id| Zone::new(apex, id).with("@ SOA 1\n @ NS ns");
+    let after = [child("example.", 0), child("a.example.", 1), child("b.a.example.", 2)];
+    let mut table = Table::of(&before);
+    let mut rendered = Rendered::new(&table.writer.key());
+    render_step(&mut rendered, &before, &after);
+    table.writer.publish(&[rendered]);
+
+    let anew = Table::of(&after);
+
+    let owner = name("x.a.b.a.example.");
+    assert_eq!(table.ask(&owner, Type::A, false), anew.ask(&owner, Type::A, false));
+    let names = |table: &Table| table.writer.published().load().names();
+    assert_eq!(names(&table), names(&anew));
 }
 
 /// Worlds in which most records stay from one to the next.
