@@ -122,7 +122,7 @@ impl Way {
     /// Whether the next datagram is lost.
     fn loses(&self) -> bool {
         let number = self.datagrams.fetch_add(1, Ordering::Relaxed);
-        let loses = self.mood() == Mood::Rough && number % 3 == 0;
+        let loses = self.mood() == Mood::Rough && number.is_multiple_of(3);
         self.lost.fetch_add(u64::from(loses), Ordering::Relaxed);
         loses
     }
@@ -166,7 +166,7 @@ impl Way {
     /// What the primary says, as far as the mood lets it.
     fn send_on(&self, number: u64, mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
         // Another place for each connection, none of them in step with the messages.
-        let cut_at = (number % 2 == 0).then_some(number * 7_919 % CUT_OCTETS);
+        let cut_at = number.is_multiple_of(2).then_some(number * 7_919 % CUT_OCTETS);
         let mut buffer = [0; 4_096];
         let mut sent = 0;
         loop {
