@@ -31,7 +31,19 @@ pub fn head(options: &Options, versions: &[(Peer, String)], missing: &[Peer]) ->
 
 /// The heading of a part, and when and how it was measured.
 pub fn heading(title: &str, how: &str) -> String {
-    let command: Vec<String> = std::env::args().skip(1).collect();
+    // Where things stand on this machine says nothing on the next.
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let is_place = |word: &String| word == "--dir" || word == "--out";
+    let stays = |at: usize| {
+        let before = at.checked_sub(1).and_then(|at| words.get(at));
+        !words.get(at).is_some_and(is_place) && !before.is_some_and(is_place)
+    };
+    let command: Vec<&str> = words
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| stays(*at))
+        .map(|(_, word)| word.as_str())
+        .collect();
     let command = command.join(" ");
     let (when, load) = (now(), load_average());
     format!("\n## {title}\n\n{how} Measured {when}, load average {load}: `peers {command}`.\n")
