@@ -190,8 +190,8 @@ fn five_secondaries_that_follow_at_once_end_with_the_same_records() {
     assert!(sent(": IXFR of") > 0, "who is in time follows by what changed");
 }
 
-/// The order is served everywhere. YADIFA 2.6 has the same records as all others and yet answers from
-/// wildcards that are gone; that this is told, and told of nobody else, is right too.
+/// The order is served everywhere. YADIFA 2.6 transfers out the same records as all others and yet answers
+/// otherwise at some wildcards that changed; that this is told, and told of nobody else, is right too.
 fn is_confirmed(server: &Server, order: &Value) {
     let path = format!("/v1/orders/{}", order["id"].as_str().unwrap());
     let end = Instant::now() + PATIENCE;
