@@ -6,6 +6,7 @@ pub mod huge_pages;
 mod instance_key;
 mod orders;
 mod process;
+mod settings;
 mod transfer;
 mod web;
 
@@ -37,7 +38,7 @@ use crate::serve::{self, Desk, Prefixes, Shared, talkers};
 use crate::store::{self, State, Store};
 use crate::tap::{Sink, Tap};
 use crate::transport::{self, client::Dialer};
-use crate::wire::{HashKey, Name};
+use crate::wire::HashKey;
 
 type Failure = Box<dyn Error>;
 
@@ -50,7 +51,8 @@ const STEP: Duration = Duration::from_millis(5);
 ///
 /// The first setting that start-up would refuse.
 pub fn check(config: &Config) -> Result<(), Failure> {
-    serve_settings(config).map(drop)
+    settings::serve(config)?;
+    settings::refresh(config).map(drop)
 }
 
 /// What to start, and how.
@@ -100,7 +102,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let settings = serve::Settings {
         keys: Arc::clone(maintain.keyring()),
         closed: Arc::clone(maintain.closed()),
-        ..serve_settings(&config)?
+        ..settings::serve(&config)?
     };
     let shared = Shared::new(settings, zones, asks, Arc::clone(&registry), random()?);
     let desk = Arc::new(Desk::new(shared));
@@ -351,35 +353,6 @@ fn start_log(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve_settings(config: &Config) -> Result<serve::Settings, Failure> {
-    let limit = &config.rate_limit;
-    let mut cookie_secrets: Vec<[u8; 16]> =
-        config.dns.cookie_secret.iter().map(|secret| secret.0).collect();
-    if cookie_secrets.is_empty() {
-        let mut secret = [0; 16];
-        SystemRandom::new().fill(&mut secret).map_err(|_| "the system gives no random numbers")?;
-        cookie_secrets.push(secret);
-    }
-    Ok(serve::Settings {
-        udp_octets_max: config.dns.udp_octets_max.into(),
-        server_id: config.dns.server_id.clone(),
-        version: config.dns.version.clone(),
-        cookie_secrets,
-        rate_limit: serve::rrl::Settings {
-            enabled: limit.enabled,
-            responses_per_second: limit.responses_per_second,
-            slip: limit.slip,
-            exempt: Prefixes::new(limit.exempt.iter().copied()),
-            dry_run: limit.dry_run,
-        },
-        cookies_above: config.dns.cookies_required_above,
-        report_agent: report_agent(config)?,
-        update_allow: Prefixes::new(config.update.allow_unsigned.iter().copied()),
-        idle_timeout_s: config.tcp.idle_timeout_s,
-        ..serve::Settings::default()
-    })
-}
-
 fn maintain_settings(
     config: &Config,
     demo: bool,
@@ -389,39 +362,9 @@ fn maintain_settings(
     Ok(maintain::Settings {
         dialer: if demo { dialer.on_loopback() } else { dialer },
         resolvers: config.net.resolvers.clone(),
-        refresh: refresh_settings(config)?,
+        refresh: settings::refresh(config)?,
         ..keeping(&config.store.dir, store)?
     })
-}
-
-fn refresh_settings(config: &Config) -> Result<maintain::refresh::Settings, Failure> {
-    let own = &config.primaries;
-    let identity = match (own.certificate.clone(), own.key.clone()) {
-        (Some(certificate), Some(key)) => Some(transport::xot::Identity { certificate, key }),
-        (None, None) => None,
-        _ => return Err("[primaries] needs both certificate and key, or neither".into()),
-    };
-    Ok(maintain::refresh::Settings {
-        threads: own.zones_at_once as usize,
-        transfer_octets_max: usize::try_from(own.transfer_octets_max).unwrap_or(usize::MAX),
-        transfer_s_max: own.transfer_s_max.into(),
-        transfer_octets_per_s_min: own.transfer_octets_per_s_min.into(),
-        catalog_zones_max: own.catalog_zones_max as usize,
-        authorities: own.authorities.clone(),
-        identity,
-        ..maintain::refresh::Settings::default()
-    })
-}
-
-fn report_agent(config: &Config) -> Result<Option<Name>, Failure> {
-    let Some(text) = &config.dns.report_agent else { return Ok(None) };
-    let agent = Name::parse(text);
-    let agent =
-        agent.map_err(|error| format!("[dns] report_agent {text:?} is no name: {error}"))?;
-    if agent.is_root() {
-        return Err("[dns] report_agent is the root, which RFC 9567 forbids".into());
-    }
-    Ok(Some(agent))
 }
 
 fn transport_settings(

@@ -234,6 +234,10 @@ fn faults_of_a_settings_file_come_all_at_once_and_usage_is_2() {
     assert_eq!(code, 1);
     assert!(error.contains("line 2") && error.contains("line 3"), "{error}");
     assert_eq!(refused(nameplane().args(["zone", "import"])).0, 2);
+    // What is wrong only with two settings together is found as well.
+    std::fs::write(&file, "[primaries]\ncertificate = \"ours.pem\"\n").unwrap();
+    let (code, error) = refused(nameplane().args(["check", "config"]).arg(&file));
+    assert!(code != 0 && error.contains("needs both certificate and key"), "{error}");
     said(nameplane().args(["check", "config", "systemd/server.toml"]));
 }
 

@@ -281,6 +281,28 @@ pub fn start(
     Ok((server, Load { peer, imported, loaded, resident, table }))
 }
 
+/// Starts servers one after the other, open to transfers and updates, and puts what `row` makes of each
+/// behind `out`; who could not be measured is named.
+pub fn one_by_one(
+    options: &Options,
+    data: &Dataset,
+    peers: &[Peer],
+    first_port: u16,
+    out: &mut String,
+    row: impl Fn(&Running) -> io::Result<String>,
+) {
+    let mut notes = String::new();
+    for (peer, port) in options.peers_of(peers).into_iter().zip(first_port..) {
+        let wish = Wish { open: true, ..Wish::default() };
+        let row = start(options, data, peer, port, wish).and_then(|(server, _)| row(&server));
+        match row {
+            Ok(row) => out.push_str(&row),
+            Err(error) => notes.push_str(&format!("\nNot measured: {}: {error}.\n", peer.name())),
+        }
+    }
+    out.push_str(&notes);
+}
+
 /// Runs `f` on any core: what it starts inherits that.
 pub fn unpinned<T>(f: impl FnOnce() -> T) -> T {
     let _ = sys::unpin(0);

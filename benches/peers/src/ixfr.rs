@@ -3,7 +3,6 @@
 //! One name of a zone of a million is changed by an update; then the step to it is asked for over and
 //! over on one connection. What is measured is finding the step and writing it, not making it.
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use crate::answers;
 use crate::bench::{Options, median};
 use crate::dataset::{Dataset, Set};
 use crate::load::Latency;
-use crate::peer::{Peer, Running, Wish};
+use crate::peer::{Peer, Running};
 use crate::transfer::skip_name;
 use crate::update::{self, Pace, Updates, wire};
 use crate::{procfs, table};
@@ -36,20 +35,10 @@ pub fn run(options: &Options) -> io::Result<String> {
     );
     let mut out = table::heading("ixfr: IXFR of one change out of one zone of 1 M names", &how);
     out.push_str("\n| server | p50 µs | p99 µs | CPU µs each | octets |\n|---|---|---|---|---|\n");
-    let mut notes = Vec::new();
-    for (i, peer) in options.peers_of(&PEERS).into_iter().enumerate() {
-        let wish = Wish { open: true, ..Wish::default() };
-        let port = options.first_port + 600 + i as u16;
-        let row = answers::start(options, &data, peer, port, wish)
-            .and_then(|(server, _)| row(options, &data, &server));
-        match row {
-            Ok(row) => out.push_str(&row),
-            Err(error) => notes.push(format!("{}: {error}", peer.name())),
-        }
-    }
-    for note in notes {
-        let _ = writeln!(out, "\nNot measured: {note}.");
-    }
+    let port = options.first_port + 600;
+    answers::one_by_one(options, &data, &PEERS, port, &mut out, |server| {
+        row(options, &data, server)
+    });
     Ok(out)
 }
 

@@ -1,6 +1,5 @@
 //! Zone transfers out: one zone of a million names by AXFR, over TCP.
 
-use std::fmt::Write as _;
 use std::io::{self, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::answers;
 use crate::bench::{Options, median};
 use crate::dataset::{Dataset, Set};
-use crate::peer::{Peer, Running, Wish};
+use crate::peer::{Peer, Running};
 use crate::update::wire;
 use crate::{procfs, table};
 
@@ -37,20 +36,10 @@ pub fn run(options: &Options) -> io::Result<String> {
     );
     let mut out = table::heading("transfer: AXFR of one zone of 1 M names", &how);
     out.push_str("\n| server | wall s | CPU s | CPU µs a record | messages | MB | records |\n|---|---|---|---|---|---|---|\n");
-    let mut notes = Vec::new();
-    for (i, peer) in options.peers_of(&PEERS).into_iter().enumerate() {
-        let wish = Wish { open: true, ..Wish::default() };
-        let port = options.first_port + 500 + i as u16;
-        let row = answers::start(options, &data, peer, port, wish)
-            .and_then(|(server, _)| row(options, &data, &server));
-        match row {
-            Ok(row) => out.push_str(&row),
-            Err(error) => notes.push(format!("{}: {error}", peer.name())),
-        }
-    }
-    for note in notes {
-        let _ = writeln!(out, "\nNot measured: {note}.");
-    }
+    let port = options.first_port + 500;
+    answers::one_by_one(options, &data, &PEERS, port, &mut out, |server| {
+        row(options, &data, server)
+    });
     Ok(out)
 }
 
