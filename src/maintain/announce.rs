@@ -44,6 +44,12 @@ pub const RECENT_US: u64 = 3_600 * 1_000_000;
 /// Zones read in one step at start.
 const PAGE: usize = 1_000;
 
+/// How many zones a second are told again after a start: each is a small reading task.
+const AGAIN_PER_S: usize = 500;
+
+/// How long it waits at most for more of them to be due.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// What has changed and is to be told, and what is known of who has it.
 #[derive(Default)]
 pub(super) struct Board {
@@ -286,6 +292,16 @@ impl Maintain {
         }
     }
 
+    /// Has zones asked about again of which no server could be asked: there are other secondaries now.
+    pub fn secondaries_changed(&self) {
+        let board = self.board();
+        let mut known = held(&board.known);
+        let now_ms = known.now_ms();
+        known.matrix.servers_changed(now_ms);
+        drop(known);
+        board.wake.notify_one();
+    }
+
     /// Waits up to `timeout` for zones that all their servers serve now; takes what there is. None
     /// once the upkeep has ended.
     pub fn wait_everywhere(&self, timeout: Duration) -> Option<Vec<Everywhere>> {
@@ -310,15 +326,21 @@ impl Maintain {
         };
         let board = self.board();
         board.running.store(true, Ordering::Release);
-        if let Err(fault) = self.note_recent() {
+        let recent = self.recent().unwrap_or_else(|fault| {
             tracing::warn!(%fault, "changes of the last run are not told again: {fault}");
-        }
-        runtime.block_on(self.converse());
+            Vec::new()
+        });
+        runtime.block_on(self.converse(recent));
         board.running.store(false, Ordering::Release);
     }
 
-    /// Notes the zones whose servers may not have heard of their last version.
-    fn note_recent(&self) -> Result<(), ReadFault> {
+    /// The zones whose servers may not have heard of their last version, those that changed last at
+    /// the end; those that are no more are noted.
+    fn recent(&self) -> Result<Vec<u32>, ReadFault> {
+        for gone in self.store().read(|rows| gone::all(rows))? {
+            let mut notes = held(&self.board().notes);
+            put(&mut notes, gone.zone, &gone.apex, None, std::iter::empty(), false);
+        }
         let (mut after, mut changed) = (None, Vec::new());
         loop {
             let page = self.store().read(|rows| rows::zones(rows, after.as_ref(), PAGE))?;
@@ -330,30 +352,40 @@ impl Maintain {
         }
         let latest = changed.iter().map(|(at, _)| *at).max().unwrap_or_default();
         changed.retain(|(at, _)| *at >= latest.saturating_sub(RECENT_US));
-        for (_, id) in changed {
-            if let Some(zone) = self.store().read(|rows| rows::by_id(rows, id))? {
+        changed.sort_unstable_by_key(|(at, _)| *at);
+        Ok(changed.into_iter().map(|(_, id)| id).collect())
+    }
+
+    /// Notes zones of the last run, as many as are due since `began`; returns whether more are to come.
+    fn note_again(&self, recent: &mut Vec<u32>, noted: &mut usize, began: Instant) -> bool {
+        let due = AGAIN_PER_S * began.elapsed().as_millis() as usize / 1_000 + 1;
+        while *noted < due
+            && let Some(id) = recent.pop()
+        {
+            *noted += 1;
+            let found = self.store().read(|rows| rows::by_id(rows, id));
+            if let Ok(Some(zone)) = found {
                 let mut notes = held(&self.board().notes);
                 put(&mut notes, id, &zone.apex, Some(zone.serial), std::iter::empty(), true);
             }
         }
-        for gone in self.store().read(|rows| gone::all(rows))? {
-            let mut notes = held(&self.board().notes);
-            put(&mut notes, gone.zone, &gone.apex, None, std::iter::empty(), false);
-        }
-        Ok(())
+        !recent.is_empty()
     }
 
-    async fn converse(&self) {
+    async fn converse(&self, mut recent: Vec<u32>) {
         let board = self.board();
+        let (mut noted, began) = (0, Instant::now());
         let addresses = Arc::new(Addresses::default());
         let mut tasks: JoinSet<Done> = JoinSet::new();
         while !board.stopped.load(Ordering::Acquire) {
+            let again = self.note_again(&mut recent, &mut noted, began);
             if tasks.len() < NOTES_MAX + super::notify::FLIGHTS_MAX + ROUNDS_MAX {
                 for (zone, note) in board.take_notes() {
                     self.take_note(zone, note, &addresses, &mut tasks);
                 }
             }
             let next = self.begin_due(&addresses, &mut tasks);
+            let next = next.into_iter().chain(again.then_some(AGAIN_AFTER)).min();
             let more = !held(&board.notes).is_empty();
             let wait = async {
                 match next {

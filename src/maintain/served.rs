@@ -28,9 +28,13 @@ pub const ROUNDS_MAX: usize = 128;
 pub const FIRST_MS: u64 = 100;
 pub const STEP_MS_MAX: u64 = 60_000;
 
-/// Milliseconds after which a zone is asked about only every [`SLOW_MS`].
+/// Milliseconds after which a zone is asked about only every [`SLOW_MS`]; so is at once one of which no server
+/// can be asked.
 pub const EAGER_MS: u64 = 3_600_000;
 pub const SLOW_MS: u64 = 900_000;
+
+/// Milliseconds between the rounds of zones that are asked about again because their servers changed.
+const APART_MS: u64 = 2;
 
 /// Milliseconds a server may be behind before it is called stale.
 pub const STALE_MS: u64 = 300_000;
@@ -113,6 +117,8 @@ pub struct Watch {
     asking: bool,
     /// Changed while a round was under way.
     again: bool,
+    /// The last round found nobody to ask.
+    idle: bool,
     /// The zone is no more: its servers are asked until they do not answer for it either.
     gone: bool,
 }
@@ -187,6 +193,7 @@ impl Matrix {
             next_ms: None,
             asking: false,
             again: false,
+            idle: false,
             gone: false,
         });
         watch.serial = serial;
@@ -250,6 +257,7 @@ impl Matrix {
         watch.serial = serial;
         watch.unknown = servers.unknown;
         watch.unknown_waived = servers.unknown_waived;
+        watch.idle = seen.is_empty();
         watch.take(servers.known);
         for (address, seen) in seen {
             if let Some(cell) = watch.cells.get_mut(&address) {
@@ -271,12 +279,21 @@ impl Matrix {
         }
         let wait = match watch.again {
             true => FIRST_MS,
-            false if now_ms.saturating_sub(watch.changed_ms) > EAGER_MS => SLOW_MS,
+            false if watch.idle || now_ms.saturating_sub(watch.changed_ms) > EAGER_MS => SLOW_MS,
             false => watch.step_ms,
         };
         watch.step_ms = (watch.step_ms * 2).min(STEP_MS_MAX);
         self.plan(zone, Some(now_ms + wait));
         None
+    }
+
+    /// There are other secondaries now: zones of which no server could be asked are asked about again.
+    pub fn servers_changed(&mut self, now_ms: u64) {
+        let idle = |(zone, watch): (&u32, &Watch)| (watch.idle && !watch.asking).then_some(*zone);
+        let idle: Vec<u32> = self.watches.iter().filter_map(idle).collect();
+        for (zone, at) in idle.into_iter().zip((now_ms + FIRST_MS..).step_by(APART_MS as usize)) {
+            self.plan(zone, Some(at));
+        }
     }
 
     /// A round that could not be held: the zone is gone, or cannot be read.
@@ -473,6 +490,17 @@ mod tests {
             rounds += 1;
         }
         assert!((60..200).contains(&rounds), "{rounds} rounds in a day");
+    }
+
+    #[test]
+    fn a_zone_with_nobody_to_ask_waits_for_other_servers() {
+        let mut matrix = watching();
+        matrix.take_due(FIRST_MS);
+        let nobody = || Servers { unknown: vec!["ns.elsewhere.".into()], ..Servers::default() };
+        assert_eq!(matrix.done(1, Serial(2), nobody(), vec![], 200), None);
+        assert_eq!(matrix.next_ms(), Some(200 + SLOW_MS));
+        matrix.servers_changed(300);
+        assert_eq!(matrix.next_ms(), Some(300 + FIRST_MS));
     }
 
     #[test]

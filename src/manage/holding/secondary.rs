@@ -138,14 +138,16 @@ pub fn create(
     new: NewSecondary,
 ) -> Result<SecondaryView, SecondaryError> {
     context.may(Permission::ServerOperate)?;
-    manage.transact(|tx| {
+    let made = manage.transact(|tx| {
         idempotency::once(tx, context, |tx| {
             let row = checked(tx, &new)?;
             secondaries::put(tx, &row)?;
             record(tx, context, Happened::SecondaryCreated, None, Some(&row))?;
             Ok::<_, SecondaryError>(view(row))
         })
-    })
+    })?;
+    manage.maintain.secondaries_changed();
+    Ok(made)
 }
 
 fn checked(rows: &impl Rows, new: &NewSecondary) -> Result<Secondary, SecondaryError> {
