@@ -18,11 +18,12 @@ use super::rows::{self, Chunks, Zone};
 use super::signed::plain;
 use super::signing::{self, Signing};
 use super::take::{astray, check_serial, join, refuse_strangers, tidy};
-use super::{Maintain, rules, secondary};
-use crate::wire::{Name, Serial, Type};
+use super::{Maintain, rules, secondary, take};
+use crate::sign::{Plan, zonemd};
+use crate::wire::{Name, RrSet, Serial, Type};
 use crate::zone::ReadFault;
 use crate::zone::chunk::ChunkView;
-use crate::zone::delta::{Delta, Step, set_at};
+use crate::zone::delta::{Delta, Set, SetChange, Step, set_at};
 use crate::zone::packed;
 use crate::zone::tree::PackedZone;
 
@@ -59,18 +60,17 @@ impl Door<'_, '_> {
         let apex = zone.apex.clone();
         let signing = signing::of(self.tx, &zone)?;
         let plan = signing.as_ref().and_then(Signing::active);
-        let mut touched = Vec::new();
+        let (mut touched, mut digest) = (Vec::new(), None);
         let mut all = AppliedZone { from: Some(zone.serial), ..unchanged(&zone) };
         for step in steps {
             let zone = rows::zone(self.tx, &apex)?.ok_or(Reason::UnknownZone)?;
             if step.from != there {
                 return Err(astray(&apex, step.from, there));
             }
-            // It is over records that are left out here: only the whole zone can be checked.
-            let mut apexes = packed::nodes(&step.adds).take(1);
-            if apexes.any(|node| node.rrset(Type::ZONEMD).is_some()) {
-                let text = "steps with a digest (ZONEMD) cannot be checked in a zone signed here";
-                return Err(Reason::Astray(text.into()).into());
+            match (digest_in(&apex, &step.adds)?, digest_in(&apex, &step.dels)?) {
+                (Some(new), _) => digest = Some(new),
+                (None, Some(_)) => digest = None,
+                (None, None) => {}
             }
             let bare = Step {
                 dels: plain(&step.dels, plan),
@@ -87,10 +87,41 @@ impl Door<'_, '_> {
             there = step.to;
         }
         let zone = self.note_there(&apex, there, signing.is_some())?;
+        if let Some(digest) = digest {
+            self.check_digest_there(&zone, plan, there, digest)?;
+        }
         touched.sort_by_cached_key(Name::key);
         touched.dedup();
         let broken = rows::with_view(self.tx, &zone, |view| rules::touched(view, &touched))?;
         if broken.is_empty() { Ok(all) } else { Err(Refused(broken)) }
+    }
+
+    /// A version whose steps lead to a digest must be what that says ([RFC 8976] §4): as the primary has
+    /// it, with the primary's serial and digest and without what is made here.
+    ///
+    /// [RFC 8976]: https://www.rfc-editor.org/rfc/rfc8976
+    fn check_digest_there(
+        &mut self,
+        zone: &Zone,
+        plan: Option<&Plan>,
+        there: Serial,
+        digest: RrSet,
+    ) -> Result<()> {
+        take::digest_within(zone)?;
+        let octets = plain(&self.octets(zone)?, plan);
+        let soa = set_at(&PackedZone::new(zone.apex.clone(), &octets), &zone.apex, Type::SOA)?;
+        let mut soa = soa.ok_or_else(|| rules::no_soa(&zone.apex))?;
+        soa.set_serial(there);
+        let digest = Set { rrset: digest, sigs: Vec::new() };
+        let changes = [soa, digest].map(|set| SetChange {
+            owner: zone.apex.clone(),
+            rtype: set.rrset.rtype,
+            before: None,
+            after: Some(set),
+        });
+        let octets = content::at_apex(&zone.apex, &octets, &changes);
+        let checked = zonemd::check(&PackedZone::new(zone.apex.clone(), &octets));
+        checked.map(drop).map_err(|why| take::not_as_digested(&zone.apex, why))
     }
 
     /// What a step without signatures changes here: the primary's SOA has another serial than ours, and
@@ -203,4 +234,19 @@ impl Door<'_, '_> {
         self.note(applied);
         Ok(())
     }
+}
+
+/// The digest that one side of a step has.
+///
+/// One over signatures of the primary's own is refused: they are left out here, so that only the whole
+/// zone can be checked against it.
+fn digest_in(apex: &Name, side: &[u8]) -> Result<Option<RrSet>> {
+    let Some(node) = packed::nodes(side).next() else { return Ok(None) };
+    let digest = node.rrset(Type::ZONEMD).filter(|set| set.count > 0);
+    if digest.is_some() && node.rrset(Type::SOA).is_some_and(|soa| soa.sig_count > 0) {
+        let text =
+            "steps with a digest (ZONEMD) over signatures cannot be checked in a zone signed here";
+        return Err(Reason::Astray(text.into()).into());
+    }
+    Ok(digest.map(|set| set.to_owned(apex)))
 }

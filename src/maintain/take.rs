@@ -129,19 +129,9 @@ impl Door<'_, '_> {
         if digest.is_none() {
             return Ok(());
         }
-        if zone.counts.octets > zonemd::OCTETS_MAX {
-            // All others would wait meanwhile. A whole zone is checked before it comes here.
-            let text = "zone is too large for its digest (ZONEMD) to be checked step by step";
-            return Err(Reason::Astray(text.into()).into());
-        }
-        let checked =
-            rows::with_view(self.tx, zone, |view| Ok::<_, ReadFault>(zonemd::check(view)));
-        checked?.map(drop).map_err(|why| match why {
-            ZonemdError::Unreadable(fault) => fault.into(),
-            why => {
-                Reason::Broken { rule: "zonemd", owner: apex.clone(), text: why.to_string() }.into()
-            }
-        })
+        digest_within(zone)?;
+        let checked = rows::with_view(self.tx, zone, |view| zonemd::check(view));
+        checked.map(drop).map_err(|why| not_as_digested(apex, why))
     }
 
     fn take_whole(
@@ -190,6 +180,24 @@ impl Door<'_, '_> {
             self.tx.put(&rows::ZONES, &zone.id, &zone)?;
         }
         Ok(())
+    }
+}
+
+/// Refuses to check a zone step by step that is too large for it: all others would wait meanwhile. A
+/// whole zone is checked before it comes here.
+pub(super) fn digest_within(zone: &Zone) -> Result<()> {
+    if zone.counts.octets <= zonemd::OCTETS_MAX {
+        return Ok(());
+    }
+    let text = "zone is too large for its digest (ZONEMD) to be checked step by step";
+    Err(Reason::Astray(text.into()).into())
+}
+
+/// Why a zone is not taken that is not what its digest says.
+pub(super) fn not_as_digested(apex: &Name, why: ZonemdError) -> Refused {
+    match why {
+        ZonemdError::Unreadable(fault) => fault.into(),
+        why => Reason::Broken { rule: "zonemd", owner: apex.clone(), text: why.to_string() }.into(),
     }
 }
 

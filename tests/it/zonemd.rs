@@ -46,6 +46,21 @@ fn digest(text: &str) -> Option<&str> {
     text.lines().find(|line| line.contains("\tZONEMD\t"))
 }
 
+/// The digest itself, without the spaces that a tool may put into it.
+fn digest_octets(text: &str) -> String {
+    let words = digest(text).unwrap().split("\tZONEMD\t").nth(1).unwrap().split(' ').skip(3);
+    words.collect::<String>().to_uppercase()
+}
+
+/// What `dig` gets by IXFR from this serial; none without `dig`.
+fn ixfr(server: &Server, serial: &str) -> Option<String> {
+    let port = server.dns.port().to_string();
+    let (since, mut dig) = (format!("IXFR={serial}"), Command::new("dig"));
+    dig.args(["@127.0.0.1", "-p", &port, ZONE, &since, "+noall", "+answer", "+nosplit"]);
+    let output = dig.output().ok()?;
+    Some(String::from_utf8(output.stdout).unwrap().to_uppercase())
+}
+
 /// Goal: `zonemd` of a policy is all it takes, and no version is without or with a wrong one.
 #[test]
 fn a_policy_gives_a_zone_its_digest_and_takes_it_away() {
@@ -69,6 +84,19 @@ fn a_policy_gives_a_zone_its_digest_and_takes_it_away() {
     let second = comes_to(&server, "no change", |text| text.contains("192.0.2.2"));
     assert_ne!(digest(&second), digest(&first));
     is_right(home.path(), &second);
+
+    // Both digests are part of the step that leads from one version to the next.
+    let path = format!("/v1/zones/{ZONE}/access");
+    server.api("PUT", &path, Some(&json!({"transfer": ["127.0.0.1"]})));
+    let (old, new) = (digest_octets(&first), digest_octets(&second));
+    let serial =
+        |text: &str| text.split("\tSOA\t").nth(1).unwrap().split(' ').nth(2).unwrap().to_owned();
+    let steps = ixfr(&server, &serial(&first));
+    if let Some(steps) = steps {
+        let places = [&old, &new].map(|digest| steps.matches(digest.as_str()).count());
+        assert_eq!(places, [1, 1], "{steps}");
+        assert!(steps.contains("192.0.2.2") && !steps.contains("192.0.2.1\n"), "{steps}");
+    }
 
     policy(false);
     comes_to(&server, "the digest stays", |text| !text.contains("ZONEMD"));
