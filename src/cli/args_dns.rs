@@ -53,6 +53,38 @@ pub(super) enum Primaries {
         #[command(flatten)]
         target: Target,
     },
+    /// Say what the zones in a group of a followed catalog get
+    Group {
+        catalog: String,
+        group: String,
+        /// The organisation that holds them
+        #[arg(long)]
+        org: Option<String>,
+        /// The DNSSEC policy by which they are signed here
+        #[arg(long)]
+        policy: Option<String>,
+        /// Who may transfer those without a list of their own: `PREFIX`, `key NAME`, `PREFIX key NAME`, `pin BASE64`, `any`
+        #[arg(long, value_name = "ENTRY")]
+        transfer: Vec<String>,
+        /// Whom they follow instead of the catalog's primaries, as in `set`
+        #[arg(long = "primary", value_name = "PRIMARY")]
+        primaries: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List the groups of a followed catalog that have a rule
+    Groups {
+        catalog: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Forget what the zones in a group get: they have it from their catalog again
+    Ungroup {
+        catalog: String,
+        group: String,
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -48,8 +48,52 @@ pub(super) fn run(command: Primaries) -> Result<ExitCode, Failure> {
             let body = json!({"transfer": transfer, "any_serial": any_serial});
             Api::open(&target)?.post(&format!("/v1/zones/{}/refresh", encoded(&zone)), &body)?;
         }
+        Primaries::Group { catalog, group, org, policy, transfer, primaries, target } => {
+            let api = Api::open(&target)?;
+            let org = org.map(|org| api.get(&format!("/v1/orgs/{}", encoded(&org)))).transpose()?;
+            let org = org.map(|mut org| org["id"].take());
+            let body = rule(org, policy, &transfer, &primaries)?;
+            api.put(&group_path(&catalog, &group), &body)?;
+        }
+        Primaries::Groups { catalog, listing } => {
+            let path = format!("/v1/zones/{}/groups", encoded(&catalog));
+            let rows = Api::open(&listing.target)?.all(&path)?;
+            let columns = [
+                ("GROUP", "group"),
+                ("ORG", "org"),
+                ("POLICY", "dnssec_policy"),
+                ("TRANSFER", "transfer"),
+                ("PRIMARIES", "primaries"),
+            ];
+            print::rows(&rows, &columns, listing.json);
+        }
+        Primaries::Ungroup { catalog, group, target } => {
+            Api::open(&target)?.delete(&group_path(&catalog, &group))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the zones of a group get; what is not said is left out.
+fn rule(
+    org: Option<Value>,
+    policy: Option<String>,
+    transfer: &[String],
+    primaries: &[String],
+) -> Result<Value, Failure> {
+    let primaries = primaries.iter().map(|text| primary(text)).collect::<Result<Vec<_>, _>>()?;
+    let parts = [
+        ("org", org),
+        ("dnssec_policy", policy.map(Value::from)),
+        ("transfer", (!transfer.is_empty()).then(|| transfer.into())),
+        ("primaries", (!primaries.is_empty()).then(|| primaries.into())),
+    ];
+    let said = parts.into_iter().filter_map(|(part, value)| Some((part.to_owned(), value?)));
+    Ok(Value::Object(said.collect()))
+}
+
+fn group_path(catalog: &str, group: &str) -> String {
+    format!("/v1/zones/{}/groups/{}", encoded(catalog), encoded(group))
 }
 
 /// A primary as `address[,key=NAME][,tls=NAME][,pin=BASE64]…`.

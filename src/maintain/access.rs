@@ -1,7 +1,8 @@
 //! Who may transfer and ask for zones: the lists that zones and their holders have.
 //!
-//! For a transfer the nearest list counts: a zone's own, else its holder's, else that of whoever
-//! stands above the holder. A zone with a list for questions is closed to everybody else.
+//! For a transfer the nearest list counts: a zone's own, else that of a [group](super::groups) of its
+//! catalog, else its holder's, else that of whoever stands above the holder. A zone with a list for
+//! questions is closed to everybody else.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,9 @@ pub fn nearest_transfer<R: RawRows + ?Sized>(
     holders: &[String],
 ) -> Result<Option<Vec<Entry>>, ReadFault> {
     if let Some(list) = of_zone(rows, zone)?.transfer {
+        return Ok(Some(list));
+    }
+    if let Some(list) = super::groups::transfer_of(rows, zone)? {
         return Ok(Some(list));
     }
     for org in holders {

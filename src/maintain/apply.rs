@@ -105,6 +105,7 @@ impl Door<'_, '_> {
         self.tx.delete(&rows::ZONES_OF, &(zone.org.clone(), key))?;
         self.tx.delete(&rows::ZONES, &zone.id)?;
         super::access::forget_zone(self.tx, zone.id)?;
+        super::groups::forget_catalog(self.tx, zone.id)?;
         signing::delete(self.tx, zone.id)?;
         signing::delete_keys(self.tx, zone.id)?;
         self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Everything)?;

@@ -12,6 +12,7 @@ mod content;
 mod copy;
 pub mod dnssec;
 pub mod gone;
+pub mod groups;
 pub mod hold;
 pub mod journal;
 pub mod keeper;

@@ -175,8 +175,10 @@ impl Maintain {
         let Some(first) = first else { return }; // nobody to ask
         let mut queue = self.refreshing().lock();
         if let Some(entry) = queue.zones.get_mut(&key) {
-            // It is asking, or waits: either way it asks anew, with the row as it is now.
+            // It is asking, or waits: either way it asks anew, with the row as it is now; and what a
+            // catalog names may mean something else now.
             entry.wanted.get_or_insert_default().forced = true;
+            entry.turn += 1;
             let renew = |entry: &mut Entry| {
                 (entry.first, entry.parked) = (first, false);
                 entry.times.hurry(now_us());
@@ -198,6 +200,7 @@ impl Maintain {
                 trouble: None,
                 took: None,
                 named: None,
+                turn: 0,
                 told: None,
             };
             queue.due.insert((entry.due_us(), key.clone()));
@@ -282,8 +285,12 @@ impl Maintain {
         let Ended { zone, following, timers, outcome } = ended;
         let bounds = self.settings().refresh.bounds;
         let timers = timers.map(|timers| timers.within(bounds));
-        let named = match (&zone, &following) {
-            (Some(zone), Some(following)) if following.catalog && outcome.is_ok() => {
+        let named = match (&zone, &following, &outcome) {
+            (.., Err(Trouble::Crowded(_))) => None,
+            // What is here is named even while nobody can be asked, unless it is too old.
+            (Some(zone), Some(following), outcome)
+                if following.catalog && (outcome.is_ok() || zone.state == ZoneState::Live) =>
+            {
                 self.name_zones(zone, following)
             }
             _ => None,
@@ -301,13 +308,9 @@ impl Maintain {
                     entry.times.round(Round::Confirmed, entry.timers, now_us(), random());
                     entry.expired = false;
                     entry.took = took.or(entry.took.take());
-                    match named {
-                        Some(Ok(version)) => {
-                            entry.named = Some(version);
-                            None
-                        }
-                        Some(Err(text)) => Some(text),
-                        None => None,
+                    match &named {
+                        Some(Err(text)) => Some(text.clone()),
+                        Some(Ok(_)) | None => None,
                     }
                 }
                 Err(trouble) => {
@@ -315,6 +318,9 @@ impl Maintain {
                     Some(trouble.to_string())
                 }
             };
+            if let Some(Ok(named)) = named {
+                entry.named = Some(named);
+            }
             // Once for each new reason, not once for each round.
             if let Some(text) = trouble.as_ref().filter(|text| entry.trouble.as_ref() != Some(text))
             {
@@ -325,26 +331,34 @@ impl Maintain {
         });
     }
 
-    /// Brings the zones that a catalog names, if that was not done for its version yet.
-    fn name_zones(&self, zone: &Zone, catalog: &Following) -> Option<Result<u64, String>> {
+    /// Brings the zones that a catalog names, if that was not done for its version yet, as it is to be
+    /// followed; returns what was done.
+    fn name_zones(&self, zone: &Zone, catalog: &Following) -> Option<Result<(u64, u64), String>> {
         let (key, version) = (zone.apex.key(), zone.version);
-        let entry = |with: &dyn Fn(&mut Entry) -> Option<u64>| {
-            self.refreshing().lock().zones.get_mut(&key).and_then(with)
+        let turn = {
+            let queue = self.refreshing().lock();
+            let entry = queue.zones.get(&key)?;
+            if entry.named == Some((version, entry.turn)) {
+                return None;
+            }
+            entry.turn
         };
-        if entry(&|entry| entry.named) == Some(version) {
-            return None;
-        }
+        let tell = || {
+            let mut queue = self.refreshing().lock();
+            let entry = queue.zones.get_mut(&key);
+            entry.is_some_and(|entry| entry.told.replace(version) != Some(version))
+        };
         let mut given = Vec::new();
         let done = self.follow_catalog(zone, catalog, &mut given);
         // Once for each version: two catalogs that give to each other would never rest.
-        if entry(&|entry| entry.told.replace(version)) != Some(version) {
+        if tell() {
             given.sort_unstable_by_key(Name::key);
             given.dedup();
             for catalog in given {
                 self.refresh(&catalog, Ask::default()); // it may have waited for a zone
             }
         }
-        Some(done.map(|()| version))
+        Some(done.map(|()| (version, turn)))
     }
 }
 

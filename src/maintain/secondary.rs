@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Maintain;
 use super::rows::{self, Zone};
+use super::{Maintain, groups};
 use crate::store::{RawRows, RowError, Rows, Table, Tail, Tx};
 use crate::wire::{Name, Serial};
 use crate::zone::ReadFault;
@@ -140,6 +140,17 @@ pub fn serial_there<R: RawRows + ?Sized>(
     rows.get(&SERIALS_THERE, &Tail(apex.key())).map_err(rows::fault)
 }
 
+/// Whether a zone follows a primary and is served as that has it.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub(super) fn is_plain<R: RawRows + ?Sized>(rows: &R, apex: &Name) -> Result<bool, ReadFault> {
+    let key = Tail(apex.key());
+    let follows = rows.contains(&FOLLOWED, &key).map_err(rows::fault)?;
+    Ok(follows && !rows.contains(&SERIALS_THERE, &key).map_err(rows::fault)?)
+}
+
 /// Keeps the primary's serial of what is here; with none, the zone has its primary's serials again.
 pub(super) fn put_serial_there(
     tx: &mut Tx<'_>,
@@ -180,6 +191,7 @@ pub fn forget(tx: &mut Tx<'_>, apex: &Name) -> Result<(), RowError> {
     tx.delete(&FOLLOWED, &key)?;
     tx.delete(&SERIALS_THERE, &key)?;
     tx.delete(&GROUPS, &key)?;
+    groups::forget_member(tx, apex)?;
     tx.delete(&CONFIRMED, &key)
 }
 

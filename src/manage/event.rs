@@ -110,6 +110,7 @@ kinds! {
     ZoneHeld "zone.held"
     ZoneExpires "zone.expires"
     ZoneReleased "zone.released"
+    GroupRuleChanged "catalog.group_changed"
 }
 
 /// A thing that events speak of.

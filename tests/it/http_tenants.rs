@@ -125,6 +125,7 @@ fn request(route: &Route, tenant: &Tenant) -> (String, Option<Value>) {
         ("{secondary}", &"ns2".to_owned()),
         ("{catalog}", &"catalog.example.".to_owned()),
         ("{server}", &"ns9.example.".to_owned()),
+        ("{group}", &"gold".to_owned()),
         ("{name}", &"@".to_owned()),
         ("{type}", &"NS".to_owned()),
     ];
@@ -182,6 +183,7 @@ fn body(name: &str, tenant: &Tenant) -> Option<Value> {
         "basket.place" => json!({"items": [tenant.item]}),
         "orders.push" => json!({"items": [change]}),
         "primaries.set" => json!({"primaries": [{"address": "127.0.0.1"}]}),
+        "primaries.set_group" => json!({"transfer": ["any"]}),
         "primaries.refresh" => json!({"transfer": true}),
         "orders.reject" | "orders.hold" => json!({"comment": "no"}),
         "catalogs.create" => json!({"zone": "catalog.example."}),

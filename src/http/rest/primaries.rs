@@ -5,6 +5,7 @@ use utoipa::IntoParams;
 
 use crate::http::call::{Ask, Done, Listed, NoPath, NoQuery, Reply};
 use crate::http::problem::Problem;
+use crate::manage::holding::group::{self, GroupAsk, GroupView};
 use crate::manage::holding::primaries::{self, NewPrimaries, PrimariesView, RefreshAsk};
 use crate::wire::Name;
 
@@ -17,6 +18,25 @@ pub struct Listing {
     /// Begin behind this one.
     #[param(value_type = Option<String>)]
     after: Option<Name>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u16>,
+}
+
+#[derive(Deserialize, IntoParams)]
+pub struct GroupPath {
+    /// The name of the catalog, with or without the last dot.
+    #[param(value_type = String)]
+    zone: Name,
+    /// The name of the group.
+    group: String,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct GroupListing {
+    /// Begin behind this group.
+    after: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u16>,
@@ -43,4 +63,22 @@ pub fn remove(ask: Ask<ZonePath>) -> Result<Done, Problem> {
 
 pub fn refresh(ask: Ask<ZonePath, NoQuery, RefreshAsk>) -> Result<Reply<PrimariesView>, Problem> {
     Ok(Reply::new(primaries::refresh(&ask.manage, &ask.context, &ask.path.zone, &ask.body)?))
+}
+
+pub fn groups(ask: Ask<ZonePath, GroupListing>) -> Result<Reply<Listed<GroupView>>, Problem> {
+    let GroupListing { after, limit } = ask.query;
+    let limit = page_limit(limit)?;
+    let (manage, context) = (&ask.manage, &ask.context);
+    let page = group::list(manage, context, &ask.path.zone, after.as_deref(), limit)?;
+    Ok(Reply::new(Listed(page)))
+}
+
+pub fn set_group(ask: Ask<GroupPath, NoQuery, GroupAsk>) -> Result<Reply<GroupView>, Problem> {
+    let GroupPath { zone, group } = &ask.path;
+    Ok(Reply::new(group::set(&ask.manage, &ask.context, zone, group, &ask.body)?))
+}
+
+pub fn remove_group(ask: Ask<GroupPath>) -> Result<Done, Problem> {
+    group::remove(&ask.manage, &ask.context, &ask.path.zone, &ask.path.group)?;
+    Ok(Done)
 }

@@ -1,4 +1,5 @@
-//! What a catalog names, made so: zones that come, go, or go over to another catalog.
+//! What a catalog names, made so: zones that come, go, or go over to another catalog, and what its
+//! [groups](crate::maintain::groups) give them.
 //!
 //! Promises: an empty or broken catalog deletes nothing; only zones that this catalog brought are
 //! ever deleted by it; a zone that is here for another reason stays what it is; one zone that cannot
@@ -8,9 +9,10 @@ use std::collections::BTreeMap;
 
 use super::PAGE_ZONES;
 use super::round::unwritten;
+use crate::maintain::groups::{self, Given, Giver};
 use crate::maintain::rows::{self, Zone};
 use crate::maintain::secondary::{self, Following, Membership};
-use crate::maintain::{CommitError, Maintain, Refusal, ZoneChange};
+use crate::maintain::{CommitError, Door, Maintain, Refusal, ZoneChange};
 use crate::wire::Name;
 use crate::xfr::members::{self, Member};
 use crate::zone::ReadFault;
@@ -30,7 +32,7 @@ enum Step {
         member: Member,
         anew: bool,
     },
-    /// It stays, in other groups.
+    /// It stays, in other groups, or given something else.
     Regroup(Member),
     Go(Name),
 }
@@ -44,6 +46,14 @@ impl Step {
             Step::Go(zone) => zone,
         }
     }
+}
+
+/// A zone as its catalog brought it.
+struct Brought {
+    zone: Name,
+    label: Vec<u8>,
+    groups: Vec<String>,
+    given: Given,
 }
 
 impl Maintain {
@@ -60,7 +70,10 @@ impl Maintain {
         given: &mut Vec<Name>,
     ) -> Result<(), String> {
         let named = self.named_by(zone).map_err(|fault| fault.to_string())??;
-        let ours = self.members_here(&zone.apex).map_err(|fault| fault.to_string())?;
+        let rules = self.store().read(|rows| groups::rules(rows, zone));
+        let rules = rules.map_err(|fault| fault.to_string())?;
+        let giver = Giver { zone, following: catalog, rules };
+        let ours = self.members_here(&giver).map_err(|fault| fault.to_string())?;
         if named.is_empty() && !ours.is_empty() {
             let count = ours.len();
             return Err(format!(
@@ -74,7 +87,8 @@ impl Maintain {
             given.extend(member.next_catalog.clone());
             match left.remove(&member.zone.key()) {
                 Some(here) if here.label == member.label => {
-                    if here.groups != member.groups {
+                    let same = here.groups == member.groups;
+                    if !same || here.given != giver.gives(&member.groups) {
                         steps.push(Step::Regroup(member));
                     }
                 }
@@ -86,7 +100,7 @@ impl Maintain {
             }
         }
         steps.extend(left.into_values().map(|gone| Step::Go(gone.zone)));
-        self.take_all(zone, catalog, &steps)?;
+        self.take_all(&giver, &steps)?;
         match clashes.first() {
             None => Ok(()),
             Some(first) => Err(format!(
@@ -97,14 +111,14 @@ impl Maintain {
     }
 
     /// Takes steps, many in one commit; those of a group that is refused one by one.
-    fn take_all(&self, zone: &Zone, catalog: &Following, steps: &[Step]) -> Result<(), String> {
+    fn take_all(&self, giver: &Giver<'_>, steps: &[Step]) -> Result<(), String> {
         let mut refused = Vec::new();
         for group in steps.chunks(GROUP_ZONES) {
-            if self.take_steps(zone, catalog, group).is_ok() {
+            if self.take_steps(giver, group).is_ok() {
                 continue;
             }
             for step in group {
-                if let Err(why) = self.take_steps(zone, catalog, std::slice::from_ref(step)) {
+                if let Err(why) = self.take_steps(giver, std::slice::from_ref(step)) {
                     refused.push((step.zone(), why));
                 }
             }
@@ -127,7 +141,7 @@ impl Maintain {
     }
 
     /// The zones that a catalog brought, by the key of their names.
-    fn members_here(&self, catalog: &Name) -> Result<BTreeMap<Vec<u8>, Member>, ReadFault> {
+    fn members_here(&self, giver: &Giver<'_>) -> Result<BTreeMap<Vec<u8>, Brought>, ReadFault> {
         let mut found = BTreeMap::new();
         let mut after: Option<Name> = None;
         loop {
@@ -137,12 +151,13 @@ impl Maintain {
             let full = page.len() == PAGE_ZONES;
             for following in page {
                 let Some(member) = following.member else { continue };
-                if member.catalog == *catalog {
-                    let zone = following.apex;
-                    let groups = self.store().read(|rows| secondary::groups(rows, &zone))?;
-                    let label = member.label;
-                    let member = Member { zone, label, next_catalog: None, groups };
-                    found.insert(member.zone.key(), member);
+                if member.catalog == giver.zone.apex {
+                    let (zone, label) = (following.apex, member.label);
+                    let (groups, given) = self.store().read(|rows| -> Result<_, ReadFault> {
+                        let given = giver.gave(rows, &zone).map_err(rows::fault)?;
+                        Ok((secondary::groups(rows, &zone)?, given))
+                    })?;
+                    found.insert(zone.key(), Brought { zone, label, groups, given });
                 }
             }
             if !full {
@@ -178,58 +193,29 @@ impl Maintain {
         })
     }
 
-    fn take_steps(&self, zone: &Zone, catalog: &Following, steps: &[Step]) -> Result<(), String> {
-        let cause = format!("catalog {}", zone.apex);
-        let done = self.commit(|door| -> Result<(), Refusal> {
+    fn take_steps(&self, giver: &Giver<'_>, steps: &[Step]) -> Result<(), String> {
+        let catalog = &giver.zone.apex;
+        let cause = format!("catalog {catalog}");
+        let done = self.commit(|door| -> Result<Vec<Name>, Refusal> {
             door.set_cause(cause);
+            let mut ask = Vec::new();
             for step in steps {
-                let (apex, comes, goes) = match step {
-                    Step::Come { member, anew } | Step::TakeOver { member, anew } => {
-                        (&member.zone, Some(member), *anew)
-                    }
-                    Step::Go(apex) => (apex, None, true),
-                    Step::Regroup(member) => {
-                        secondary::put_groups(door.tx(), &member.zone, &member.groups)
-                            .map_err(|error| unwritten(&member.zone, error))?;
-                        continue;
-                    }
-                };
-                if goes {
-                    door.apply(&[ZoneChange::Delete { apex: apex.clone() }])?;
+                if take_step(door, giver, step)? {
+                    ask.push(step.zone().clone());
                 }
-                let Some(member) = comes else { continue };
-                let keeps = matches!(step, Step::TakeOver { anew: false, .. });
-                if !keeps {
-                    let org = zone.org.clone();
-                    door.apply(&[ZoneChange::Expect { apex: apex.clone(), org }])?;
-                }
-                let place = Membership { catalog: zone.apex.clone(), label: member.label.clone() };
-                let primaries = catalog.primaries.clone();
-                let apex = apex.clone();
-                let following = Following {
-                    apex: apex.clone(),
-                    primaries,
-                    catalog: false,
-                    member: Some(place),
-                };
-                secondary::follow(door.tx(), &following)
-                    .and_then(|()| secondary::put_groups(door.tx(), &apex, &member.groups))
-                    .map_err(|error| unwritten(&apex, error))?;
             }
-            Ok(())
+            Ok(ask)
         });
-        done.map_err(|why| match why {
+        let committed = done.map_err(|why| match why {
             CommitError::Refused(refusal) => refusal.to_string(),
             CommitError::Unreadable(fault) => fault.to_string(),
             CommitError::Write(error) => error.to_string(),
         })?;
-        let catalog = &zone.apex;
         for step in steps {
             match step {
                 Step::Come { member, .. } | Step::TakeOver { member, .. } => {
                     let apex = &member.zone;
                     tracing::info!(zone = %apex, %catalog, "catalog {catalog} brought zone {apex}");
-                    self.watch(apex, 0);
                 }
                 Step::Regroup(_) => {}
                 Step::Go(apex) => {
@@ -237,6 +223,36 @@ impl Maintain {
                 }
             }
         }
+        committed.value.iter().for_each(|apex| self.watch(apex, 0));
         Ok(())
     }
+}
+
+/// Takes one step; returns whether its zone is to be asked for anew.
+fn take_step(door: &mut Door<'_, '_>, giver: &Giver<'_>, step: &Step) -> Result<bool, Refusal> {
+    let (member, anew) = match step {
+        Step::Come { member, anew } | Step::TakeOver { member, anew } => (member, *anew),
+        Step::Regroup(member) => return door.give(giver, &member.zone, &member.groups),
+        Step::Go(apex) => {
+            door.apply(&[ZoneChange::Delete { apex: apex.clone() }])?;
+            return Ok(false);
+        }
+    };
+    let (apex, given) = (&member.zone, giver.gives(&member.groups));
+    if anew {
+        door.apply(&[ZoneChange::Delete { apex: apex.clone() }])?;
+    }
+    if anew || !matches!(step, Step::TakeOver { .. }) {
+        door.apply(&[ZoneChange::Expect { apex: apex.clone(), org: given.org }])?;
+    }
+    let (catalog, label) = (giver.zone.apex.clone(), member.label.clone());
+    let following = Following {
+        apex: apex.clone(),
+        primaries: given.primaries,
+        catalog: false,
+        member: Some(Membership { catalog, label }),
+    };
+    secondary::follow(door.tx(), &following).map_err(|error| unwritten(apex, error))?;
+    door.give(giver, apex, &member.groups)?;
+    Ok(true)
 }

@@ -93,8 +93,10 @@ pub(super) struct Entry {
     pub wanted: Option<Ask>,
     pub trouble: Option<String>,
     pub took: Option<Took>,
-    /// Of a catalog: the version whose zones are here.
-    pub named: Option<u64>,
+    /// Of a catalog: the version whose zones are here, and the turn in which they came.
+    pub named: Option<(u64, u64)>,
+    /// How often the way it is to be followed has changed.
+    pub turn: u64,
     /// Of a catalog: the version of which others know that they may take zones over.
     pub told: Option<u64>,
 }
@@ -300,6 +302,7 @@ mod tests {
             trouble: None,
             took: None,
             named: None,
+            turn: 0,
             told: None,
         }
     }

@@ -1,10 +1,10 @@
 //! Access lists: who may transfer a zone, and who may ask for it.
 //!
 //! A zone has lists of its own, and an organisation one for the transfers of its zones. For a
-//! transfer the nearest list counts: the zone's, else its organisation's, else that of the next
-//! organisation above. Without any, nobody may; the prefixes of `[transfer] allow` always may. A key
-//! counts only for zones it is [good for](super::tsig). Who transfers over TLS may be known by its
-//! certificate.
+//! transfer the nearest list counts: the zone's, else that of a [group](super::group) it is in, else
+//! its organisation's, else that of the next organisation above. Without any, nobody may; the
+//! prefixes of `[transfer] allow` always may. A key counts only for zones it is
+//! [good for](super::tsig). Who transfers over TLS may be known by its certificate.
 
 use serde::{Deserialize, Serialize};
 
@@ -186,8 +186,20 @@ pub fn holders(rows: &impl Rows, org: OrgId) -> Result<Vec<String>, Stop> {
 }
 
 fn read(field: &str, texts: Option<&[String]>) -> Result<Option<Vec<Entry>>, AccessError> {
+    at_most("access_entries", ACCESS_ENTRIES_MAX, texts.map_or(0, <[String]>::len))?;
+    entries(field, texts).map_err(AccessError::Invalid)
+}
+
+/// The entries of a list, or every fault of it.
+pub(super) fn entries(
+    field: &str,
+    texts: Option<&[String]>,
+) -> Result<Option<Vec<Entry>>, Vec<Problem>> {
     let Some(texts) = texts else { return Ok(None) };
-    at_most("access_entries", ACCESS_ENTRIES_MAX, texts.len())?;
+    if texts.len() > ACCESS_ENTRIES_MAX {
+        let text = format!("a list has at most {ACCESS_ENTRIES_MAX} entries");
+        return Err(vec![Problem::at(field, "access", text)]);
+    }
     let (mut entries, mut problems) = (Vec::new(), Vec::new());
     for (n, text) in texts.iter().enumerate() {
         match text.parse() {
@@ -195,7 +207,7 @@ fn read(field: &str, texts: Option<&[String]>) -> Result<Option<Vec<Entry>>, Acc
             Err(error) => problems.push(Problem::at(format!("{field}/{n}"), "access", error)),
         }
     }
-    if problems.is_empty() { Ok(Some(entries)) } else { Err(AccessError::Invalid(problems)) }
+    if problems.is_empty() { Ok(Some(entries)) } else { Err(problems) }
 }
 
 /// Questions are answered without a look at certificates.

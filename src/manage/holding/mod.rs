@@ -7,6 +7,7 @@ pub mod dnssec;
 pub mod dnssec_key;
 pub mod dnssec_policy;
 pub mod file;
+pub mod group;
 pub mod held;
 pub mod import;
 pub mod primaries;

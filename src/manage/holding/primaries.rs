@@ -186,7 +186,7 @@ pub fn set(
     ask: &NewPrimaries,
 ) -> Result<PrimariesView, PrimariesError> {
     context.may(Permission::ServerOperate)?;
-    let primaries = primaries_of(ask).map_err(PrimariesError::Invalid)?;
+    let primaries = primaries_of(&ask.primaries).map_err(PrimariesError::Invalid)?;
     let org = ask.org.unwrap_or(context.org);
     commit(manage, |door| {
         let held = zone::held(door.tx(), apex)?;
@@ -381,7 +381,7 @@ fn view(manage: &Manage, Found { held, following, there, groups }: Found) -> Pri
     }
 }
 
-fn shown(primary: &Primary) -> PrimaryAsk {
+pub(super) fn shown(primary: &Primary) -> PrimaryAsk {
     PrimaryAsk {
         address: primary.address.to_string(),
         key: primary.key.clone(),
@@ -393,13 +393,13 @@ fn shown(primary: &Primary) -> PrimaryAsk {
 }
 
 /// The primaries of a request, or every fault of it.
-fn primaries_of(ask: &NewPrimaries) -> Result<Vec<Primary>, Vec<Problem>> {
+pub(super) fn primaries_of(ask: &[PrimaryAsk]) -> Result<Vec<Primary>, Vec<Problem>> {
     let (mut primaries, mut problems) = (Vec::new(), Vec::new());
-    if ask.primaries.is_empty() || ask.primaries.len() > PRIMARIES_MAX {
+    if ask.is_empty() || ask.len() > PRIMARIES_MAX {
         let text = format!("a zone follows 1 to {PRIMARIES_MAX} primaries");
         problems.push(Problem::at("primaries", "count", text));
     }
-    for (number, primary) in ask.primaries.iter().enumerate() {
+    for (number, primary) in ask.iter().enumerate() {
         match primary_of(primary) {
             Ok(primary) => primaries.push(primary),
             Err((field, text)) => {
@@ -439,7 +439,7 @@ fn tls_of(ask: &TlsAsk) -> Result<TlsPeer, (&'static str, String)> {
     })
 }
 
-fn commit(
+pub(super) fn commit(
     manage: &Manage,
     f: impl FnOnce(&mut crate::maintain::Door<'_, '_>) -> Result<(), PrimariesError>,
 ) -> Result<(), PrimariesError> {
@@ -478,19 +478,14 @@ mod tests {
     fn every_fault_of_a_request_is_named() {
         let nobody = TlsAsk { name: None, pins: Vec::new() };
         let short = TlsAsk { name: None, pins: vec!["AAAA".into()] };
-        let new = NewPrimaries {
-            org: None,
-            primaries: vec![
-                ask("ns.example", None),
-                ask("192.0.2.1", Some(nobody)),
-                ask("192.0.2.1", Some(short)),
-            ],
-            catalog: false,
-        };
+        let new = [
+            ask("ns.example", None),
+            ask("192.0.2.1", Some(nobody)),
+            ask("192.0.2.1", Some(short)),
+        ];
         let places: Vec<_> =
             primaries_of(&new).unwrap_err().into_iter().map(|problem| problem.at).collect();
         assert_eq!(places, ["primaries[0].address", "primaries[1].tls", "primaries[2].tls"]);
-        let none = NewPrimaries { org: None, primaries: Vec::new(), catalog: false };
-        assert_eq!(primaries_of(&none).unwrap_err()[0].rule, "count");
+        assert_eq!(primaries_of(&[]).unwrap_err()[0].rule, "count");
     }
 }

@@ -12,6 +12,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
+use super::downstream::records;
 use crate::server::{PATIENCE, Server, ask, free_port, question};
 
 const CATALOG: &str = "catalog.test.";
@@ -207,4 +208,50 @@ fn a_new_zone_appears_on_secondaries_that_nobody_touches() {
             answer.is_some_and(|answer| answer.metadata.response_code == ResponseCode::Refused)
         });
     }
+}
+
+/// Knot with a template for the group `silver` beside the one for members in none.
+fn knot_with_templates(dir: &Path, port: u16, primary: SocketAddr) -> Command {
+    let command = knot(dir, port, primary);
+    let text = fs::read_to_string(dir.join("knot.conf")).unwrap();
+    let open = "acl:\n - id: open\n   address: 127.0.0.0/8\n   action: transfer\n";
+    let silver = format!(
+        "template:\n - id: silver\n   storage: {}\n   master: primary\n   acl: [told, open]\n   \
+         zonefile-sync: -1\n",
+        dir.display()
+    );
+    let text = text.replacen("acl:\n", open, 1).replacen("template:\n", &silver, 1);
+    let text = text.replace("catalog-template: member", "catalog-template: [member, silver]");
+    written(dir, "knot.conf", &text);
+    command
+}
+
+/// Goal: the group that a zone is given here is what a consumer does with it.
+/// Method: Knot has a template of the group's name, by which zones may be transferred from it.
+#[test]
+fn rfc9432_4_4_2_a_group_given_here_is_knots_template() {
+    if !Path::new("/usr/sbin/knotd").exists() {
+        println!("skipped: knotd is missing");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let settings = written(home.path(), "server.toml", "[transfer]\nallow = \"127.0.0.0/8\"\n");
+    let server = Server::start_with(&["--config", settings.to_str().unwrap()]);
+    let file = "@ 60 SOA ns host 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 127.0.0.1\n";
+    for zone in ["plain.example.", "silver.example."] {
+        push(&server, json!({"kind": "zone_create", "zone": zone, "zone_file": file}));
+    }
+    server.api("POST", "/v1/catalogs", Some(&json!({"zone": CATALOG})));
+    let follower = Follower::start("knot", home.path(), server.dns, knot_with_templates);
+    let row = json!({"name": "knot", "addresses": [follower.address.to_string()]});
+    server.api("POST", "/v1/secondaries", Some(&row));
+    let gives = |zone: &str| records(follower.address, zone.trim_end_matches('.'), None).len() > 1;
+    for zone in ["plain.example.", "silver.example."] {
+        follower.wait_for("it has the zone", |follower| follower.serial(zone).is_some());
+        assert!(!gives(zone));
+    }
+    let path = format!("/v1/catalogs/{CATALOG}/members/silver.example.");
+    server.api("PUT", &path, Some(&json!({"group": "silver"})));
+    follower.wait_for("the group counts", |_| gives("silver.example."));
+    assert!(!gives("plain.example."));
 }

@@ -101,7 +101,8 @@ pub(super) fn zones(server: &Server) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn waits_for(server: &Server, expected: &[&str]) {
+pub(super) fn waits_for<S: AsRef<str>>(server: &Server, expected: &[S]) {
+    let expected: Vec<&str> = expected.iter().map(AsRef::as_ref).collect();
     let end = Instant::now() + PATIENCE;
     while zones(server) != expected {
         let state = server.api("GET", "/v1/secondary-zones", None);

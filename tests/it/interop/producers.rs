@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
+use super::downstream::records;
 use super::followers::{Process, follow_catalog, waits_for, zone_file, zones};
 use super::peers::Peer;
 use crate::server::{PATIENCE, Server, ask, free_port, nameplane};
@@ -157,6 +158,110 @@ fn rfc9432_4_4_groups_are_read_and_a_zone_changes_its_owner() {
     ];
     until("the old one lets it go", &server, || zones(&server) == all);
     assert_eq!(member(&server, "one.example.")["member_of"], "other.example.");
+}
+
+/// Runs `nameplane zone primaries …` as the operator.
+fn primaries(server: &Server, words: &[&str]) -> String {
+    let mut command = nameplane();
+    command.args(["zone", "primaries"]).args(words);
+    command.env("NAMEPLANE_SERVER", format!("http://{}", server.http));
+    command.env("NAMEPLANE_TOKEN", server.operator_token());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Goal: what the groups of a catalog mean is said here, by command, and so it is: who holds their
+/// zones, whom these follow, how they are signed, who may transfer them.
+/// Method: PowerDNS puts zones into groups and out of them. One zone is here before its group has a rule
+/// and one comes after; a third has primaries that a person gave it, and keeps them.
+#[test]
+fn rfc9432_4_4_2_groups_mean_what_the_operator_says() {
+    if !Peer::PowerDns.is_here() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let pdns = PowerDns::new(dir.path());
+    pdns.util("create-zone catalog.example ns.invalid");
+    pdns.util("set-kind catalog.example producer");
+    for zone in ["one.example", "own.example", "plain.example"] {
+        pdns.zone(zone);
+    }
+    pdns.util("set-option one.example producer group gold");
+    pdns.util("set-option own.example producer group gold");
+    let _pdns_runs = pdns.start();
+    let server = Server::start();
+    let shop = server.api("POST", "/v1/orgs", Some(&json!({"handle": "shop"})))["id"].clone();
+    follow_catalog(&server, pdns.address);
+    let here = |zones: &[&str]| {
+        waits_for(&server, &zones.iter().map(|zone| format!("{zone} live")).collect::<Vec<_>>());
+    };
+    here(&["catalog.example.", "one.example.", "own.example.", "plain.example."]);
+    let own =
+        json!({"primaries": [{"address": pdns.address.to_string()}, {"address": "127.0.0.1:9"}]});
+    server.api("PUT", "/v1/zones/own.example./primaries", Some(&own));
+
+    let (first, second) = (pdns.address.to_string(), "127.0.0.1:7");
+    primaries(
+        &server,
+        &[
+            "group",
+            "catalog.example",
+            "gold",
+            "--org",
+            "shop",
+            "--policy",
+            "default",
+            "--transfer",
+            "127.0.0.0/8",
+            "--primary",
+            &first,
+            "--primary",
+            second,
+        ],
+    );
+    assert!(primaries(&server, &["groups", "catalog.example"]).contains("gold"));
+    let org = |zone: &str| server.api("GET", &format!("/v1/zones/{zone}"), None)["org"].clone();
+    let keys = |zone: &str| ask(server.dns, zone, RecordType::DNSKEY).answers.len();
+    let given = |zone: &str| records(server.dns, zone, None).len() > 2;
+    let followed = |zone: &str| {
+        let view = member(&server, zone);
+        view["primaries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["address"].clone())
+            .collect::<Vec<_>>()
+    };
+    let operator = org("plain.example.");
+    let is_gold = |zone: &str| {
+        until(&format!("{zone} is gold"), &server, || {
+            org(zone) == shop && keys(zone) > 0 && given(zone)
+        });
+    };
+    is_gold("one.example.");
+    assert_eq!(followed("one.example."), vec![json!(first), json!(second)]);
+    is_gold("own.example.");
+    assert_eq!(followed("own.example."), vec![json!(first), json!("127.0.0.1:9")]);
+    pdns.zone("new.example");
+    pdns.util("set-option new.example producer group gold");
+    until("it comes", &server, || zones(&server).contains(&"new.example. live".to_owned()));
+    is_gold("new.example.");
+    assert_eq!(org("plain.example."), operator);
+    assert!(keys("plain.example.") == 0 && !given("plain.example."));
+
+    // Out of the group by the producer, and without a rule by the operator.
+    pdns.util("set-option one.example producer group bronze");
+    until("one is as any other", &server, || {
+        org("one.example.") == operator && !given("one.example.")
+    });
+    assert_eq!(followed("one.example."), vec![json!(first)]);
+    assert!(keys("one.example.") > 0, "what is signed stays so");
+    primaries(&server, &["ungroup", "catalog.example", "gold"]);
+    until("new is as any other", &server, || {
+        org("new.example.") == operator && !given("new.example.")
+    });
+    assert_eq!(followed("own.example."), vec![json!(first), json!("127.0.0.1:9")]);
 }
 
 /// Goal: the groups that Knot and a hand-kept BIND put zones in are read, and followed.
