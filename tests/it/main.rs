@@ -7,6 +7,7 @@ mod answer;
 mod boundaries;
 mod checklist;
 mod commands;
+mod commands_dns;
 mod crash;
 mod dnssec;
 mod faulty_disk;

@@ -19,13 +19,18 @@ pub(super) const OPEN: &str = "open.example";
 pub(super) const SIGNED: &str = "signed.example";
 pub(super) const KEY: &str = "secondary-key";
 
+/// The name in nameplane's certificate, and the file a secondary over TLS knows it by.
+pub(super) const PRIMARY: &str = "primary.example";
+pub(super) const AUTHORITY: &str = "authority.pem";
+
 /// A make of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Secondary {
     Nsd,
     Knot,
     Bind,
-    /// BIND, with the primary's port for TLS.
+    /// BIND, with the primary's port for TLS. It takes the zones from who shows the certificate
+    /// [`AUTHORITY`] beside it, for [`PRIMARY`].
     BindOverTls,
     PowerDns,
     Yadifa,
@@ -279,13 +284,20 @@ fn bind(primary: SocketAddr, secret: &str, dir: &Path, port: u16, tls: &str) -> 
              primaries port {from} {{ 127.0.0.1 {key}{tls}; }}; }};\n"
         )
     };
+    let way = match tls.is_empty() {
+        true => String::new(),
+        false => format!(
+            "tls way {{ ca-file \"{}\"; remote-hostname \"{PRIMARY}\"; }};\n",
+            dir.join(AUTHORITY).display()
+        ),
+    };
     let text = format!(
         "options {{ directory \"{home}\"; listen-on port {port} {{ 127.0.0.1; }}; \
          listen-on-v6 {{ none; }}; recursion no; pid-file none; session-keyfile none; \
          managed-keys-directory \"{home}\"; notify no; dnssec-validation no; \
          min-refresh-time 1; max-refresh-time 5; min-retry-time 1; max-retry-time 5; \
          allow-transfer {{ any; }}; allow-notify {{ any; }}; check-names secondary ignore; }};\n\
-         controls {{ }};\ntls way {{ }};\n\
+         controls {{ }};\n{way}\
          key \"{KEY}\" {{ algorithm hmac-sha256; secret \"{secret}\"; }};\n{}{}",
         zone(OPEN, ""),
         zone(SIGNED, &format!("key \"{KEY}\""))

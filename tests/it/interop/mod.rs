@@ -8,6 +8,7 @@
 //! `INTEROP_PEERS=knot,nsd` compares with some only.
 
 mod acme;
+mod algorithms;
 mod catalogs;
 mod cookies;
 mod downstream;
@@ -21,11 +22,14 @@ mod primaries;
 mod producers;
 mod puppet;
 pub mod questions;
+mod relay;
 mod rough;
+mod rough_in;
 mod rules;
 mod together;
 mod transfers;
 mod updates;
+mod yadifa;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -3,6 +3,7 @@
 //! Each serves a zone whose file the test rewrites; nameplane follows it. The evidence is what
 //! nameplane exports: the same records as the file, at the same serial.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -99,10 +100,44 @@ impl Primary {
                 host % 40
             );
         }
-        // In one step: a peer may look at any moment.
+        self.put(&zone);
+    }
+
+    /// Writes the next version, with so many hosts of four kilobytes each; two of five are others than in
+    /// another `round`.
+    pub(super) fn write_large(&mut self, hosts: usize, round: usize) {
+        self.serial += 1;
+        let mut zone = format!(
+            "$ORIGIN {ZONE}\n$TTL 60\n@ SOA ns hostmaster {} 2 1 600 60\n@ NS ns\nns A 192.0.2.1\n\
+             version A 192.0.2.{round}\n",
+            self.serial
+        );
+        let filler = format!(" \"{}\"", "x".repeat(240)).repeat(16);
+        for host in 0..hosts {
+            let version = if host % 5 < 2 { round } else { 0 };
+            writeln!(zone, "h{host} TXT \"{version}\"{filler}").unwrap();
+        }
+        self.put(&zone);
+    }
+
+    /// In one step: a peer may look at any moment.
+    fn put(&self, zone: &str) {
         let new = self.dir.join("zone.new");
         fs::write(&new, zone).unwrap();
         fs::rename(new, self.file()).unwrap();
+    }
+
+    /// Ends it as a power cut would.
+    pub(super) fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts it again, on the file as it is.
+    pub(super) fn restart(&mut self) {
+        self.end();
+        self.launch();
     }
 
     fn launch(&mut self) {

@@ -191,7 +191,8 @@ fn five_secondaries_that_follow_at_once_end_with_the_same_records() {
 }
 
 /// The order is served everywhere. YADIFA 2.6 transfers out the same records as all others and yet answers
-/// otherwise at some wildcards that changed; that this is told, and told of nobody else, is right too.
+/// otherwise where names went, whoever sends it the steps ([`yadifa`](super::yadifa)); that this is told,
+/// and told of nobody else, is right too.
 fn is_confirmed(server: &Server, order: &Value) {
     let path = format!("/v1/orders/{}", order["id"].as_str().unwrap());
     let end = Instant::now() + PATIENCE;

@@ -2,12 +2,17 @@
 //!
 //! Each follows nameplane through commits, by IXFR where it can, and must end with the same records.
 
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use super::downstream::{
-    KEY, OPEN, Running, SIGNED, Secondary, primary, primary_with, records, serial,
+    AUTHORITY, KEY, OPEN, PRIMARY, Running, SIGNED, Secondary, primary, primary_with, records,
+    serial, serial_at,
 };
-use crate::server::Server;
+use crate::server::{PATIENCE, Server};
 
 /// Commits that each secondary follows. `INTEROP_COMMITS=1000` makes it a long run.
 const COMMITS: usize = 30;
@@ -103,20 +108,39 @@ fn a_secondary_catches_up_after_either_side_was_killed() {
     }
 }
 
-/// Goal: a secondary of another make follows over TLS as it does over TCP.
-/// Method: BIND is given the port for TLS and no other.
+/// Goal: a secondary of another make follows over TLS as it does over TCP, from who shows the
+/// certificate it wants to see and from nobody else.
+/// Method: BIND is given the port for TLS and no other, and first another certificate than nameplane's.
 #[test]
 fn rfc9103_bind_follows_over_tls() {
     if !Secondary::BindOverTls.is_here() {
         return;
     }
     let home = tempfile::tempdir().unwrap();
+    let made = || rcgen::generate_simple_self_signed([PRIMARY.to_owned()]).unwrap();
+    let (own, stranger) = (made(), made());
     let tls = std::net::SocketAddr::from(([127, 0, 0, 1], crate::server::free_port()));
-    let config = home.path().join("server.toml");
-    std::fs::write(&config, format!("[dns.tls]\ndot = [\"{tls}\"]\n")).unwrap();
+    let (config, dir) = (home.path().join("server.toml"), home.path().join("secondary"));
+    let (certificate, key) = (home.path().join("own.pem"), home.path().join("own.key"));
+    fs::write(&certificate, own.cert.pem()).unwrap();
+    fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    let (shown, secret_of) = (certificate.display(), key.display());
+    let text =
+        format!("[dns.tls]\ndot = [\"{tls}\"]\ncertificate = \"{shown}\"\nkey = \"{secret_of}\"\n");
+    fs::write(&config, text).unwrap();
     let (server, secret) = primary_with(home.path(), &["--config", config.to_str().unwrap()]);
-    let dir = home.path().join("secondary");
-    let running = Running::start(Secondary::BindOverTls, tls, &secret, &dir);
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join(AUTHORITY), stranger.cert.pem()).unwrap();
+    let mut running = Running::start(Secondary::BindOverTls, tls, &secret, &dir);
+    let end = Instant::now() + PATIENCE;
+    while !running.log().contains("TLS peer certificate verification failed") {
+        assert!(Instant::now() < end, "a stranger is believed:\n{}", running.log());
+        sleep(Duration::from_millis(100));
+    }
+    assert_eq!(serial_at(running.address, OPEN), None);
+    running.kill();
+    fs::write(dir.join(AUTHORITY), own.cert.pem()).unwrap();
+    running.launch(tls, &secret);
     for round in 0..4 {
         for zone in [OPEN, SIGNED] {
             running.follow(zone, serial(&server, zone));
