@@ -21,10 +21,9 @@ use super::look;
 use super::message;
 use super::notify::{Entry, Errand, Failure, Notifier};
 use super::rows::{self, Zone};
-use super::secondaries;
 use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, Seen, Standing, Watch};
 use super::servers::{Addresses, Server, Servers};
-use super::{Maintain, now_us, publish};
+use super::{Maintain, now_us, publish, secondaries, secondary};
 use crate::store::RawRows;
 use crate::wire::{Header, Name, Rcode, Serial, Type};
 use crate::zone::ReadFault;
@@ -414,13 +413,14 @@ impl Maintain {
         tasks: &mut JoinSet<Done>,
     ) {
         let board = self.board();
+        let calm = self.store().read(|rows| secondary::is_plain(rows, &note.apex)).unwrap_or(false);
         let mut known = held(&board.known);
         let now_ms = known.now_ms();
         let Some(serial) = note.serial else {
             known.notifier.retain(zone, |_| false);
             return known.matrix.watch_gone(zone, &note.apex, now_ms);
         };
-        known.matrix.watch(zone, &note.apex, serial, note.sets, now_ms);
+        known.matrix.watch(zone, &note.apex, serial, note.sets, calm, now_ms);
         if note.tell {
             tasks.spawn(self.clone().find_servers(zone, Arc::clone(addresses)));
         }

@@ -353,9 +353,17 @@ impl Door<'_, '_> {
         soa: Set,
     ) -> Result<AppliedZone> {
         let before = self.soa_if_any(&zone)?.map(|soa| soa.rrset);
-        let (from, old) = (zone.serial, Old::Everything { generation: zone.generation });
+        // One that is still to be transferred leaves nothing behind.
+        let is_first = zone.version == 0;
+        let old = match is_first {
+            true => Old::NOTHING,
+            false => Old::Everything { generation: zone.generation },
+        };
+        let from = zone.serial;
         self.touch(zone.id, Some(zone.clone()), Touched::Whole);
-        self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Generation)?;
+        if !is_first {
+            self.tx.put(&rows::RELEASES, &(zone.id, zone.generation), &Release::Generation)?;
+        }
         journal::clear(self.tx, &mut zone)?;
         zone.generation = generation;
         zone.counts = counts;

@@ -14,8 +14,9 @@ use super::rows::{CHUNKS, PARTS, RELEASES, Release, ZONES};
 use super::{Maintain, catalog, dnssec};
 use crate::store::{RowError, Rows, TransactError, Tx};
 
-/// Rows that one step takes away.
+/// Rows that one step takes away, and of how many releases.
 const STEP_ROWS: usize = 256;
+const RELEASES_MAX: usize = 64;
 
 /// Journals that one step looks at.
 const SWEEP_ZONES: usize = 256;
@@ -172,12 +173,27 @@ impl Maintain {
     ///
     /// When the store does not take it; what is left is released later.
     pub fn release_some(&self) -> Result<bool, TransactError<RowError>> {
+        self.release_rows(STEP_ROWS)
+    }
+
+    /// The same, of about so many rows.
+    pub(super) fn release_rows(&self, rows_max: usize) -> Result<bool, TransactError<RowError>> {
         // Most of the time there is nothing: that is no reason for a record in the log.
-        let first = self.store().read(|rows| rows.range(&RELEASES, .., 1));
-        match first.map_err(TransactError::Refused)?.pop() {
-            Some((key, release)) => self.store().transact(|tx| release_step(tx, key, release)),
-            None => Ok(false),
+        let first = self.store().read(|rows| rows.range(&RELEASES, .., RELEASES_MAX));
+        let first = first.map_err(TransactError::Refused)?;
+        if first.is_empty() {
+            return Ok(false);
         }
+        self.store().transact(|tx| {
+            let mut room = rows_max;
+            for (key, release) in &first {
+                room = room.saturating_sub(release_step(tx, *key, *release, room)?);
+                if room == 0 {
+                    break;
+                }
+            }
+            Ok(true)
+        })
     }
 }
 
@@ -245,17 +261,25 @@ impl Maintain {
 }
 
 /// Takes some of a zone's rows away; when none are left, the note to release them.
-fn release_step(tx: &mut Tx<'_>, key: (u32, u32), release: Release) -> Result<bool, RowError> {
+/// Takes away up to about `room` rows of one release, and itself once nothing is left of it; returns how
+/// many.
+fn release_step(
+    tx: &mut Tx<'_>,
+    key: (u32, u32),
+    release: Release,
+    room: usize,
+) -> Result<usize, RowError> {
     let whole = release == Release::Everything;
+    let few = room.div_ceil(8);
     let chunks = match whole {
-        true => tx.scan(&CHUNKS, &key.0, None, STEP_ROWS)?,
-        false => tx.scan(&CHUNKS, &key, None, STEP_ROWS)?,
+        true => tx.scan(&CHUNKS, &key.0, None, room)?,
+        false => tx.scan(&CHUNKS, &key, None, room)?,
     };
     let parts = match whole {
-        true => tx.scan(&PARTS, &key.0, None, STEP_ROWS / 8)?,
-        false => tx.scan(&PARTS, &key, None, STEP_ROWS / 8)?,
+        true => tx.scan(&PARTS, &key.0, None, few)?,
+        false => tx.scan(&PARTS, &key, None, few)?,
     };
-    let steps = if whole { tx.scan(&JOURNAL, &key.0, None, STEP_ROWS / 8)? } else { Vec::new() };
+    let steps = if whole { tx.scan(&JOURNAL, &key.0, None, few)? } else { Vec::new() };
     for (key, _) in &chunks {
         tx.delete(&CHUNKS, key)?;
     }
@@ -265,8 +289,8 @@ fn release_step(tx: &mut Tx<'_>, key: (u32, u32), release: Release) -> Result<bo
     for (key, _) in &steps {
         tx.delete(&JOURNAL, key)?;
     }
-    if chunks.is_empty() && parts.is_empty() && steps.is_empty() {
+    if chunks.len() < room && parts.len() < few && steps.len() < few {
         tx.delete(&RELEASES, &key)?;
     }
-    Ok(true)
+    Ok(1 + chunks.len() + parts.len() + steps.len())
 }

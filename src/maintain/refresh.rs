@@ -206,7 +206,7 @@ impl Maintain {
             queue.due.insert((entry.due_us(), key.clone()));
             queue.zones.insert(key, entry);
         }
-        self.refreshing().told.notify_one();
+        self.refreshing().tell(&mut queue);
     }
 
     /// Asks for a zone at once; returns whether it is one that follows others.

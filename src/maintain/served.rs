@@ -1,7 +1,8 @@
 //! What the servers of zones serve: the matrix, and when to ask again.
 //!
 //! A zone that changed is watched until every server of it was seen with the new answers: asked soon
-//! at first, then ever more rarely. What was seen last is kept to be shown.
+//! at first, then ever more rarely; of one that only follows, where nobody waits for that, rarely from
+//! the second time on. What was seen last is kept to be shown.
 //!
 //! Promises: `ok` is said of a server only when it has at least the serial of here and every changed
 //! RRset asked for is equal, TTL and signatures included; *everywhere* only when all are `ok` and no
@@ -29,7 +30,7 @@ pub const FIRST_MS: u64 = 100;
 pub const STEP_MS_MAX: u64 = 60_000;
 
 /// Milliseconds after which a zone is asked about only every [`SLOW_MS`]; so is at once one of which no server
-/// can be asked.
+/// can be asked, and a calm one.
 pub const EAGER_MS: u64 = 3_600_000;
 pub const SLOW_MS: u64 = 900_000;
 
@@ -115,6 +116,8 @@ pub struct Watch {
     step_ms: u64,
     next_ms: Option<u64>,
     asking: bool,
+    /// Nobody here waits for it: it is as its primary made it.
+    calm: bool,
     /// Changed while a round was under way.
     again: bool,
     /// The last round found nobody to ask.
@@ -150,16 +153,19 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// `zone` changed, or is to be looked at: `sets` of it are to be asked for.
+    /// `zone` changed, or is to be looked at: `sets` of it are to be asked for. A `calm` one has its
+    /// records from a primary, as they are, so that nobody here waits for its servers.
     pub fn watch(
         &mut self,
         zone: u32,
         apex: &Name,
         serial: Serial,
         sets: impl IntoIterator<Item = (Name, Type)>,
+        calm: bool,
         now_ms: u64,
     ) {
         let watch = self.begin(zone, apex, serial, now_ms);
+        watch.calm = calm;
         for (owner, rtype) in sets {
             if watch.sets.len() < SETS_MAX && rtype != Type::SOA {
                 watch.sets.insert((owner.key(), owner, rtype));
@@ -192,6 +198,7 @@ impl Matrix {
             step_ms: FIRST_MS,
             next_ms: None,
             asking: false,
+            calm: false,
             again: false,
             idle: false,
             gone: false,
@@ -279,7 +286,8 @@ impl Matrix {
         }
         let wait = match watch.again {
             true => FIRST_MS,
-            false if watch.idle || now_ms.saturating_sub(watch.changed_ms) > EAGER_MS => SLOW_MS,
+            false if watch.idle || watch.calm => SLOW_MS,
+            false if now_ms.saturating_sub(watch.changed_ms) > EAGER_MS => SLOW_MS,
             false => watch.step_ms,
         };
         watch.step_ms = (watch.step_ms * 2).min(STEP_MS_MAX);
@@ -396,7 +404,7 @@ mod tests {
 
     fn watching() -> Matrix {
         let mut matrix = Matrix::default();
-        matrix.watch(1, &apex(), Serial(2), [(apex(), Type::A)], 0);
+        matrix.watch(1, &apex(), Serial(2), [(apex(), Type::A)], false, 0);
         matrix
     }
 
@@ -458,7 +466,7 @@ mod tests {
     fn a_change_during_a_round_is_asked_about_in_another() {
         let mut matrix = watching();
         matrix.take_due(FIRST_MS);
-        matrix.watch(1, &apex(), Serial(3), [], 150);
+        matrix.watch(1, &apex(), Serial(3), [], false, 150);
         assert!(matrix.take_due(10_000).is_empty(), "one round at a time");
         assert_eq!(matrix.done(1, Serial(2), servers(1), vec![seen(1, Standing::Ok)], 200), None);
         assert_eq!(matrix.next_ms(), Some(200 + FIRST_MS));
@@ -501,6 +509,19 @@ mod tests {
         assert_eq!(matrix.next_ms(), Some(200 + SLOW_MS));
         matrix.servers_changed(300);
         assert_eq!(matrix.next_ms(), Some(300 + FIRST_MS));
+    }
+
+    #[test]
+    fn the_servers_of_a_zone_that_only_follows_are_asked_soon_and_then_rarely() {
+        let mut matrix = Matrix::default();
+        matrix.watch(1, &apex(), Serial(2), [], true, 0);
+        let mut rounds = Vec::new();
+        while let Some(next) = matrix.next_ms().filter(|next| *next < 3 * SLOW_MS) {
+            assert_eq!(matrix.take_due(next).len(), 1);
+            matrix.done(1, Serial(2), servers(1), vec![seen(1, Standing::Behind)], next);
+            rounds.push(next);
+        }
+        assert_eq!(rounds, [FIRST_MS, FIRST_MS + SLOW_MS, FIRST_MS + 2 * SLOW_MS]);
     }
 
     #[test]

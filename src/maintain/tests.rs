@@ -329,11 +329,11 @@ fn a_deleted_zone_leaves_nothing_but_its_serial() {
     commit(&maintain, &[ZoneChange::Delete { apex: name("a.") }]).unwrap();
 
     let mut steps = 0;
-    while maintain.release_some().unwrap() {
+    while maintain.release_rows(8).unwrap() {
         steps += 1;
     }
 
-    assert!(steps > 1, "released in one step");
+    assert!(steps > 2, "released in {steps} steps");
     assert_eq!(rows_left(&maintain, &rows::CHUNKS), 0);
     assert_eq!(rows_left(&maintain, &journal::JOURNAL), 0);
     assert_eq!(rows_left(&maintain, &rows::ZONES_OF), 0);

@@ -30,7 +30,7 @@ const WAIT_MAX_US: u64 = 3600 * SECOND_US;
 #[derive(Default)]
 pub(in crate::maintain) struct Desk {
     queue: Mutex<Queue>,
-    pub(super) told: Condvar,
+    told: Condvar,
 }
 
 #[derive(Default)]
@@ -41,6 +41,9 @@ pub(super) struct Queue {
     pub due: BTreeSet<(u64, Vec<u8>)>,
     /// Primaries that did not answer, and until when they are left alone.
     out_of_reach: HashMap<SocketAddr, u64>,
+    /// When the thread wakes up that watches for the next zone to be due; none when none does. The others
+    /// sleep until they are told.
+    watched_until: Option<u64>,
     /// How many threads may ask one primary at once.
     pub most: usize,
     /// Primaries that are being asked, and by how many threads.
@@ -65,7 +68,7 @@ impl Drop for Turn<'_> {
             }
         }
         queue.unpark_one(self.primary);
-        self.desk.told.notify_one();
+        self.desk.tell(&mut queue);
     }
 }
 
@@ -217,25 +220,42 @@ impl Desk {
         Ok(Turn { desk: self, primary })
     }
 
+    /// Wakes a thread if a zone is due before any would look.
+    pub(super) fn tell(&self, queue: &mut Queue) {
+        let Some((due, _)) = queue.due.first() else { return };
+        if queue.watched_until.is_none_or(|until| *due < until) {
+            queue.watched_until = None;
+            self.told.notify_one();
+        }
+    }
+
     /// Waits for the next thing to do; none when the desk is closed.
+    ///
+    /// One thread watches the time; who takes something to do wakes another to watch.
     pub(super) fn next(&self) -> Option<Job> {
         let mut queue = self.lock();
         while queue.open {
             let now = now_us();
-            let wait_us = match queue.due.first() {
-                Some((due, _)) if *due <= now => {
-                    let Some((_, key)) = queue.due.pop_first() else { continue };
-                    match queue.take_up(key, now) {
-                        Some(job) => return Some(job),
-                        None => continue,
+            let due = queue.due.first().map_or(u64::MAX, |(due, _)| *due);
+            if due <= now {
+                let Some((_, key)) = queue.due.pop_first() else { continue };
+                match queue.take_up(key, now) {
+                    Some(job) => {
+                        self.tell(&mut queue);
+                        return Some(job);
                     }
+                    None => continue,
                 }
-                Some((due, _)) => due - now,
-                None => WAIT_MAX_US,
-            };
-            let wait = Duration::from_micros(wait_us.min(WAIT_MAX_US));
+            }
+            if queue.watched_until.is_some_and(|until| until <= due) {
+                queue = self.told.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            queue.watched_until = Some(due);
+            let wait = Duration::from_micros((due - now).min(WAIT_MAX_US));
             let waited = self.told.wait_timeout(queue, wait);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            queue.watched_until = queue.watched_until.filter(|until| *until != due);
         }
         None
     }
@@ -264,7 +284,7 @@ impl Desk {
             queue.due.insert((due, key));
         }
         queue.unpark_one(first);
-        self.told.notify_one();
+        self.tell(&mut queue);
     }
 
     pub(super) fn want(&self, apex: &Name, ask: Ask) -> bool {
@@ -278,7 +298,7 @@ impl Desk {
                 entry.times.hurry(now_us());
             });
         }
-        self.told.notify_one();
+        self.tell(&mut queue);
         true
     }
 }
@@ -348,6 +368,45 @@ mod tests {
             After::Waits
         });
         assert_eq!(asked(&desk).to_string(), "c.");
+    }
+
+    /// Goal: however many threads wait, one wakes up for a zone, and no zone is forgotten.
+    /// Method: threads take zones that come to be due one behind the other, in any order, while all wait;
+    /// each zone is put away for good once it was taken.
+    #[test]
+    fn every_zone_that_comes_to_be_due_is_taken_once_by_some_thread() {
+        const ZONES: u64 = 60;
+        let desk = desk(&[]);
+        let taken = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while let Some(Job::Ask(apex, _)) = desk.next() {
+                        desk.put_back(&apex, |_| After::Gone);
+                        taken.lock().unwrap().push(apex.to_string());
+                    }
+                });
+            }
+            for number in 0..ZONES {
+                let mut entry = entry(&format!("z{number}."), OTHER);
+                // Some at once, some later than those behind them.
+                entry.times.next_us = now_us() + number * 7_919 % 11 * 3_000;
+                let (key, mut queue) = (entry.apex.key(), desk.lock());
+                queue.due.insert((entry.due_us(), key.clone()));
+                queue.zones.insert(key, entry);
+                desk.tell(&mut queue);
+            }
+            let end = std::time::Instant::now() + Duration::from_secs(60);
+            while taken.lock().unwrap().len() < ZONES as usize {
+                assert!(std::time::Instant::now() < end, "{:?}", taken.lock().unwrap());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            desk.close();
+        });
+        let mut taken = taken.into_inner().unwrap();
+        taken.sort();
+        taken.dedup();
+        assert_eq!(taken.len(), ZONES as usize);
     }
 
     #[test]
