@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench respond`; times are of the processor. Sets: `hosting` is 100 000 zones of 4 names and 12 records
 //! (`NAMEPLANE_ZONES=1000000` for a million), `big` one zone of 1 M names, `tld` 300 000 delegations with glue and DS,
-//! `signed` one zone of 100 000 names with NSEC. Before each, building it is timed and its octets per record
+//! `signed` one zone of 100 000 names with NSEC, and the same with NSEC3. Before each, building it is timed and its octets per record
 //! are printed, as the table counts them and as the process grew.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use nameplane::answer::{Rendered, Snapshot, Writer, prefetch, render, respond};
+use nameplane::answer::{Rendered, Snapshot, Writer, prefetch, render, respond_ahead};
 use nameplane::wire::edns::OptReply;
 use nameplane::wire::{HashKey, Name, Query, Reply, Type};
 use nameplane::zone::packed::Packer;
@@ -159,34 +159,93 @@ fn hosting(zones: usize) -> Writer {
     load.finish("hosting")
 }
 
-fn big(names: usize, signed: bool) -> Writer {
+/// How a zone is signed, if it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signed {
+    No,
+    Nsec,
+    Nsec3,
+}
+
+fn big(names: usize, signed: Signed) -> Writer {
+    let what = match signed {
+        Signed::No => "big",
+        Signed::Nsec => "signed",
+        Signed::Nsec3 => "signed, NSEC3",
+    };
     let mut load = Load::new(names);
     let apex = Name::parse("big.example.").unwrap();
     let sig = [&[0; 18][..], apex.as_wire(), &[7; 64]].concat();
-    let sigs: &[&[u8]] = if signed { &[&sig] } else { &[] };
+    let sigs: &[&[u8]] = if signed == Signed::No { &[] } else { &[&sig] };
     let mut owners: Vec<Name> = (0..names)
         .map(|number| Name::parse(&format!("host-{number}.big.example.")).unwrap())
         .collect();
     owners.sort_by_cached_key(Name::key);
+    let mut hashes: Vec<[u8; 20]> = match signed {
+        Signed::Nsec3 => [&apex].into_iter().chain(&owners).map(hash).collect(),
+        _ => Vec::new(),
+    };
+    hashes.sort_unstable();
     let mut packer = Packer::default();
     packer.node(apex.as_wire());
     packer.rrset(Type::NS, 3600, [&wire("ns1.hoster.net.")[..]], sigs.iter().copied());
     packer.rrset(Type::SOA, 3600, [&soa(apex.as_wire())[..]], sigs.iter().copied());
     let nsec = |next: &Name| [next.as_wire(), &[0, 6, 0x40, 0, 0, 0, 0, 3]].concat();
-    if signed {
-        packer.rrset(Type::NSEC, 300, [&nsec(&owners[0])[..]], sigs.iter().copied());
+    match signed {
+        Signed::No => {}
+        Signed::Nsec => {
+            packer.rrset(Type::NSEC, 300, [&nsec(&owners[0])[..]], sigs.iter().copied())
+        }
+        Signed::Nsec3 => {
+            packer.rrset(Type::NSEC3PARAM, 0, [&[1, 0, 0, 0, 0][..]], sigs.iter().copied());
+        }
     }
+    // Labels of hashes sort as hashes, and they stand among the names.
+    let mut hashed = hashes.iter().enumerate().peekable();
+    let mut put_hashed = |packer: &mut Packer, before: Option<&Name>| {
+        while let Some((at, hash)) = hashed.peek().copied() {
+            let owner = apex.child(&label(hash)).unwrap();
+            if before.is_some_and(|before| owner.key() > before.key()) {
+                break;
+            }
+            hashed.next();
+            let next = hashes.get(at + 1).unwrap_or(&hashes[0]);
+            let denial = [&[1, 0, 0, 0, 0, 20][..], next, &[0, 6, 0x40, 0, 0, 0, 0, 2]].concat();
+            packer.node(owner.as_wire());
+            packer.rrset(Type::NSEC3, 300, [&denial[..]], sigs.iter().copied());
+        }
+    };
     for (at, owner) in owners.iter().enumerate() {
+        put_hashed(&mut packer, Some(owner));
         packer.node(owner.as_wire());
         packer.rrset(Type::A, 3600, [&(at as u32).to_be_bytes()[..]], sigs.iter().copied());
-        if signed {
+        if signed == Signed::Nsec {
             let next = owners.get(at + 1).unwrap_or(&apex);
             packer.rrset(Type::NSEC, 300, [&nsec(next)[..]], sigs.iter().copied());
         }
     }
+    put_hashed(&mut packer, None);
     drop(owners);
-    load.zone(&apex, &packer.finish(), if signed { 4 * names + 6 } else { names + 2 });
-    load.finish(if signed { "signed" } else { "big" })
+    load.zone(
+        &apex,
+        &packer.finish(),
+        if signed == Signed::No { names + 2 } else { 4 * names + 6 },
+    );
+    load.finish(what)
+}
+
+fn hash(name: &Name) -> [u8; 20] {
+    use sha1::Digest;
+    sha1::Sha1::digest(name.as_wire()).into()
+}
+
+/// The label that a hash is written as.
+fn label(hash: &[u8; 20]) -> Vec<u8> {
+    let digit = |value: u64| b"0123456789abcdefghijklmnopqrstuv"[value as usize & 31];
+    let five = |five: &[u8]| five.iter().fold(0, |bits, octet| bits << 8 | u64::from(*octet));
+    hash.chunks(5)
+        .flat_map(|chunk| (0..8).rev().map(move |at| digit(five(chunk) >> (5 * at))))
+        .collect()
 }
 
 fn tld(cuts: usize) -> Writer {
@@ -250,13 +309,13 @@ fn answer(snapshot: &Snapshot, slots: &mut [Slot], messages: &[Vec<u8>]) -> usiz
         slot.query.parse(&slot.buffer[..message.len()], snapshot.key()).unwrap();
         prefetch::directory(snapshot, &slot.query);
     }
-    prefetch::rest(snapshot, slots.iter().map(|slot| &slot.query));
+    let found = prefetch::rest(snapshot, slots.iter().map(|slot| &slot.query));
     let mut octets = 0;
-    for slot in slots {
+    for (number, slot) in slots.iter_mut().enumerate() {
         let dnssec_ok = slot.query.dnssec_ok();
         let opt = OptReply { payload: 1232, dnssec_ok, ..OptReply::default() };
         let mut reply = Reply::new(&slot.query, &mut slot.buffer, 1232, Some(&opt));
-        black_box(respond(snapshot, &slot.query, &mut reply));
+        black_box(respond_ahead(snapshot, &slot.query, found.of(number), &mut reply));
         octets += reply.finish();
     }
     octets
@@ -319,7 +378,7 @@ fn hosting_answers(criterion: &mut Criterion) {
 
 fn big_answers(criterion: &mut Criterion) {
     const NAMES: usize = 1_000_000;
-    let writer = big(NAMES, false);
+    let writer = big(NAMES, Signed::No);
     let hits = questions(10, |random, text| {
         write!(text, "host-{}.big.example.", random.below(NAMES)).unwrap();
         (Type::A, false)
@@ -334,17 +393,19 @@ fn big_answers(criterion: &mut Criterion) {
 
 fn signed_answers(criterion: &mut Criterion) {
     const NAMES: usize = 100_000;
-    let writer = big(NAMES, true);
-    let hits = questions(12, |random, text| {
-        write!(text, "host-{}.big.example.", random.below(NAMES)).unwrap();
-        (Type::A, true)
-    });
-    bench(criterion, "signed hits", &writer, &hits);
-    let absent = questions(13, |random, text| {
-        write!(text, "host-{}x.big.example.", random.below(NAMES)).unwrap();
-        (Type::A, true)
-    });
-    bench(criterion, "signed NXDOMAIN", &writer, &absent);
+    for (signed, what) in [(Signed::Nsec, "signed"), (Signed::Nsec3, "signed, NSEC3,")] {
+        let writer = big(NAMES, signed);
+        let hits = questions(12, |random, text| {
+            write!(text, "host-{}.big.example.", random.below(NAMES)).unwrap();
+            (Type::A, true)
+        });
+        bench(criterion, &format!("{what} hits"), &writer, &hits);
+        let absent = questions(13, |random, text| {
+            write!(text, "host-{}x.big.example.", random.below(NAMES)).unwrap();
+            (Type::A, true)
+        });
+        bench(criterion, &format!("{what} NXDOMAIN"), &writer, &absent);
+    }
 }
 
 fn tld_answers(criterion: &mut Criterion) {

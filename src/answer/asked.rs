@@ -87,8 +87,18 @@ impl Chased {
 
     /// Takes over the name at `at` of `message`, its pointers followed.
     pub fn read(&mut self, message: &[u8], at: usize, key: &HashKey) -> Option<()> {
+        self.read_unhashed(message, at)?;
+        self.hash_with(key)
+    }
+
+    /// As [`read`](Chased::read); there are no hashes before they are [made](Chased::hash_with).
+    pub fn read_unhashed(&mut self, message: &[u8], at: usize) -> Option<()> {
         (self.len, self.labels) = (0, 0);
-        self.expand(message, at)?;
+        self.expand(message, at)
+    }
+
+    /// Hashes the name and those above it.
+    pub fn hash_with(&mut self, key: &HashKey) -> Option<()> {
         let mut hash = key.root();
         *self.hashes.get_mut(self.labels)? = hash;
         for label in (0..self.labels).rev() {
@@ -98,6 +108,20 @@ impl Chased {
             *self.hashes.get_mut(label)? = hash;
         }
         Some(())
+    }
+
+    /// The first label.
+    pub fn first_label(&self) -> &[u8] {
+        let label = self.name.split_first();
+        label.and_then(|(&len, rest)| rest.get(..usize::from(len))).unwrap_or_default()
+    }
+
+    /// Whether the name is `above`, which is in lower case, or below it.
+    pub fn is_at_or_below(&self, above: &[u8]) -> bool {
+        let Some(start) = self.len.checked_sub(above.len()) else { return false };
+        let starts = self.offsets.iter().take(self.labels + 1);
+        self.name.get(start..self.len) == Some(above) && { starts }
+            .any(|&offset| usize::from(offset) == start)
     }
 
     fn expand(&mut self, message: &[u8], at: usize) -> Option<()> {

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::chain::{Denial, Entries, NSEC3_ITERATIONS_MAX};
+use super::denial::Hasher;
 use super::image::{self, Extent, OWNER_AT, QUESTION_TAIL, RECORD_HEAD, label_count, label_offset};
 use super::node::{Draft, Facts, GLUE, STOCK, ZoneState, flag};
 use super::render::Zone;
@@ -436,6 +437,7 @@ impl<'a> Builder<'a> {
 
     /// Where a name's NSEC or NSEC3 stands in the chain.
     fn denial_key(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let name = &name.to_ascii_lowercase()[..];
         match self.denial.as_ref()? {
             Denial::Nsec => {
                 let mut buffer = [0; super::denial::KEY_MAX];
@@ -444,7 +446,8 @@ impl<'a> Builder<'a> {
             }
             Denial::Nsec3 { .. } => {
                 let (&len, rest) = name.split_first()?;
-                super::denial::base32_decode(rest.get(..usize::from(len))?)
+                let label = rest.get(..usize::from(len))?;
+                super::denial::is_hash_label(label).then(|| label.to_vec())
             }
         }
     }
@@ -465,9 +468,13 @@ struct Target<'n> {
 pub(super) fn denial_of(apex: Node<'_>) -> Option<Denial> {
     let usable = |rdata: &[u8]| {
         let (&[1, 0, i0, i1, len], salt) = rdata.split_first_chunk::<5>()? else { return None };
-        let iterations = u16::from_be_bytes([i0, i1]);
-        let salt = salt.get(..usize::from(len))?.into();
-        (iterations <= NSEC3_ITERATIONS_MAX).then_some(Denial::Nsec3 { iterations, salt })
+        let (iterations, salt) = (u16::from_be_bytes([i0, i1]), salt.get(..usize::from(len))?);
+        if iterations > NSEC3_ITERATIONS_MAX {
+            return None;
+        }
+        let (hasher, name) = (Hasher { iterations, salt }, apex.owner.to_ascii_lowercase());
+        let (apex, star) = (hasher.name(&name), hasher.star(&name));
+        Some(Denial::Nsec3 { iterations, salt: salt.into(), apex, star })
     };
     if let Some(params) = apex.rrset(Type::NSEC3PARAM) {
         return params.rdatas().find_map(usable);
@@ -475,7 +482,7 @@ pub(super) fn denial_of(apex: Node<'_>) -> Option<Denial> {
     apex.rrset(Type::NSEC).map(|_| Denial::Nsec)
 }
 
-/// Writes the records of a chain's entry; returns how many.
+/// Writes the records of a chain's entry, the first without its owner; returns how many.
 fn put_denial<'r>(
     out: &mut Vec<u8>,
     denial: Option<&Denial>,
@@ -484,7 +491,7 @@ fn put_denial<'r>(
     rdatas: impl Iterator<Item = &'r [u8]>,
     sigs: impl Iterator<Item = &'r [u8]>,
 ) -> u16 {
-    let mut records = 0;
+    let (from, mut records) = (out.len(), 0);
     for rdata in rdatas.filter(|rdata| denial.is_none_or(|denial| is_of_chain(denial, rdata))) {
         image::put_record(out, 0xc00c, rtype, ttl, rdata);
         records += 1;
@@ -496,12 +503,13 @@ fn put_denial<'r>(
         image::put_record(out, 0xc00c, Type::RRSIG, ttl, sig);
         records += 1;
     }
+    out.drain(from..from + 2);
     records
 }
 
 /// Whether a record belongs to the chain in use: there may be others of other parameters.
 fn is_of_chain(denial: &Denial, rdata: &[u8]) -> bool {
-    let Denial::Nsec3 { iterations, salt } = denial else { return true };
+    let Denial::Nsec3 { iterations, salt, .. } = denial else { return true };
     let Some((&[1, _, i0, i1, len], rest)) = rdata.split_first_chunk::<5>() else { return false };
     u16::from_be_bytes([i0, i1]) == *iterations && rest.get(..usize::from(len)) == Some(salt)
 }

@@ -1,27 +1,25 @@
 //! The chain of a signed zone: its NSEC or NSEC3 records in order, to find the one that denies.
 //!
 //! NSEC records stand under the canonical key of their owner relative to the apex, NSEC3 records
-//! under their hash. Either way what denies a name is the last entry at or before the name's key;
-//! NSEC3 wraps around ([RFC 5155] §1.3), NSEC cannot, since the apex has the smallest key.
+//! under their first label, in lower case: text that sorts as the hashes it stands for. Either way what
+//! denies a name is the last entry at or before the name's key; NSEC3 wraps around ([RFC 5155] §1.3),
+//! NSEC cannot, since the apex has the smallest key.
 //!
-//! ```text
-//! leaf  := n:u16 end:u32*n entry*n
-//! entry := key_len:u16 records:u16 key image          an entry of no records is one to be taken out
-//! ```
-//!
-//! Leaves are immutable; two sides of the table share them.
+//! [Leaves](super::leaf) are immutable; two sides of the table share them. Which entries deny a wildcard
+//! directly below the apex, and prove the apex itself, is found with each change of the chain: most
+//! names that do not exist are missing there, and these do not depend on the name.
 //!
 //! [RFC 5155]: https://www.rfc-editor.org/rfc/rfc5155
 
 use std::ops::Range;
-use std::sync::Arc;
+
+use super::denial::Hash;
+use super::leaf::{Entry, Leaf, key_of, prefix, put_entry};
 
 /// Entries of a leaf, as it is made; it is split beyond twice as many.
 ///
 /// A signed entry has some 250 octets, and a change copies a leaf.
 const LEAF_ENTRIES: usize = 16;
-
-const ENTRY_HEAD: usize = 4;
 
 /// Iterations beyond which a chain is not used, so that a query's work stays bounded. Validators
 /// treat such zones as insecure anyway ([RFC 9276](https://www.rfc-editor.org/rfc/rfc9276) §3.2).
@@ -31,27 +29,13 @@ pub const NSEC3_ITERATIONS_MAX: u16 = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Denial {
     Nsec,
-    Nsec3 { iterations: u16, salt: Box<[u8]> },
-}
-
-/// One NSEC or NSEC3 RRset with its signatures.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Entry<'s> {
-    pub key: &'s [u8],
-    /// How many records the image has.
-    pub records: u16,
-    /// Records whose owners are still the pointer `C00C`.
-    pub image: &'s [u8],
-    /// All of it, to be [read](Entry::read) again.
-    pub octets: &'s [u8],
-}
-
-impl<'s> Entry<'s> {
-    pub fn read(octets: &'s [u8]) -> Option<Entry<'s>> {
-        let (&[k0, k1, r0, r1], rest) = octets.split_first_chunk::<ENTRY_HEAD>()?;
-        let (key, image) = rest.split_at_checked(usize::from(u16::from_be_bytes([k0, k1])))?;
-        Some(Entry { key, records: u16::from_be_bytes([r0, r1]), image, octets })
-    }
+    Nsec3 {
+        iterations: u16,
+        salt: Box<[u8]>,
+        apex: Hash,
+        /// Of the wildcard below the apex.
+        star: Hash,
+    },
 }
 
 /// Entries one behind the other, each behind its length: how they are handed from rendering to the writer.
@@ -65,13 +49,7 @@ impl Entries {
     /// Adds an entry; `put_image` writes its image and returns how many records that has.
     pub fn push(&mut self, key: &[u8], put_image: impl FnOnce(&mut Vec<u8>) -> u16) {
         let from = self.octets.len();
-        self.octets.extend_from_slice(&(key.len() as u16).to_be_bytes());
-        self.octets.extend_from_slice(&[0, 0]);
-        self.octets.extend_from_slice(key);
-        let records = put_image(&mut self.octets);
-        if let Some(slot) = self.octets.get_mut(from + 2..from + 4) {
-            slot.copy_from_slice(&records.to_be_bytes());
-        }
+        put_entry(&mut self.octets, key, put_image);
         self.places.push(from..self.octets.len());
     }
 
@@ -97,89 +75,18 @@ impl Entries {
     }
 }
 
-fn key_of(entry: &[u8]) -> &[u8] {
-    Entry::read(entry).map(|entry| entry.key).unwrap_or_default()
-}
-
-/// The first octets of a key, to compare most keys without a look at their leaves.
-fn prefix(key: &[u8]) -> u128 {
-    let mut octets = [0; 16];
-    octets.iter_mut().zip(key).for_each(|(slot, octet)| *slot = *octet);
-    u128::from_be_bytes(octets)
-}
-
-#[derive(Debug, Clone)]
-struct Leaf {
-    /// The prefix of the first key.
-    prefix: u128,
-    octets: Arc<[u8]>,
-}
-
-impl Leaf {
-    fn build(entries: &[&[u8]]) -> Leaf {
-        let head = 2 + 4 * entries.len();
-        let mut octets =
-            Vec::with_capacity(head + entries.iter().map(|entry| entry.len()).sum::<usize>());
-        octets.extend_from_slice(&(entries.len() as u16).to_be_bytes());
-        let mut end = head;
-        for entry in entries {
-            end += entry.len();
-            octets.extend_from_slice(&(end as u32).to_be_bytes());
-        }
-        entries.iter().for_each(|entry| octets.extend_from_slice(entry));
-        Leaf {
-            prefix: entries.first().map_or(0, |entry| prefix(key_of(entry))),
-            octets: octets.into(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.octets.first_chunk().map_or(0, |n| usize::from(u16::from_be_bytes(*n)))
-    }
-
-    fn entry_octets(&self, number: usize) -> Option<&[u8]> {
-        let n = self.len();
-        let end = |number: usize| {
-            let at = 2 + 4 * number;
-            let end = self.octets.get(at..at + 4)?.first_chunk()?;
-            Some(u32::from_be_bytes(*end) as usize)
-        };
-        let from = if number == 0 { 2 + 4 * n } else { end(number - 1)? };
-        self.octets.get(from..end(number)?)
-    }
-
-    fn entry(&self, number: usize) -> Option<Entry<'_>> {
-        Entry::read(self.entry_octets(number)?)
-    }
-
-    fn first_key(&self) -> &[u8] {
-        self.entry(0).map(|entry| entry.key).unwrap_or_default()
-    }
-
-    fn starts_at_or_before(&self, key: &[u8], key_prefix: u128) -> bool {
-        self.prefix < key_prefix || self.prefix == key_prefix && self.first_key() <= key
-    }
-
-    /// The last entry at or before `key`.
-    fn at_or_before(&self, key: &[u8]) -> Option<Entry<'_>> {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.entry(middle)?.key <= key {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        self.entry(low.checked_sub(1)?)
-    }
-}
+/// Where an entry stands: its leaf, and its number there.
+type Place = (usize, usize);
 
 /// All denial records of one zone.
 #[derive(Debug, Clone)]
 pub(super) struct Chain {
     pub denial: Denial,
     leaves: Vec<Leaf>,
+    /// The apex's own, if it has one.
+    apex: Option<Place>,
+    /// What denies the wildcard below the apex.
+    star: Option<Place>,
 }
 
 /// What became of a chain, in pieces that both sides of the table share.
@@ -202,20 +109,70 @@ impl Chain {
     pub fn new(denial: Denial, entries: &Entries) -> Chain {
         let sorted = entries.sorted();
         let leaves = sorted.chunks(LEAF_ENTRIES).map(Leaf::build).collect();
-        Chain { denial, leaves }
+        let mut chain = Chain { denial, leaves, apex: None, star: None };
+        chain.find_fixed();
+        chain
+    }
+
+    /// Finds the entries that do not depend on the name asked for.
+    fn find_fixed(&mut self) {
+        let (apex, star) = match &self.denial {
+            Denial::Nsec => (self.place(&[]), self.place(b"*\0")),
+            Denial::Nsec3 { apex, star, .. } => {
+                (self.place(&apex.label()), self.place(&star.label()))
+            }
+        };
+        let is_apex = |entry: &Entry<'_>| match &self.denial {
+            Denial::Nsec => entry.key.is_empty(),
+            Denial::Nsec3 { apex, .. } => entry.key == apex.label(),
+        };
+        self.apex = apex.filter(|&place| self.at(place).is_some_and(|entry| is_apex(&entry)));
+        self.star = star;
+    }
+
+    /// The entry of the apex, if it has one.
+    pub fn apex(&self) -> Option<Entry<'_>> {
+        self.at(self.apex?)
+    }
+
+    /// The entry that denies the wildcard below the apex.
+    pub fn star(&self) -> Option<Entry<'_>> {
+        self.at(self.star?)
+    }
+
+    #[inline]
+    fn at(&self, (leaf, number): Place) -> Option<Entry<'_>> {
+        self.leaves.get(leaf)?.entry(number)
+    }
+
+    /// How many leaves start at or before `key`.
+    #[inline]
+    fn leaves_until(&self, key: &[u8]) -> usize {
+        let key_prefix = prefix(key);
+        self.leaves.partition_point(|leaf| leaf.starts_at_or_before(key, key_prefix))
+    }
+
+    /// The leaf that has the last entry at or before `key`, if there is one.
+    #[inline]
+    pub fn leaf(&self, key: &[u8]) -> Option<&Leaf> {
+        self.leaves.get(self.leaves_until(key).checked_sub(1)?)
+    }
+
+    /// Where the last entry at or before `key` stands; around the end if there is none.
+    #[inline]
+    fn place(&self, key: &[u8]) -> Option<Place> {
+        match self.leaves_until(key).checked_sub(1) {
+            Some(leaf) => Some((leaf, self.leaves.get(leaf)?.number_at_or_before(key)?)),
+            None => {
+                let leaf = self.leaves.len().checked_sub(1)?;
+                Some((leaf, self.leaves.get(leaf)?.len().checked_sub(1)?))
+            }
+        }
     }
 
     /// The last entry at or before `key`; around the end if there is none.
     pub fn find(&self, key: &[u8]) -> Option<Entry<'_>> {
-        let key_prefix = prefix(key);
-        let after = self.leaves.partition_point(|leaf| leaf.starts_at_or_before(key, key_prefix));
-        match after.checked_sub(1) {
-            Some(number) => self.leaves.get(number)?.at_or_before(key),
-            None => {
-                let last = self.leaves.last()?;
-                last.entry(last.len().checked_sub(1)?)
-            }
-        }
+        self.at(self.place(key)?)
     }
 
     /// The entry at exactly `key`.
@@ -229,11 +186,7 @@ impl Chain {
         let mut splices = Vec::new();
         let mut rest = sorted.as_slice();
         while let Some(first) = rest.first() {
-            let key_prefix = prefix(key_of(first));
-            let key = key_of(first);
-            let after =
-                self.leaves.partition_point(|leaf| leaf.starts_at_or_before(key, key_prefix));
-            let at = after.saturating_sub(1);
+            let at = self.leaves_until(key_of(first)).saturating_sub(1);
             let next = self.leaves.get(at + 1);
             let mine = rest.partition_point(|edit| {
                 let key = key_of(edit);
@@ -272,11 +225,12 @@ impl Chain {
             let to = (from + splice.gone).min(self.leaves.len());
             self.leaves.splice(from..to, splice.leaves.iter().cloned());
         }
+        self.find_fixed();
     }
 
     /// Octets held, for the metrics.
     pub fn octets(&self) -> usize {
-        self.leaves.iter().map(|leaf| leaf.octets.len() + size_of::<Leaf>() + 32).sum()
+        self.leaves.iter().map(Leaf::octets_held).sum()
     }
 }
 

@@ -6,9 +6,10 @@
 
 use sha1::{Digest, Sha1};
 
+use super::ahead::Ahead;
 use super::asked::Asked;
-use super::chain::{Chain, Denial, Entry};
-use super::image::RECORD_HEAD;
+use super::chain::{Chain, Denial};
+use super::leaf::Entry;
 use super::node::{Node, flag};
 use super::respond::Turn;
 use crate::wire::reply::{Full, Section};
@@ -33,7 +34,6 @@ pub(super) enum Absence {
 #[derive(Clone, Copy)]
 struct Proof<'s> {
     entry: &'s [u8],
-    is_nsec3: bool,
     apex_at: u16,
 }
 
@@ -97,10 +97,11 @@ impl<'s> Turn<'_, 's, '_> {
         let chain = apex.facts().and_then(|facts| snapshot.chains.get(&facts.zone));
         let (Some(chain), Some(proofs)) = (chain, &mut self.proofs) else { return };
         let apex_at = asked.place(asked.offset(skip));
-        let mut gatherer = Gatherer { asked, apex: skip, chain, proofs, apex_at };
+        let ahead = if asked.is_question() { self.ahead } else { None };
+        let mut gatherer = Gatherer { asked, apex: skip, chain, proofs, apex_at, ahead };
         match &chain.denial {
             Denial::Nsec => gatherer.nsec(absence),
-            Denial::Nsec3 { iterations, salt } => {
+            Denial::Nsec3 { iterations, salt, .. } => {
                 gatherer.nsec3(&Hasher { iterations: *iterations, salt }, absence);
             }
         }
@@ -121,8 +122,7 @@ impl<'s> Turn<'_, 's, '_> {
         let Some(chain) = chain.filter(|chain| chain.denial == Denial::Nsec) else {
             return Ok(false);
         };
-        let mut key = Key::default();
-        key.set(asked, star.unwrap_or(0), skip);
+        let mut key = Key::of(asked, star.unwrap_or(0), skip);
         if star.is_some() {
             key.push_star();
         }
@@ -131,10 +131,9 @@ impl<'s> Turn<'_, 's, '_> {
             self.prove(asked, node, Absence::Closer { encloser });
         }
         let owner = 0xc000 | asked.place(0);
-        for (number, record) in records(entry.image).enumerate() {
+        for (number, record) in entry.records().enumerate() {
             if number == 0 || self.wants_sigs {
-                let rest = record.get(2..).unwrap_or_default();
-                self.reply.put_parts(Section::Answer, &[&owner.to_be_bytes(), rest])?;
+                self.reply.put_parts(Section::Answer, &[&owner.to_be_bytes(), record])?;
             }
         }
         Ok(true)
@@ -153,20 +152,25 @@ impl<'s> Turn<'_, 's, '_> {
     fn put_proof(&mut self, proof: Proof<'s>) -> Result<(), Full> {
         let Some(entry) = Entry::read(proof.entry) else { return Ok(()) };
         let mut buffer = [0; OWNER_MAX];
-        let len = match proof.is_nsec3 {
-            true => put_hashed_owner(entry.key, proof.apex_at, &mut buffer),
-            false => put_owner(entry.key, proof.apex_at, &mut buffer),
-        };
-        let whole = buffer.get(..len).unwrap_or_default();
-        let mut first_at = None;
-        for record in records(entry.image) {
-            let rest = record.get(2..).unwrap_or_default();
+        let len = put_owner(entry.key, proof.apex_at, &mut buffer);
+        let owner = buffer.get(..len).unwrap_or_default();
+        let at = self.reply.len();
+        let pointer = match len {
+            POINTER => proof.apex_at,
+            _ if at < REACH => at as u16,
             // Beyond the reach of pointers each record has its owner spelt out.
-            let near = first_at.filter(|&at| at < 0x4000 && len > 2);
-            let pointer = near.map(|at: usize| (0xc000 | at as u16).to_be_bytes());
-            let owner = pointer.as_ref().map_or(whole, |pointer| pointer.as_slice());
-            let at = self.reply.put_parts(Section::Authority, &[owner, rest])?;
-            first_at = first_at.or(Some(at));
+            _ => {
+                let mut records = entry.records();
+                let mut put = |record| self.reply.put_parts(Section::Authority, &[owner, record]);
+                return records.try_for_each(|record| put(record).map(drop));
+            }
+        };
+        self.reply.put(Section::Authority, owner, 0)?;
+        let image_at = self.reply.put(Section::Authority, entry.image, entry.records)?;
+        let mut here = image_at - POINTER;
+        while let Some(next) = self.next_record(here) {
+            self.reply.patch(next, 0xc000 | pointer);
+            here = next;
         }
         Ok(())
     }
@@ -175,20 +179,29 @@ impl<'s> Turn<'_, 's, '_> {
 /// Octets of the longest owner as it is written: labels, then a pointer.
 const OWNER_MAX: usize = 260;
 
-/// The records of an image, their owners two octets each.
-fn records(image: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = image;
-    std::iter::from_fn(move || {
-        let &[.., l0, l1] = rest.first_chunk::<RECORD_HEAD>()?;
-        let len = RECORD_HEAD + usize::from(u16::from_be_bytes([l0, l1]));
-        let (record, tail) = rest.split_at_checked(len)?;
-        rest = tail;
-        Some(record)
-    })
+/// Octets of a pointer.
+const POINTER: usize = 2;
+
+/// How far pointers reach into a message.
+const REACH: usize = 0x4000;
+
+/// Writes the owner of the entry under `key`; returns its length.
+#[inline]
+fn put_owner(key: &[u8], apex_at: u16, out: &mut [u8; OWNER_MAX]) -> usize {
+    let label = key.strip_suffix(&[0]).unwrap_or(key);
+    if !label.is_empty() && label.iter().all(|&octet| octet > 1) {
+        // One label and nothing escaped, as nearly all are.
+        if let Some(slot) = out.get_mut(1..1 + label.len()) {
+            slot.copy_from_slice(label);
+        }
+        out[0] = label.len() as u8;
+        return put_pointer(apex_at, out, 1 + label.len());
+    }
+    put_labels(key, apex_at, out)
 }
 
 /// Writes the owner whose relative key is `key`; returns its length.
-fn put_owner(key: &[u8], apex_at: u16, out: &mut [u8; OWNER_MAX]) -> usize {
+fn put_labels(key: &[u8], apex_at: u16, out: &mut [u8; OWNER_MAX]) -> usize {
     let mut len = 0;
     let mut rest = key;
     while let Some((_, body)) = rest.split_last() {
@@ -215,26 +228,6 @@ fn put_owner(key: &[u8], apex_at: u16, out: &mut [u8; OWNER_MAX]) -> usize {
     put_pointer(apex_at, out, len)
 }
 
-/// Writes the owner of the NSEC3 record of this hash; returns its length.
-fn put_hashed_owner(hash: &[u8], apex_at: u16, out: &mut [u8; OWNER_MAX]) -> usize {
-    const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
-    let (mut len, mut bits, mut count) = (1, 0u32, 0);
-    for octet in hash {
-        bits = bits << 8 | u32::from(*octet);
-        count += 8;
-        while count >= 5 {
-            count -= 5;
-            if let Some(slot) = out.get_mut(len) {
-                *slot = DIGITS.get((bits >> count) as usize & 31).copied().unwrap_or_default();
-                len += 1;
-            }
-        }
-        bits &= (1 << count) - 1;
-    }
-    out[0] = (len - 1) as u8;
-    put_pointer(apex_at, out, len)
-}
-
 fn put_pointer(to: u16, out: &mut [u8; OWNER_MAX], len: usize) -> usize {
     if let Some(slot) = out.get_mut(len..len + 2) {
         slot.copy_from_slice(&(0xc000 | to).to_be_bytes());
@@ -248,16 +241,12 @@ struct Key {
     len: usize,
 }
 
-impl Default for Key {
-    fn default() -> Key {
-        Key { octets: [0; KEY_MAX], len: 0 }
-    }
-}
-
 impl Key {
     /// The key of the name `skip` labels above, in the zone whose apex stands `apex` labels above.
-    fn set<A: Asked>(&mut self, asked: &A, skip: usize, apex: usize) {
-        self.len = relative_key(asked.suffix(skip), apex.saturating_sub(skip), &mut self.octets);
+    fn of<A: Asked>(asked: &A, skip: usize, apex: usize) -> Key {
+        let mut octets = [0; KEY_MAX];
+        let len = relative_key(asked.suffix(skip), apex.saturating_sub(skip), &mut octets);
+        Key { octets, len }
     }
 
     /// Goes on to the wildcard below.
@@ -281,72 +270,126 @@ struct Gatherer<'g, 's, A> {
     chain: &'s Chain,
     proofs: &'g mut Proofs<'s>,
     apex_at: u16,
+    ahead: Option<Ahead<'s>>,
 }
 
 impl<'s, A: Asked> Gatherer<'_, 's, A> {
-    fn push(&mut self, entry: Option<Entry<'s>>, is_nsec3: bool) {
+    fn push(&mut self, entry: Option<Entry<'s>>) {
         if let Some(entry) = entry {
-            self.proofs.push(Proof { entry: entry.octets, is_nsec3, apex_at: self.apex_at });
+            self.proofs.push(Proof { entry: entry.octets, apex_at: self.apex_at });
         }
     }
 
     /// RFC 4035 §3.1.3.1 to §3.1.3.4.
     fn nsec(&mut self, absence: Absence) {
-        let mut key = Key::default();
         let (name, star) = match absence {
             Absence::Type { skip } => (skip, None),
             Absence::Closer { .. } => (0, None),
             Absence::Name { encloser } | Absence::StarType { encloser } => (0, Some(encloser)),
         };
-        key.set(self.asked, name, self.apex);
-        self.push(self.chain.find(key.octets()), false);
-        if let Some(encloser) = star {
-            key.set(self.asked, encloser, self.apex);
-            key.push_star();
-            self.push(self.chain.find(key.octets()), false);
+        let known = self.ahead.and_then(|ahead| ahead.entry(self.chain, name));
+        self.push(known.or_else(|| self.chain.find(Key::of(self.asked, name, self.apex).octets())));
+        match star {
+            Some(encloser) if encloser == self.apex => self.push(self.chain.star()),
+            Some(encloser) => {
+                let mut key = Key::of(self.asked, encloser, self.apex);
+                key.push_star();
+                self.push(self.chain.find(key.octets()));
+            }
+            None => {}
         }
     }
 
     /// RFC 5155 §7.2.1 to §7.2.8.
     fn nsec3(&mut self, hasher: &Hasher<'_>, absence: Absence) {
         match absence {
-            Absence::Type { skip } => {
-                let hash = hasher.name(self.asked.suffix(skip));
-                match self.chain.get(&hash) {
-                    Some(entry) => self.push(Some(entry), true),
-                    // Opt-out: the name stands between records (§7.2.4, §7.2.7).
-                    None => {
-                        self.encloser(hasher, skip + 1);
-                    }
+            Absence::Type { skip } => match self.own(hasher, skip) {
+                Some(entry) => self.push(Some(entry)),
+                // Opt-out: the name stands between records (§7.2.4, §7.2.7).
+                None => {
+                    self.encloser(hasher, skip + 1);
                 }
-            }
-            Absence::Closer { encloser } => {
-                let hash = hasher.name(self.asked.suffix(encloser - 1));
-                self.push(self.chain.find(&hash), true);
-            }
+            },
+            Absence::Closer { encloser } => self.cover(hasher, encloser - 1),
             Absence::Name { encloser } | Absence::StarType { encloser } => {
                 let encloser = self.encloser(hasher, encloser);
-                let star = hasher.star(self.asked.suffix(encloser));
-                self.push(self.chain.find(&star), true);
+                let star = match encloser == self.apex {
+                    true => self.chain.star(),
+                    false => {
+                        let star = hasher.star(self.asked.suffix(encloser));
+                        self.chain.find(&star.label())
+                    }
+                };
+                self.push(star);
             }
         }
+    }
+
+    /// The record of the name `skip` labels above, if it has one.
+    fn own(&self, hasher: &Hasher<'_>, skip: usize) -> Option<Entry<'s>> {
+        if skip == self.apex {
+            return self.chain.apex();
+        }
+        if let Some(ahead) = self.ahead
+            && let Some(entry) = ahead.entry(self.chain, skip)
+        {
+            return ahead.is_own.then_some(entry);
+        }
+        self.chain.get(&hasher.name(self.asked.suffix(skip)).label())
+    }
+
+    /// Gathers what covers the name `skip` labels above.
+    fn cover(&mut self, hasher: &Hasher<'_>, skip: usize) {
+        let known = self.ahead.and_then(|ahead| ahead.entry(self.chain, skip));
+        let find = || self.chain.find(&hasher.name(self.asked.suffix(skip)).label());
+        self.push(known.or_else(find));
     }
 
     /// The closest encloser that can be proven, from `skip` labels above, and what covers the name below it (§7.2.1).
     /// Returns how many labels above it stands: with opt-out further up than the closest that exists.
     fn encloser(&mut self, hasher: &Hasher<'_>, skip: usize) -> usize {
         for skip in skip..=self.apex {
-            let hash = hasher.name(self.asked.suffix(skip));
-            if let Some(entry) = self.chain.get(&hash) {
-                self.push(Some(entry), true);
+            if let Some(entry) = self.own(hasher, skip) {
+                self.push(Some(entry));
                 if let Some(closer) = skip.checked_sub(1) {
-                    let hash = hasher.name(self.asked.suffix(closer));
-                    self.push(self.chain.find(&hash), true);
+                    self.cover(hasher, closer);
                 }
                 return skip;
             }
         }
         self.apex
+    }
+}
+
+/// The hash of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hash(pub [u8; HASH]);
+
+/// Octets of a hash: there is but SHA-1.
+const HASH: usize = 20;
+
+/// Octets of the label a hash is written as.
+const LABEL: usize = HASH * 8 / 5;
+
+/// Eight octets that are all one.
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+impl Hash {
+    /// The label that it is written as ([RFC 4648](https://www.rfc-editor.org/rfc/rfc4648) §7), in lower case.
+    #[inline]
+    pub fn label(&self) -> [u8; LABEL] {
+        let mut label = [0; LABEL];
+        for (five, eight) in self.0.chunks_exact(5).zip(label.chunks_exact_mut(8)) {
+            let bits = five.iter().fold(0, |bits, octet| bits << 8 | u64::from(*octet));
+            // Halved three times, there are five bits to an octet.
+            let bits = bits << 12 & 0x000f_ffff_0000_0000 | bits & 0x000f_ffff;
+            let bits = bits << 6 & 0x03ff_0000_03ff_0000 | bits & 0x03ff_0000_03ff;
+            let bits = bits << 3 & 0x1f00_1f00_1f00_1f00 | bits & 0x001f_001f_001f_001f;
+            let letters = ((bits + (0x80 - 10) * ONES) & (0x80 * ONES)) >> 7;
+            let text = bits + u64::from(b'0') * ONES + u64::from(b'a' - b'9' - 1) * letters;
+            eight.copy_from_slice(&text.to_be_bytes());
+        }
+        label
     }
 }
 
@@ -364,79 +407,83 @@ thread_local! {
 
 impl Hasher<'_> {
     /// The hash of a lower-case name.
-    pub(super) fn name(&self, name: &[u8]) -> [u8; 20] {
+    pub(super) fn name(&self, name: &[u8]) -> Hash {
         self.iterate(Sha1::new_with_prefix(name))
     }
 
     /// The hash of the wildcard below a name.
-    fn star(&self, name: &[u8]) -> [u8; 20] {
+    pub(super) fn star(&self, name: &[u8]) -> Hash {
         self.iterate(Sha1::new_with_prefix([1, b'*']).chain_update(name))
     }
 
-    fn iterate(&self, first: Sha1) -> [u8; 20] {
+    fn iterate(&self, first: Sha1) -> Hash {
         #[cfg(test)]
         ROUNDS.set(ROUNDS.get() + usize::from(self.iterations) + 1);
-        let mut hash: [u8; 20] = first.chain_update(self.salt).finalize().into();
+        let mut hash: [u8; HASH] = first.chain_update(self.salt).finalize().into();
         for _ in 0..self.iterations {
             hash = Sha1::new_with_prefix(hash).chain_update(self.salt).finalize().into();
         }
-        hash
+        Hash(hash)
     }
 }
+
 /// Octets of the longest relative key: every octet escaped, each label closed.
 pub(super) const KEY_MAX: usize = 512;
 
-/// Writes the canonical [key](crate::wire::Name::key) of the first `labels` labels of `name`; returns its length.
+/// Writes the canonical [key](crate::wire::Name::key) of the first `labels` labels of `name`, which is in lower case;
+/// returns its length.
 pub(super) fn relative_key(name: &[u8], labels: usize, out: &mut [u8; KEY_MAX]) -> usize {
-    let mut len = 0;
-    let mut put = |octet: u8| {
-        if let Some(slot) = out.get_mut(len) {
-            *slot = octet;
-            len += 1;
-        }
-    };
+    match labels {
+        0 => 0,
+        1 => put_label(name, out, 0),
+        _ => put_key(name, labels, out),
+    }
+}
+
+/// Writes the keys of several labels, the last label first.
+fn put_key(name: &[u8], labels: usize, out: &mut [u8; KEY_MAX]) -> usize {
     let mut starts = [0u8; 128];
     let mut at = 0;
     for start in starts.iter_mut().take(labels) {
         *start = at as u8;
         at += 1 + name.get(at).map_or(0, |&len| usize::from(len));
     }
-    for &start in starts.iter().take(labels).rev() {
-        let label = name.get(usize::from(start)..).and_then(|rest| {
-            let (&len, rest) = rest.split_first()?;
-            rest.get(..usize::from(len))
-        });
-        for octet in label.unwrap_or_default() {
-            match octet.to_ascii_lowercase() {
-                0 => [1, 1].into_iter().for_each(&mut put),
-                1 => [1, 2].into_iter().for_each(&mut put),
-                plain => put(plain),
+    let starts = starts.iter().take(labels).rev();
+    starts.fold(0, |len, &start| put_label(name.get(start.into()..).unwrap_or_default(), out, len))
+}
+
+/// Writes the key of the first label of `name` at `at`; returns where it ends.
+#[inline]
+fn put_label(name: &[u8], out: &mut [u8; KEY_MAX], at: usize) -> usize {
+    let label = name.split_first().and_then(|(&len, rest)| rest.get(..usize::from(len)));
+    let label = label.unwrap_or_default();
+    let mut len = at;
+    if label.iter().all(|&octet| octet > 1) {
+        if let Some(slot) = out.get_mut(len..len + label.len()) {
+            slot.copy_from_slice(label);
+            len += label.len();
+        }
+    } else {
+        for &octet in label {
+            // What stands for an end, and what stands for these two.
+            let (octets, count) = if octet > 1 { ([octet, 0], 1) } else { ([1, octet + 1], 2) };
+            let octets = octets.get(..count).unwrap_or_default();
+            if let Some(slot) = out.get_mut(len..len + count) {
+                slot.copy_from_slice(octets);
+                len += count;
             }
         }
-        put(0);
+    }
+    if let Some(end) = out.get_mut(len) {
+        *end = 0;
+        len += 1;
     }
     len
 }
 
-/// The octets that a label of an NSEC3 owner stands for ([RFC 4648](https://www.rfc-editor.org/rfc/rfc4648) §7, unpadded).
-pub(super) fn base32_decode(label: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(label.len() * 5 / 8);
-    let (mut bits, mut count) = (0u32, 0);
-    for octet in label {
-        let value = match octet.to_ascii_lowercase() {
-            digit @ b'0'..=b'9' => digit - b'0',
-            letter @ b'a'..=b'v' => letter - b'a' + 10,
-            _ => return None,
-        };
-        bits = bits << 5 | u32::from(value);
-        count += 5;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
-    }
-    Some(out)
+/// Whether a label in lower case is what a hash is written as.
+pub(super) fn is_hash_label(label: &[u8]) -> bool {
+    label.len() == LABEL && label.iter().all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'v'))
 }
 
 #[cfg(test)]
@@ -453,16 +500,29 @@ mod tests {
             ("*.w.example.", "r53bq7cc2uvmubfu5ocmm6pers9tk9en"),
         ] {
             let wire = Name::parse(name).unwrap();
-            let octets = hasher.name(wire.as_wire());
-            assert_eq!(base32_decode(hash.as_bytes()).unwrap(), octets);
+            let label = hasher.name(wire.as_wire()).label();
+            assert_eq!(label, hash.as_bytes());
+            assert!(is_hash_label(&label));
             let mut owner = [0; OWNER_MAX];
-            let len = put_hashed_owner(&octets, 12, &mut owner);
+            let len = put_owner(&label, 12, &mut owner);
             assert_eq!(owner[..len], [&[32], hash.as_bytes(), &[0xc0, 12]].concat());
         }
         assert_eq!(
             hasher.star(Name::parse("w.example.").unwrap().as_wire()),
             hasher.name(Name::parse("*.w.example.").unwrap().as_wire())
         );
+    }
+
+    /// Goal: hashes sort as their labels do, so that a chain may be kept by these.
+    #[test]
+    fn labels_of_hashes_sort_as_the_hashes() {
+        let name = |number: u32| [&[4][..], &number.to_be_bytes(), &[0]].concat();
+        let hasher = Hasher { iterations: 0, salt: &[] };
+        let mut hashes: Vec<Hash> = (0..2000).map(|number| hasher.name(&name(number))).collect();
+        hashes.extend([Hash([0; HASH]), Hash([0xff; HASH])]);
+        hashes.sort_by_key(|hash| hash.0);
+        assert!(hashes.iter().all(|hash| is_hash_label(&hash.label())));
+        assert!(hashes.is_sorted_by(|one, next| one.label() < next.label()));
     }
 
     #[test]

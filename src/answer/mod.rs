@@ -7,11 +7,13 @@
 //!
 //! Does not: parse queries, write OPT, limit rates or know clients (see `serve`).
 
+mod ahead;
 mod asked;
 mod build;
 mod chain;
 mod denial;
 mod image;
+mod leaf;
 mod node;
 mod page;
 pub mod prefetch;
@@ -23,9 +25,10 @@ mod rendered;
 mod respond;
 mod table;
 
+pub use ahead::Ahead;
 pub use chain::NSEC3_ITERATIONS_MAX;
 pub use node::ZoneState;
 pub use publish::{Guard, Published, Writer};
-pub use rendered::Rendered;
-pub use respond::{CHAIN_MAX, Kind, Outcome, respond, respond_if};
+pub use rendered::{Bulk, Rendered};
+pub use respond::{CHAIN_MAX, Kind, Outcome, respond, respond_ahead, respond_if};
 pub use table::{Snapshot, ZoneFacts};

@@ -8,7 +8,8 @@
 //! On x86-64 these functions need SSE, which that architecture always has but which the compiler wants to see
 //! at the caller too: a caller marked `#[target_feature(enable = "sse")]` calls them safely.
 
-use super::node::Node;
+use super::ahead::{self, Ahead, Sought};
+use super::node::{Node, flag};
 use super::page;
 use super::table::Snapshot;
 use crate::wire::Query;
@@ -22,6 +23,12 @@ const PAGE_LINES: usize = 2;
 /// Lines of a node: its head, and enough for the image of most answers.
 const NODE_LINES: usize = 4;
 
+/// Lines of a leaf: what a search looks at before it knows the entry.
+const LEAF_LINES: usize = 4;
+
+/// Lines of an entry: a record of denial, and its signature.
+const ENTRY_LINES: usize = 4;
+
 /// Queries whose memory is asked for together.
 const BATCH: usize = 32;
 
@@ -32,11 +39,26 @@ pub fn directory(snapshot: &Snapshot, query: &Query) {
     directory_of(snapshot, query, 0);
 }
 
+/// What was found for each query of a batch before it is answered.
+pub struct Found<'s>([Option<Ahead<'s>>; BATCH]);
+
+impl<'s> Found<'s> {
+    /// What was found for the query of this number.
+    #[inline]
+    pub fn of(&self, number: usize) -> Option<Ahead<'s>> {
+        *self.0.get(number)?
+    }
+}
+
 /// Asks for all else that the queries of a batch need. More than 32 are not looked at.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-pub fn rest<'q>(snapshot: &Snapshot, queries: impl Iterator<Item = &'q Query> + Clone) {
+pub fn rest<'s, 'q>(
+    snapshot: &'s Snapshot,
+    queries: impl Iterator<Item = &'q Query> + Clone,
+) -> Found<'s> {
     let mut likely: [Option<&[u8]>; BATCH] = [None; BATCH];
+    let mut found = Found([None; BATCH]);
     for query in queries.clone() {
         page(snapshot, query, 0);
     }
@@ -51,14 +73,56 @@ pub fn rest<'q>(snapshot: &Snapshot, queries: impl Iterator<Item = &'q Query> + 
         }
     }
     if upwards == 0 {
-        return;
+        return found;
     }
     let upwards = queries.take(BATCH).enumerate().filter(|(at, _)| upwards & (1 << at) != 0);
     for (_, query) in upwards.clone() {
         page(snapshot, query, 1);
     }
-    for (_, query) in upwards {
-        node(snapshot, query, 1);
+    let mut proofs = false;
+    let mut parents = [None; BATCH];
+    for (number, query) in upwards.clone() {
+        let parent = node(snapshot, query, 1);
+        if query.dnssec_ok() {
+            proofs = true;
+            parents.get_mut(number).map(|slot| *slot = parent);
+        }
+    }
+    if proofs {
+        denials(snapshot, upwards, &likely, &parents, &mut found);
+    }
+    found
+}
+
+/// Seeks what denies the names of a batch.
+#[inline(never)]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
+fn denials<'s, 'q>(
+    snapshot: &'s Snapshot,
+    queries: impl Iterator<Item = (usize, &'q Query)>,
+    own: &[Option<&'s [u8]>; BATCH],
+    parents: &[Option<&'s [u8]>; BATCH],
+    found: &mut Found<'s>,
+) {
+    let mut sought: [Option<Sought<'s>>; BATCH] = [const { None }; BATCH];
+    for (number, query) in queries.filter(|(_, query)| query.dnssec_ok()) {
+        let of = |likely: &[Option<&'s [u8]>; BATCH], skip: usize| {
+            let node = Node::read((*likely.get(number)?)?)?;
+            (node.name() == query.suffix(skip) && !node.is(flag::BIG | flag::PARENT))
+                .then_some((node, skip))
+        };
+        let closest = of(own, 0).or_else(|| of(parents, 1));
+        let Some(slot) = sought.get_mut(number) else { break };
+        *slot = closest.and_then(|(node, skip)| ahead::seek(snapshot, query, node, skip));
+        if let Some(sought) = slot {
+            lines::<LEAF_LINES>(sought.leaf());
+        }
+    }
+    for (sought, found) in sought.iter().zip(&mut found.0) {
+        *found = sought.as_ref().and_then(Sought::find);
+        if let Some(ahead) = found {
+            lines::<ENTRY_LINES>(ahead.octets());
+        }
     }
 }
 

@@ -81,41 +81,59 @@ impl<'s> Turn<'_, 's, '_> {
     fn put_siblings(&mut self, apex: &[u8], cut: &[u8], start: usize, ns: Set<'s>) {
         let mut at = start;
         let mut target = Chased::new();
+        let mut other = None;
         for _ in 0..ns.count.min(SIBLINGS_MAX as u16) {
             let Some(next) = self.next_record(at) else { return };
             let name_at = at + RECORD_HEAD;
             at = next;
             let message = self.reply.octets();
-            if target.read(message, name_at, &self.snapshot.key).is_none() {
+            if name_at >= 0x4000 || target.read_unhashed(message, name_at).is_none() {
                 continue;
             }
-            let above = |name: &[u8]| (0..=target.labels()).any(|skip| target.suffix(skip) == name);
-            if name_at < 0x4000 && above(apex) && !above(cut) {
+            if target.is_at_or_below(apex) && !target.is_at_or_below(cut) {
                 let pointer = match message.get(name_at..name_at + 2) {
                     Some(&[high, low]) if high >= 0xc0 => u16::from_be_bytes([high, low]),
                     _ => 0xc000 | name_at as u16,
                 };
-                self.put_addresses(&target, pointer);
+                self.put_addresses(&mut target, &mut other, pointer);
             }
         }
     }
 
-    /// Adds the addresses of one name server, wherever the zones here have them.
-    fn put_addresses(&mut self, target: &Chased, pointer: u16) {
+    /// Adds the addresses of one name server, wherever the zones here have them; `other` is the cut directly
+    /// above the one before, with its hash, which most often stands above this one too.
+    fn put_addresses(
+        &mut self,
+        target: &mut Chased,
+        other: &mut Option<(Node<'s>, u64)>,
+        pointer: u16,
+    ) {
         let snapshot = self.snapshot;
-        if let Some(node) = snapshot.find(target.hash(0), target.suffix(0))
-            && !node.is(flag::CUT)
-        {
-            for rtype in [Type::A, Type::AAAA] {
-                if let Some(set) = node.set(rtype).filter(|set| !set.is_oversize()) {
-                    self.put_courtesy(set, pointer);
+        let known = other.filter(|(cut, hash)| {
+            target.labels() > 0 && target.suffix(1) == cut.name() && {
+                let own = snapshot.key.child(*hash, target.first_label());
+                snapshot.find(own, target.suffix(0)).is_none()
+            }
+        });
+        let cut = match known {
+            Some((cut, _)) => cut,
+            None => {
+                if target.hash_with(&snapshot.key).is_none() {
+                    return;
+                }
+                let found = (0..=target.labels()).find_map(|skip| {
+                    Some((snapshot.find(target.hash(skip), target.suffix(skip))?, skip))
+                });
+                match found {
+                    Some((node, skip)) if node.is(flag::CUT) => {
+                        *other = (skip == 1).then(|| (node, target.hash(1)));
+                        node
+                    }
+                    Some((node, 0)) => return self.put_own_addresses(node, pointer),
+                    _ => return,
                 }
             }
-            return;
-        }
-        let found = (0..=target.labels())
-            .find_map(|skip| snapshot.find(target.hash(skip), target.suffix(skip)));
-        let Some(cut) = found.filter(|node| node.is(flag::CUT)) else { return };
+        };
         if let Some(stock) = cut.set(STOCK)
             && let Some((octets, count)) = find_stock(stock.octets, target.suffix(0))
         {
@@ -131,6 +149,15 @@ impl<'s> Turn<'_, 's, '_> {
                 self.put_records(set, count, pointer);
             }
             rest = tail;
+        }
+    }
+
+    /// Adds the addresses that a name of the zone has.
+    fn put_own_addresses(&mut self, node: Node<'s>, pointer: u16) {
+        for rtype in [Type::A, Type::AAAA] {
+            if let Some(set) = node.set(rtype).filter(|set| !set.is_oversize()) {
+                self.put_courtesy(set, pointer);
+            }
         }
     }
 

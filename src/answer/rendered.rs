@@ -17,6 +17,46 @@ pub struct Rendered {
     pub(super) labels_max: usize,
 }
 
+/// How many parts a [`Bulk`] has: enough that what a part holds is little beside all of it.
+const PARTS: usize = 64;
+
+/// Changes of very many names, apart by the upper bits of their hashes, so that the writer gets all names of a
+/// page at once and makes it but once. Each part is let go of as soon as the table has it: what is
+/// loaded is never held twice.
+pub struct Bulk {
+    parts: Vec<Rendered>,
+}
+
+impl Bulk {
+    /// Nothing yet; `key` as for [`Rendered::new`].
+    pub fn new(key: &HashKey) -> Bulk {
+        Bulk { parts: (0..PARTS).map(|_| Rendered::new(key)).collect() }
+    }
+
+    /// Takes everything out of `rendered`.
+    pub fn take(&mut self, rendered: &mut Rendered) {
+        for change in &rendered.changes {
+            let octets = rendered.arena.get(change.at..change.at + change.len as usize);
+            let part = self.parts.get_mut((change.hash >> (64 - PARTS.ilog2())) as usize);
+            let (Some(octets), Some(part)) = (octets, part) else { continue };
+            part.changes.push(Change { at: part.arena.len(), ..*change });
+            part.arena.extend_from_slice(octets);
+        }
+        if let Some(first) = self.parts.first_mut() {
+            first.chains.append(&mut rendered.chains);
+            first.labels_max = first.labels_max.max(rendered.labels_max);
+        }
+        rendered.changes.clear();
+        rendered.arena.clear();
+    }
+
+    /// The parts of several, each of one with the same of the others.
+    pub fn parts(all: Vec<Bulk>) -> impl Iterator<Item = Vec<Rendered>> {
+        let mut all: Vec<_> = all.into_iter().map(|bulk| bulk.parts.into_iter()).collect();
+        (0..PARTS).map(move |_| all.iter_mut().filter_map(Iterator::next).collect())
+    }
+}
+
 /// One name's change: a node in the arena, to be put or (by its name) taken out.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Change {

@@ -7,6 +7,7 @@
 //!
 //! [RFC 1034]: https://www.rfc-editor.org/rfc/rfc1034
 
+use super::ahead::Ahead;
 use super::asked::{Asked, Chased};
 use super::denial::{Absence, Proofs};
 use super::image::CHASE_OCTETS_MAX;
@@ -47,7 +48,18 @@ pub enum Kind {
 /// Answers one question of class IN from `snapshot`.
 #[inline]
 pub fn respond(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) -> Outcome {
-    respond_with(snapshot, query, None, reply)
+    respond_with(snapshot, query, None, None, reply)
+}
+
+/// As [`respond`], with what was sought ahead for this query in the same snapshot.
+#[inline]
+pub fn respond_ahead<'s>(
+    snapshot: &'s Snapshot,
+    query: &Query,
+    ahead: Option<Ahead<'s>>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    respond_with(snapshot, query, None, ahead, reply)
 }
 
 /// As [`respond`]; zones whose apex, in lower case, `may` does not let through are refused, and no
@@ -59,14 +71,15 @@ pub fn respond_if(
     may: &dyn Fn(&[u8]) -> bool,
     reply: &mut Reply<'_>,
 ) -> Outcome {
-    respond_with(snapshot, query, Some(may), reply)
+    respond_with(snapshot, query, Some(may), None, reply)
 }
 
 #[inline(always)]
-fn respond_with(
-    snapshot: &Snapshot,
+fn respond_with<'s>(
+    snapshot: &'s Snapshot,
     query: &Query,
     may: Option<&dyn Fn(&[u8]) -> bool>,
+    ahead: Option<Ahead<'s>>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
     let wants_sigs = query.dnssec_ok();
@@ -81,6 +94,7 @@ fn respond_with(
         proofs,
         outcome,
         dnames: None,
+        ahead,
     };
     let done = match turn.step(query) {
         Ok(Next::Done) => Ok(()),
@@ -115,6 +129,8 @@ pub(super) struct Turn<'t, 's, 'r> {
     pub outcome: Outcome,
     /// The hashes of DNAME owners whose records were put: a chain may come by one several times.
     pub dnames: Option<Dnames>,
+    /// What was sought for the question before.
+    pub ahead: Option<Ahead<'s>>,
 }
 
 /// Hashes of names, and how many.
@@ -448,14 +464,8 @@ mod tests {
         let apex = Name::parse("z.").unwrap();
         let [r0, r1] = rounds.to_be_bytes();
         let hash = Hasher { iterations: rounds, salt: &[] }.name(apex.as_wire());
-        let digits = hash.chunks(5).flat_map(|five| {
-            let bits = five.iter().fold(0u64, |bits, octet| bits << 8 | u64::from(*octet));
-            (0..8).rev().map(move |at| {
-                b"0123456789abcdefghijklmnopqrstuv"[(bits >> (5 * at)) as usize & 31]
-            })
-        });
-        let label = String::from_utf8(digits.collect()).unwrap();
-        let denial = [&[1, 1, r0, r1, 0, 20][..], &hash, &[0, 1, 0x22]].concat();
+        let label = String::from_utf8(hash.label().to_vec()).unwrap();
+        let denial = [&[1, 1, r0, r1, 0, 20][..], &hash.0, &[0, 1, 0x22]].concat();
         let cut = Name::parse(&format!("{}z.", "x.".repeat(120))).unwrap();
         let nsec3 = Name::parse(&format!("{label}.z.")).unwrap();
         let mut packer = Packer::default();

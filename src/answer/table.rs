@@ -4,6 +4,7 @@
 //! immutable and shared, so a snapshot costs nothing to keep and nothing in it ever changes.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::chain::Chain;
@@ -18,6 +19,29 @@ const PARENT_SALT: u64 = 0x5bd1_e995_9d1b_58e7;
 /// Bits of the smallest directory.
 pub(super) const BITS_MIN: u32 = 4;
 
+/// The chains of signed zones, by the zone's number.
+pub(super) type Chains = HashMap<u32, Chain, BuildHasherDefault<ByNumber>>;
+
+/// Hashes the numbers of zones, which nobody outside chooses.
+#[derive(Default)]
+pub(super) struct ByNumber(u64);
+
+impl Hasher for ByNumber {
+    #[inline]
+    fn write_u32(&mut self, number: u32) {
+        self.0 = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        octets.iter().for_each(|&octet| self.write_u32((self.0 as u32) << 8 | u32::from(octet)));
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// All zones at one version.
 #[derive(Clone)]
 pub struct Snapshot {
@@ -28,7 +52,7 @@ pub struct Snapshot {
     /// Nodes too large for a page, by number.
     pub(super) big: Vec<Option<Arc<[u8]>>>,
     /// Of signed zones, by zone.
-    pub(super) chains: HashMap<u32, Chain>,
+    pub(super) chains: Chains,
     pub(super) names: usize,
     pub(super) labels_max: usize,
     pub(super) loading: bool,
@@ -54,7 +78,7 @@ impl Snapshot {
             bits: BITS_MIN,
             key,
             big: Vec::new(),
-            chains: HashMap::new(),
+            chains: Chains::default(),
             names: 0,
             labels_max: 0,
             loading: false,

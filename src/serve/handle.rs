@@ -11,7 +11,7 @@ use super::chaos;
 use super::cookie::{Checked, State};
 use super::rrl::{Kind, Verdict};
 use super::shared::{Shared, Transport};
-use crate::answer::{self, Snapshot, prefetch};
+use crate::answer::{self, Ahead, Snapshot, prefetch};
 use crate::metrics::{
     COOKIES, Counters, DROPPED, QUERIES, RATE_LIMITED, RESPONSES, TRUNCATED, TYPES,
 };
@@ -129,7 +129,7 @@ pub fn handle(context: &Context, slot: &mut Slot, now_s: u32) -> Outcome {
     let snapshot = context.shared.zones.load();
     context.begin(now_s);
     slot.parse(&snapshot);
-    slot.outcome = context.outcome(&snapshot, slot, now_s);
+    slot.outcome = context.outcome(&snapshot, slot, None, now_s);
     context.end(&snapshot, std::slice::from_ref(slot), now_s);
     slot.outcome
 }
@@ -145,15 +145,21 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
         slot.parse(&snapshot);
         prefetch::directory(&snapshot, &slot.query);
     }
-    prefetch::rest(&snapshot, slots.iter().map(|slot| &slot.query));
-    for slot in slots.iter_mut() {
-        slot.outcome = context.outcome(&snapshot, slot, now_s);
+    let found = prefetch::rest(&snapshot, slots.iter().map(|slot| &slot.query));
+    for (number, slot) in slots.iter_mut().enumerate() {
+        slot.outcome = context.outcome(&snapshot, slot, found.of(number), now_s);
     }
     context.end(&snapshot, slots, now_s);
 }
 
 impl Context {
-    fn outcome(&self, snapshot: &Snapshot, slot: &mut Slot, now_s: u32) -> Outcome {
+    fn outcome<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        slot: &mut Slot,
+        ahead: Option<Ahead<'s>>,
+        now_s: u32,
+    ) -> Outcome {
         self.counters.add(&QUERIES, self.transport as usize);
         let Slot { query, fault, .. } = &*slot;
         if *fault == Some(Fault::Silent) || self.transport == Transport::Doq && breaks_doq(query) {
@@ -171,7 +177,7 @@ impl Context {
         let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
         let kind = match *fault {
             Some(Fault::Answer(rcode)) => refuse(&mut reply, rcode, Kind::Error),
-            _ => match self.fill(snapshot, query, (peer.ip(), None), &mut reply) {
+            _ => match self.fill((snapshot, ahead), query, (peer.ip(), None), &mut reply) {
                 Ok(kind) => kind,
                 Err(ask) => return Outcome::Ask(ask),
             },
@@ -190,9 +196,9 @@ impl Context {
     }
 
     /// Writes the answer to a well-formed message, or says who must be asked for it.
-    pub(super) fn fill(
+    pub(super) fn fill<'s>(
         &self,
-        snapshot: &Snapshot,
+        (snapshot, ahead): (&'s Snapshot, Option<Ahead<'s>>),
         query: &Query,
         asker: (IpAddr, Option<&Name>),
         reply: &mut Reply<'_>,
@@ -229,7 +235,7 @@ impl Context {
         }
         let closed = &self.shared.settings.closed;
         let answered = match closed.is_empty() {
-            true => answer::respond(snapshot, query, reply),
+            true => answer::respond_ahead(snapshot, query, ahead, reply),
             false => {
                 let may = |apex: &[u8]| closed.opens(apex, asker.0, asker.1);
                 answer::respond_if(snapshot, query, &may, reply)

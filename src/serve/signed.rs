@@ -32,7 +32,7 @@ impl Context {
         let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
         reply.reserve(signer.octets());
         let key = signer.key().name.clone();
-        let kind = match self.fill(snapshot, query, (peer.ip(), Some(&key)), &mut reply) {
+        let kind = match self.fill((snapshot, None), query, (peer.ip(), Some(&key)), &mut reply) {
             Ok(kind) => kind,
             Err(ask) => return Outcome::Ask(ask),
         };

@@ -7,7 +7,7 @@ use nameplane::answer::{Rendered, Writer, render};
 use nameplane::metrics::Registry;
 use nameplane::serve::{Context, Outcome, Refuse, Settings, Shared, Slot, Transport, rrl};
 use nameplane::transport::udp;
-use nameplane::wire::{HashKey, Name};
+use nameplane::wire::HashKey;
 use nameplane::zone::text;
 use nameplane::zone::tree::PackedZone;
 
@@ -26,6 +26,16 @@ sub NS ns.sub
 ns.sub A 192.0.2.3
 ";
 
+/// A second zone, whose names are denied with proof.
+const SIGNED: &str = "$ORIGIN signed.test.
+$TTL 60
+@ SOA ns.example. hostmaster.example. 1 2 3 4 5
+@ NS ns.example.
+@ NSEC m.signed.test. NS SOA NSEC
+m A 192.0.2.4
+m NSEC signed.test. A NSEC
+";
+
 fn message(name: &[u8], qtype: u8, opt: &[u8]) -> Vec<u8> {
     let head = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(!opt.is_empty())];
     [&head, name, &[0, qtype, 0, 1], opt].concat()
@@ -34,12 +44,12 @@ fn message(name: &[u8], qtype: u8, opt: &[u8]) -> Vec<u8> {
 #[test]
 fn no_query_over_udp_costs_an_allocation() {
     let mut writer = Writer::new(HashKey::new([3; 24]));
-    let options =
-        text::Options { origin: Name::parse("example.").ok(), ..text::Options::default() };
-    let zone = text::parse(ZONE.as_bytes(), options).unwrap();
-    let view = PackedZone::new(zone.apex.clone(), &zone.packed);
     let mut rendered = Rendered::new(&writer.key());
-    render::zone(&mut rendered, &render::Zone { id: 1, view: &view, children: None }).unwrap();
+    for (id, zone) in [(1, ZONE), (2, SIGNED)] {
+        let zone = text::parse(zone.as_bytes(), text::Options::default()).unwrap();
+        let view = PackedZone::new(zone.apex.clone(), &zone.packed);
+        render::zone(&mut rendered, &render::Zone { id, view: &view, children: None }).unwrap();
+    }
     writer.publish(&[rendered]);
     let settings = Settings {
         version: Some("v".into()),
@@ -54,7 +64,7 @@ fn no_query_over_udp_costs_an_allocation() {
     let opt: &[u8] = &[0, 0, 41, 4, 208, 0, 0, 128, 0, 0, 0];
     let options: &[u8] =
         b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x10\x00\x03\x00\x00\x00\x0a\x00\x08\x01\x02\x03\x04\x05\x06\x07\x08";
-    let names: [&[u8]; 7] = [
+    let names: [&[u8]; 9] = [
         b"\x03wWw\x07example\x00",
         b"\x03web\x07example\x00",
         b"\x04none\x03web\x07example\x00",
@@ -62,6 +72,8 @@ fn no_query_over_udp_costs_an_allocation() {
         b"\x01x\x03sub\x07example\x00",
         b"\x05other\x00",
         b"\x00",
+        b"\x01m\x06signed\x04test\x00",
+        b"\x01x\x06signed\x04test\x00",
     ];
     let mut messages = vec![vec![0; 5], message(b"\x41", 1, &[])];
     for name in names {
