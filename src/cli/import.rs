@@ -3,7 +3,8 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -13,9 +14,11 @@ use super::pull::Puller;
 use super::{Failure, print};
 use crate::maintain::stage::STAGE_OCTETS_MIN;
 use crate::maintain::{CommitError, Content};
-use crate::manage::bootstrap;
+use crate::manage::access::Context;
 use crate::manage::holding::import::{self, Import};
+use crate::manage::id::OrgId;
 use crate::manage::people::organisation;
+use crate::manage::{Manage, bootstrap};
 use crate::run;
 use crate::wire::Name;
 use crate::zone::text::{self, Fault, Limits, Options, Parsed};
@@ -211,29 +214,25 @@ impl Tally {
     }
 }
 
-/// Reads one file, as far as `dnssec` lets it in.
-fn read(source: &Source, dnssec: Dnssec, tally: &mut Tally) -> Result<Option<Parsed>, Failure> {
+/// Reads one zone, as far as `dnssec` lets it in; the inner result says why not.
+fn read(source: &Source, dnssec: Dnssec) -> Result<Result<Parsed, String>, Failure> {
     let pulled = source.puller.as_ref().zip(source.apex.as_ref());
     let parsed = match pulled.map(|(puller, apex)| puller.zone(apex)) {
         Some(Ok(parsed)) => Ok(parsed),
-        Some(Err(why)) => {
-            tally.refuse(&source.path, &why);
-            return Ok(None);
-        }
+        Some(Err(why)) => return Ok(Err(why)),
         None => source.parse()?,
     };
     let mut parsed = match parsed {
         Ok(parsed) => parsed,
         Err(faults) => {
             let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-            tally.refuse(&source.path, &lines.concat());
-            return Ok(None);
+            return Ok(Err(lines.concat()));
         }
     };
     match dnssec {
         Dnssec::Refuse if parsed.signed => {
-            tally.refuse(&source.path, "it is signed: take it as it is with --dnssec keep, or unsigned with --dnssec strip");
-            return Ok(None);
+            let why = "it is signed: take it as it is with --dnssec keep, or unsigned with --dnssec strip";
+            return Ok(Err(why.to_owned()));
         }
         Dnssec::Strip => {
             parsed.packed = packed::strip(&parsed.packed);
@@ -241,7 +240,7 @@ fn read(source: &Source, dnssec: Dnssec, tally: &mut Tally) -> Result<Option<Par
         }
         Dnssec::Keep | Dnssec::Refuse => {}
     }
-    Ok(Some(parsed))
+    Ok(Ok(parsed))
 }
 
 /// Zones brought to a directory in one record of its log.
@@ -249,6 +248,28 @@ const GROUP_ZONES: usize = 512;
 
 /// Octets of packed zones in one record of the log.
 const GROUP_OCTETS: usize = 2 << 20;
+
+/// Files read and brought in side by side; more only wait for the store.
+const HANDS_MAX: usize = 4;
+
+/// What brings zones to a directory: several hands read files, and while the zones of one are made durable the
+/// next one's are worked out.
+struct Bringing<'a> {
+    manage: &'a Manage,
+    context: &'a Context,
+    org: OrgId,
+    dnssec: Dnssec,
+    sources: Mutex<std::vec::IntoIter<Source>>,
+    tally: Mutex<&'a mut Tally>,
+}
+
+/// Zones read, each with where it stands among the notes.
+#[derive(Default)]
+struct Group {
+    notes: Vec<(PathBuf, usize)>,
+    imports: Vec<Import>,
+    octets: usize,
+}
 
 fn to_directory(
     command: &ZoneImport,
@@ -259,51 +280,114 @@ fn to_directory(
     let context = bootstrap::system(&manage).map_err(|stop| stop.to_string())?;
     let org = manage.store.read(|rows| organisation::find(rows, &command.org))?;
     let org = org.ok_or_else(|| no_org(&command.org))?.id;
-    let mut group = Vec::new();
-    let mut octets = 0;
-    let mut sources = sources.into_iter().peekable();
-    while let Some(source) = sources.next() {
-        if let Some(parsed) = read(&source, command.dnssec, tally)? {
-            let (apex, records) = (parsed.apex, parsed.records);
-            octets += parsed.packed.len();
-            let large = parsed.packed.len() >= STAGE_OCTETS_MIN;
-            let mut content = Content::Packed { octets: parsed.packed, presigned: parsed.signed };
-            if large {
-                octets = GROUP_OCTETS;
-                content = match manage.maintain.stage(&apex, &content) {
-                    Ok(staged) => Content::Staged(staged),
-                    Err(CommitError::Refused(refusal)) => {
-                        tally.refuse(&source.path, &refusal.to_string());
-                        continue;
-                    }
-                    Err(error) => return Err(error.to_string().into()),
-                };
+    // The next start reads from the log what the index lacks, faster than the index takes it.
+    let _held = manage.store.hold_index();
+    let hands = match command.axfr {
+        Some(_) => 1, // the server asked may count connections
+        None => thread::available_parallelism().map_or(1, usize::from).min(HANDS_MAX),
+    };
+    let bringing = Bringing {
+        manage: &manage,
+        context: &context,
+        org,
+        dnssec: command.dnssec,
+        sources: Mutex::new(sources.into_iter()),
+        tally: Mutex::new(tally),
+    };
+    thread::scope(|scope| {
+        let hands: Vec<_> = (0..hands).map(|_| scope.spawn(|| bringing.run())).collect();
+        hands.into_iter().try_for_each(|hand| match hand.join() {
+            Ok(done) => done,
+            Err(_) => Err("a thread that reads zone files panicked".to_owned()),
+        })
+    })?;
+    Ok(())
+}
+
+impl Bringing<'_> {
+    /// Takes files until there are none. A failure of one hand leaves none to the others.
+    fn run(&self) -> Result<(), String> {
+        let mut group = Group::default();
+        let mut done = Ok(());
+        while done.is_ok() {
+            let next = held(&self.sources).next();
+            let over = next.is_none();
+            if let Some(source) = next {
+                done = self.add(source, &mut group).map_err(|failure| failure.to_string());
             }
-            group.push((source.path, records, Import { apex, content }));
+            if over || group.imports.len() >= GROUP_ZONES || group.octets >= GROUP_OCTETS {
+                done = done.and_then(|()| self.bring(std::mem::take(&mut group)));
+            }
+            if over {
+                return done;
+            }
         }
-        if group.len() < GROUP_ZONES && octets < GROUP_OCTETS && sources.peek().is_some() {
-            continue;
+        held(&self.sources).by_ref().for_each(drop);
+        done
+    }
+
+    /// Reads a zone; a large one is staged at once.
+    fn add(&self, source: Source, group: &mut Group) -> Result<(), Failure> {
+        let parsed = match read(&source, self.dnssec)? {
+            Ok(parsed) => parsed,
+            Err(why) => {
+                held(&self.tally).refuse(&source.path, &why);
+                return Ok(());
+            }
+        };
+        let (apex, records) = (parsed.apex, parsed.records);
+        group.octets += parsed.packed.len();
+        let large = parsed.packed.len() >= STAGE_OCTETS_MIN;
+        let mut content = Content::Packed { octets: parsed.packed, presigned: parsed.signed };
+        if large {
+            group.octets = GROUP_OCTETS;
+            content = match self.manage.maintain.stage(&apex, &content) {
+                Ok(staged) => Content::Staged(staged),
+                Err(CommitError::Refused(refusal)) => {
+                    held(&self.tally).refuse(&source.path, &refusal.to_string());
+                    return Ok(());
+                }
+                Err(error) => return Err(error.to_string().into()),
+            };
         }
-        octets = 0;
-        let (notes, imports): (Vec<_>, Vec<_>) =
-            group.drain(..).map(|(path, records, import)| ((path, records), import)).unzip();
-        let done =
-            import::import(&manage, &context, org, imports).map_err(|stop| stop.to_string())?;
-        for ((path, records), (_, result)) in notes.into_iter().zip(done) {
+        group.notes.push((source.path, records));
+        group.imports.push(Import { apex, content });
+        Ok(())
+    }
+
+    /// Brings a group in as one record of the log.
+    fn bring(&self, group: Group) -> Result<(), String> {
+        if group.imports.is_empty() {
+            return Ok(());
+        }
+        let done = import::import(self.manage, self.context, self.org, group.imports);
+        let done = done.map_err(|stop| stop.to_string())?;
+        let mut tally = held(&self.tally);
+        for ((path, records), (_, result)) in group.notes.into_iter().zip(done) {
             match result {
                 Ok(_) => tally.take(records),
                 Err(reasons) => tally.refuse(&path, &reasons.join("; ")),
             }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Each zone is one request, written out anew: a server opens no file that a zone file names.
 fn to_server(command: &ZoneImport, sources: Vec<Source>, tally: &mut Tally) -> Result<(), Failure> {
     let api = Api::open(&command.target)?;
     for source in sources {
-        let Some(parsed) = read(&source, command.dnssec, tally)? else { continue };
+        let parsed = match read(&source, command.dnssec)? {
+            Ok(parsed) => parsed,
+            Err(why) => {
+                tally.refuse(&source.path, &why);
+                continue;
+            }
+        };
         let mut text = String::new();
         zone::text::write(&PackedZone::new(parsed.apex.clone(), &parsed.packed), &mut text)
             .map_err(|error| error.to_string())?;

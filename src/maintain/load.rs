@@ -3,9 +3,13 @@
 //! Until all zones are loaded, what is not found is answered with SERVFAIL, never REFUSED: a zone
 //! that is still on its way must not look like one that is not here. Commits wait for the end.
 //!
+//! Readers put aside what they render, apart by the hashes of names; when all is read, the table is made part
+//! by part. So each of its pages is made once, and not again for each name that comes to it.
+//!
 //! This is also what repeats the publication of whatever was persisted before a crash: the snapshot
 //! is made from the store, so it holds exactly what the log acknowledged.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -14,16 +18,17 @@ use std::thread;
 use super::Maintain;
 use super::publish::{self, Publisher};
 use super::rows::{self, CHUNKS, Zone};
-use crate::answer::{self, Rendered, render};
+use crate::answer::{self, Bulk, Rendered, render};
 use crate::store::{Raw, Rows, Tail};
-use crate::zone::ReadFault;
+use crate::wire::Name;
 use crate::zone::tree::PackedZone;
+use crate::zone::{ReadFault, View};
 
 /// Zones a reader takes at a time.
 const PAGE_ZONES: usize = 1_024;
 
-/// Rendered octets that go into the table in one step: what a reader holds at most beside its page.
-const STEP_OCTETS: usize = 4 << 20;
+/// Rendered octets that a reader puts aside in one step, while they are still in a cache.
+const STEP_OCTETS: usize = 1 << 20;
 
 /// A zone larger than this is rendered from the store, row by row, instead of from memory.
 const MEMORY_OCTETS_MAX: i64 = 64 << 20;
@@ -40,6 +45,19 @@ pub struct Progress {
     pub failed: u64,
     /// Whether all zones answer.
     pub ready: bool,
+}
+
+/// What is known of all zones before the first is loaded.
+struct Survey {
+    zones: u64,
+    names: usize,
+    /// Zones with other zones below them.
+    above: HashSet<u32>,
+}
+
+/// What a thread came to, a panic being a fault.
+fn joined<T>(result: thread::Result<Result<T, ReadFault>>) -> Result<T, ReadFault> {
+    result.unwrap_or_else(|_| Err(ReadFault("a reader of zones panicked".into())))
 }
 
 /// Counts what is loaded, and holds commits back until everything is.
@@ -124,39 +142,74 @@ impl Maintain {
             self.gate().open();
             return Ok(self.progress());
         };
-        let (zones, names) = self.store().read(|rows| {
-            let mut sums = (0, 0);
-            let all = rows.visit(&rows::ZONES, .., &mut |_, zone: Zone| {
-                sums = (sums.0 + 1, sums.1 + zone.counts.names.max(0) as usize);
-                ControlFlow::Continue(())
-            });
-            all.map(|()| sums).map_err(rows::fault)
-        })?;
-        self.gate().zones.store(zones, Ordering::Relaxed);
-        publisher.write(|writer| writer.start_load(names));
+        let _held = self.store().hold_index();
+        let survey = self.survey()?;
+        self.gate().zones.store(survey.zones, Ordering::Relaxed);
+        publisher.write(|writer| writer.start_load(survey.names));
         let next = Mutex::new(Some(0));
         let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
-        let read = thread::scope(|scope| {
-            let readers: Vec<_> =
-                (0..readers).map(|_| scope.spawn(|| self.load_pages(publisher, &next))).collect();
-            readers.into_iter().try_for_each(|reader| match reader.join() {
-                Ok(result) => result,
-                Err(_) => Err(ReadFault("a reader of zones panicked".into())),
-            })
+        let read: Result<Vec<Bulk>, _> = thread::scope(|scope| {
+            let read = || self.load_pages(publisher, &survey, &next);
+            let readers: Vec<_> = (0..readers).map(|_| scope.spawn(read)).collect();
+            readers.into_iter().map(|reader| joined(reader.join())).collect()
         });
+        let (read, fault) = match read {
+            Ok(read) => (read, None),
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
+        for parts in Bulk::parts(read) {
+            publisher.write(|writer| writer.load(&parts));
+        }
         publisher.write(|writer| writer.end_load());
-        read?;
+        fault.map_or(Ok(()), Err)?;
         self.gate().open();
         Ok(self.progress())
+    }
+
+    /// Looks over all zones: what is known of each only from the others, or only of all.
+    fn survey(&self) -> Result<Survey, ReadFault> {
+        thread::scope(|scope| {
+            let above = scope.spawn(|| self.zones_above_others());
+            let sums = self.store().read(|rows| {
+                let mut sums = (0, 0);
+                let all = rows.visit(&rows::ZONES, .., &mut |_, zone: Zone| {
+                    sums = (sums.0 + 1, sums.1 + zone.counts.names.max(0) as usize);
+                    ControlFlow::Continue(())
+                });
+                all.map(|()| sums).map_err(rows::fault)
+            });
+            let (zones, names) = sums?;
+            Ok(Survey { zones, names, above: joined(above.join())? })
+        })
+    }
+
+    /// The zones with other zones below them. In the order of names those follow at once: one sweep is far
+    /// less than a look for each zone.
+    fn zones_above_others(&self) -> Result<HashSet<u32>, ReadFault> {
+        let (mut above, mut last) = (HashSet::new(), None::<(Vec<u8>, u32)>);
+        let mut take = |Tail(key), id: u32| {
+            if let Some((zone, id)) = &last
+                && key.starts_with(zone.as_slice())
+            {
+                above.insert(*id);
+            }
+            last = Some((key, id));
+            ControlFlow::Continue(())
+        };
+        self.store()
+            .read(|rows| rows.visit(&rows::ZONES_BY_NAME, .., &mut take))
+            .map_err(rows::fault)?;
+        Ok(above)
     }
 
     /// Takes pages of zones from `next`, the first id not yet taken, until there are none.
     fn load_pages(
         &self,
         publisher: &Publisher,
+        survey: &Survey,
         next: &Mutex<Option<u32>>,
-    ) -> Result<(), ReadFault> {
-        let mut into = Rendered::new(&publisher.key);
+    ) -> Result<Bulk, ReadFault> {
+        let (mut into, mut bulk) = (Rendered::new(&publisher.key), Bulk::new(&publisher.key));
         loop {
             self.gate().is_shut()?;
             let page = {
@@ -168,21 +221,22 @@ impl Maintain {
                 *next = page.last().and_then(|zone| zone.id.checked_add(1));
                 page
             };
-            self.load_page(publisher, &page, &mut into)?;
+            self.load_page(survey, &page, &mut into, &mut bulk)?;
         }
-        publisher.write(|writer| writer.load(&[into]));
-        Ok(())
+        bulk.take(&mut into);
+        Ok(bulk)
     }
 
     fn load_page(
         &self,
-        publisher: &Publisher,
+        survey: &Survey,
         page: &[Zone],
         into: &mut Rendered,
+        bulk: &mut Bulk,
     ) -> Result<(), ReadFault> {
         let contents = self.contents(page)?;
         for (zone, octets) in page.iter().zip(contents) {
-            match self.load_zone(zone, octets.as_deref(), into) {
+            match self.load_zone(survey, zone, octets.as_deref(), into) {
                 Ok(()) => drop(self.gate().loaded.fetch_add(1, Ordering::Relaxed)),
                 Err(fault) => {
                     tracing::error!(zone = %zone.apex, %fault, "{} is not served: {fault}", zone.apex);
@@ -191,8 +245,7 @@ impl Maintain {
                 }
             }
             if into.octets() > STEP_OCTETS {
-                let full = std::mem::replace(into, Rendered::new(&publisher.key));
-                publisher.write(|writer| writer.load(&[full]));
+                bulk.take(into);
             }
         }
         Ok(())
@@ -200,6 +253,7 @@ impl Maintain {
 
     fn load_zone(
         &self,
+        survey: &Survey,
         zone: &Zone,
         octets: Option<&[u8]>,
         into: &mut Rendered,
@@ -208,17 +262,18 @@ impl Maintain {
             publish::put_stub(into, zone);
             return Ok(());
         }
-        self.store().read(|rows| {
-            publish::with_children(rows, zone, |children| match octets {
-                Some(octets) => {
-                    let view = PackedZone::new(zone.apex.clone(), octets);
-                    render::zone(into, &render::Zone { id: zone.id, view: &view, children })
-                }
-                None => rows::with_view(rows, zone, |view| {
-                    render::zone(into, &render::Zone { id: zone.id, view, children })
-                }),
-            })
-        })?
+        let mut put = |view: &dyn View, children: Option<&dyn Fn(&Name) -> bool>| {
+            render::zone(into, &render::Zone { id: zone.id, view, children })
+        };
+        match (octets, survey.above.contains(&zone.id)) {
+            (Some(octets), false) => put(&PackedZone::new(zone.apex.clone(), octets), None),
+            (octets, _) => self.store().read(|rows| {
+                publish::with_children(rows, zone, |children| match octets {
+                    Some(octets) => put(&PackedZone::new(zone.apex.clone(), octets), children),
+                    None => rows::with_view(rows, zone, |view| put(view, children)),
+                })
+            })?,
+        }
     }
 
     /// The nodes of each zone of a page, read in one sweep; none for a zone to be read on its own:

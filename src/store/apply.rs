@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use super::backup::{self, ExportError, Summary};
 use super::error::RowError;
 use super::files::held;
 use super::log::Transaction;
-use super::{Condition, Lsn, Shared};
+use super::{BACKLOG_BYTES_MAX, Condition, Handle, Lsn, Shared, Store};
 
 /// How long no transaction comes before what has gathered is applied: rows changed twice are written
 /// once, and rows that came and went not at all.
@@ -23,6 +23,9 @@ const GATHER: Duration = Duration::from_millis(250);
 /// How much of a backlog ends the gathering, in octets: under load some seconds, in which an order is
 /// also seen served.
 const GATHER_BYTES: u64 = 32 << 20;
+
+/// How far behind the index stays at most while it is [held back](Store::hold_index), in octets.
+const HELD_BYTES_MAX: u64 = BACKLOG_BYTES_MAX / 2;
 
 /// How much is applied between two flushes, in octets: the index holds it in memory until then.
 const FLUSH_BYTES: u64 = 16 << 20;
@@ -44,9 +47,31 @@ pub(super) struct BacklogState {
     /// Octets of the transactions not yet applied.
     pub bytes: u64,
     exports: Vec<Export>,
+    /// How many hold it back.
+    holders: usize,
     closing: bool,
     /// The applier has ended.
     gone: bool,
+}
+
+/// The index is left behind while this is there.
+pub struct IndexHeld(Arc<Handle>);
+
+impl Drop for IndexHeld {
+    fn drop(&mut self) {
+        // The applier sees it when it next looks: who lets go may be about to close the store.
+        held(&self.0.shared.backlog.state).holders -= 1;
+    }
+}
+
+impl Store {
+    /// Leaves the index behind until what is returned is dropped, as far as memory allows: for who brings in much at
+    /// once, or reads all of it, and has better use for the processor. What the index lacks when the store is
+    /// closed is in the log.
+    pub fn hold_index(&self) -> IndexHeld {
+        held(&self.handle.shared.backlog.state).holders += 1;
+        IndexHeld(Arc::clone(&self.handle))
+    }
 }
 
 /// An export asked for, and who waits for it.
@@ -106,7 +131,9 @@ impl Backlog {
             if state.closing && (state.queue.is_empty() || state.bytes > CLOSE_BYTES) {
                 return Work::Close;
             }
-            if !state.queue.is_empty() && (waited || hurry) {
+            let free = state.holders == 0 || !state.exports.is_empty() || state.closing;
+            let rests = !free && state.bytes < HELD_BYTES_MAX;
+            if !state.queue.is_empty() && (waited || hurry) && !rests {
                 return Work::Apply(take_run(&mut state.queue));
             }
             if let Some(export) = state.exports.pop() {

@@ -47,6 +47,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+pub use apply::IndexHeld;
 pub use backup::{EXPORT_LOG_BYTES, EXPORTS_KEPT, ExportError, Summary};
 pub use error::{Holder, OpenError, RowError, TransactError, WriteError};
 pub use follow::{Change, Follow, FollowError};
