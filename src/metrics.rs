@@ -311,6 +311,17 @@ pub static ZONES_ALARMED: Watched = Watched {
     kind: "gauge",
 };
 
+pub static SECOND_SIGNERS: Watched = Watched {
+    name: "nameplane_zones_second_signer",
+    help: "Zones signed here of which a server was seen with what another signer made.",
+    kind: "gauge",
+};
+pub static CLOCK_DOUBTED: Watched = Watched {
+    name: "nameplane_clock_doubted",
+    help: "1 while nothing is signed because the clock is certainly wrong.",
+    kind: "gauge",
+};
+
 pub static TAP_WRITTEN: Watched = Watched {
     name: "nameplane_dnstap_written_total",
     help: "Messages handed to the dnstap collector.",

@@ -120,6 +120,14 @@ pub(super) enum DnssecCommand {
         #[command(flatten)]
         listing: Listing,
     },
+    /// Show whether the server's clock is trusted: nothing is signed by one that is not
+    Clock {
+        /// Say that the time it shows is the right one
+        #[arg(long)]
+        is_right: bool,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Replace keys of a zone
     Rollover {
         zone: String,

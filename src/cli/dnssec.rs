@@ -38,6 +38,16 @@ pub(super) fn run(command: Dnssec) -> Result<ExitCode, Failure> {
             ];
             print::rows(&rows, &columns, listing.json);
         }
+        Dnssec::Clock { is_right, target } => {
+            let api = Api::open(&target)?;
+            let clock = match is_right {
+                true => api.ask("/v1/dnssec/clock/trust")?,
+                false => api.get("/v1/dnssec/clock")?,
+            };
+            let text = |key: &str| clock.get(key).and_then(Value::as_str).map(str::to_owned);
+            let doubt = text("doubt").unwrap_or_else(|| "trusted".to_owned());
+            print::line(&format!("{} {doubt}", text("shows").unwrap_or_default()));
+        }
         Dnssec::Rollover { zone, role, emergency, target } => {
             let roles = (!role.is_empty()).then_some(role);
             let body = json!({ "roles": roles, "emergency": emergency });
@@ -113,6 +123,9 @@ fn show(status: &Value) {
     if let Some(held) = status.get("held").filter(|held| held.is_object()) {
         let text = |key: &str| held.get(key).and_then(Value::as_str).unwrap_or_default();
         print::line(&format!("held since {}: {}", text("since"), text("why")));
+    }
+    if let Some(other) = text("second_signer") {
+        print::line(&format!("second signer: {other}"));
     }
     if let Some(fault) = text("fault") {
         print::line(&format!("fault: {fault}"));

@@ -8,6 +8,7 @@ use crate::manage::change::policy::PolicyError;
 use crate::manage::fault::{self, Refused, Stop};
 use crate::manage::holding::acl::AccessError;
 use crate::manage::holding::catalog::CatalogError;
+use crate::manage::holding::clock::ClockError;
 use crate::manage::holding::dnssec::DnssecError;
 use crate::manage::holding::primaries::PrimariesError;
 use crate::manage::holding::secondary::SecondaryError;
@@ -52,7 +53,7 @@ macro_rules! refusals {
     )*};
 }
 
-refusals!(AccessError BasketError CatalogError DnssecError OrderError OrgError PolicyError PrimariesError SecondaryError TokenError TsigKeyError UserError WaiverError);
+refusals!(AccessError BasketError CatalogError ClockError DnssecError OrderError OrgError PolicyError PrimariesError SecondaryError TokenError TsigKeyError UserError WaiverError);
 
 /// A refusal, its broken rules listed.
 pub fn refused(refusal: &impl Refused) -> Problem {

@@ -176,6 +176,8 @@ fn lines() -> Vec<Route> {
         route(post("/v1/zones/{zone}/dnssec/keys"),        ("dnssec.import_key", "Takes a signing key in, from the files of BIND or Knot DNS."), May(DnssecKeys), Event(DnssecKeyImported), dnssec::import_key),
         route(post("/v1/zones/{zone}/dnssec/keys/{tag}/export"), ("dnssec.export_key", "Gives a signing key out, with its secret."), May(DnssecKeys), Event(DnssecKeyExported), dnssec::export_key),
         route(get("/v1/dnssec/schedule"),                  ("dnssec.schedule", "Lists what is to come for all zones in your reach, and when."), May(ZoneView), Read, dnssec::schedule),
+        route(get("/v1/dnssec/clock"),                     ("dnssec.clock", "Shows the server's clock, and why nothing is signed by it if it is doubted."), May(ServerOperate), Read, dnssec::clock),
+        route(post("/v1/dnssec/clock/trust"),              ("dnssec.trust_clock", "Takes your word that the server's clock is right."), May(ServerOperate), Event(ClockTrusted), dnssec::trust_clock),
         route(get("/v1/dnssec/policies"),                  ("dnssec.policies", "Lists the policies that zones may be signed by."), May(ZoneView), Read, dnssec::policies),
         route(put("/v1/dnssec/policies/{policy}"),         ("dnssec.put_policy", "Keeps a policy; zones signed by it follow at once."), May(ZoneManage), Event(DnssecPolicyChanged), dnssec::put_policy),
         route(delete("/v1/dnssec/policies/{policy}"),      ("dnssec.delete_policy", "Forgets a policy that no zone is signed by."), May(ZoneManage), Event(DnssecPolicyChanged), dnssec::delete_policy),

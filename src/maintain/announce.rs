@@ -23,6 +23,7 @@ use super::notify::{Entry, Errand, Failure, Notifier};
 use super::rows::{self, Zone};
 use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, Seen, Standing, Watch};
 use super::servers::{Addresses, Server, Servers};
+use super::strangers::Strangers;
 use super::{Maintain, now_us, publish, secondaries, secondary};
 use crate::store::RawRows;
 use crate::wire::{Header, Name, Rcode, Serial, Type};
@@ -59,6 +60,7 @@ pub(super) struct Board {
     known: Mutex<Known>,
     everywhere: Mutex<BTreeMap<u32, Everywhere>>,
     reached: Condvar,
+    pub strangers: Strangers,
 }
 
 /// What happened to a zone since it was last looked at.
@@ -541,17 +543,18 @@ impl Maintain {
             Ok(servers) => servers,
             Err(fault) => return unread(fault),
         };
-        let (row, claims) = match self.store().read(|rows| look::claims(rows, zone, &sets)) {
-            Ok(Some((row, claims))) => (Arc::new(row), Arc::new(claims)),
+        let asked = match self.store().read(|rows| look::claims(rows, zone, &sets)) {
+            Ok(Some(asked)) => Arc::new(asked),
             Ok(None) => return Done::Unread { zone, fault: None },
             Err(fault) => return unread(fault),
         };
-        let serial = row.serial;
+        let serial = asked.zone.serial;
         let look = |server| {
-            let (this, row, claims) = (self.clone(), Arc::clone(&row), Arc::clone(&claims));
-            async move { this.look(server, row, claims).await }
+            let (this, asked) = (self.clone(), Arc::clone(&asked));
+            async move { this.look(server, asked).await }
         };
         let seen = side_by_side(&servers, look).await;
+        self.note_strangers(&asked, &seen);
         Done::Asked { zone, serial, servers, seen }
     }
 

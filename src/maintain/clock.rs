@@ -5,21 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
-/// Tells the time. Cheap to clone.
+/// Tells the time. Cheap to clone; clones begin anew together.
 #[derive(Clone)]
-pub struct Clock(Kind);
+pub struct Clock {
+    kind: Kind,
+    /// What it showed less what had passed, when it was first looked at or last [begun anew](Clock::begin_anew).
+    apart_us: Arc<AtomicU64>,
+}
 
 #[derive(Clone)]
 enum Kind {
-    /// The system's, with the moment it was first looked at on a clock that nobody sets.
-    System { started: Instant, at_us: u64 },
+    /// The system's, beside a clock that nobody sets.
+    System { started: Instant },
     /// Turned by hand: microseconds since 1970, and those that passed on a clock that nobody sets.
-    Hand { shown: Arc<AtomicU64>, passed: Arc<AtomicU64>, at_us: u64, from_us: u64 },
+    Hand { shown: Arc<AtomicU64>, passed: Arc<AtomicU64> },
 }
 
 impl Default for Clock {
     fn default() -> Clock {
-        Clock(Kind::System { started: Instant::now(), at_us: system_us() })
+        Clock::new(Kind::System { started: Instant::now() })
     }
 }
 
@@ -38,16 +42,36 @@ impl Clock {
     /// A clock that shows what `shown` holds, while what truly passes is counted by `passed`: they differ
     /// once somebody sets the clock.
     pub fn by_two_hands(shown: Arc<AtomicU64>, passed: Arc<AtomicU64>) -> Clock {
-        let (at_us, from_us) = (shown.load(Ordering::Relaxed), passed.load(Ordering::Relaxed));
-        Clock(Kind::Hand { shown, passed, at_us, from_us })
+        Clock::new(Kind::Hand { shown, passed })
+    }
+
+    fn new(kind: Kind) -> Clock {
+        let clock = Clock { kind, apart_us: Arc::default() };
+        clock.begin_anew();
+        clock
     }
 
     /// Microseconds since 1970.
     pub fn now_us(&self) -> u64 {
-        match &self.0 {
+        match &self.kind {
             Kind::System { .. } => system_us(),
             Kind::Hand { shown, .. } => shown.load(Ordering::Relaxed),
         }
+    }
+
+    /// Microseconds on the clock that nobody sets.
+    pub fn passed_us(&self) -> u64 {
+        match &self.kind {
+            Kind::System { started } => {
+                u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
+            }
+            Kind::Hand { passed, .. } => passed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// From here on, what it shows now counts as not set by anybody.
+    pub fn begin_anew(&self) {
+        self.apart_us.store(self.now_us().wrapping_sub(self.passed_us()), Ordering::Relaxed);
     }
 
     /// How far somebody set the clock since it was first looked at, in seconds, either way.
@@ -60,24 +84,9 @@ impl Clock {
         self.now_us().min(self.unset_us())
     }
 
-    /// Microseconds since 1970 by which work is due: what it shows, or what it would show if it was set by
-    /// more than `leap_s_max`.
-    pub fn trusted_us(&self, leap_s_max: u64) -> u64 {
-        if self.leapt_s() > leap_s_max { self.unset_us() } else { self.now_us() }
-    }
-
     /// What it would show if nobody had set it.
     fn unset_us(&self) -> u64 {
-        match &self.0 {
-            Kind::System { started, at_us } => {
-                let passed = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-                at_us.saturating_add(passed)
-            }
-            Kind::Hand { passed, at_us, from_us, .. } => {
-                let passed = passed.load(Ordering::Relaxed).wrapping_sub(*from_us);
-                at_us.saturating_add_signed(passed.cast_signed())
-            }
-        }
+        self.passed_us().wrapping_add(self.apart_us.load(Ordering::Relaxed))
     }
 }
 
@@ -99,9 +108,10 @@ mod tests {
         shown.store(130 * S, Ordering::Relaxed);
         passed.store(10 * S, Ordering::Relaxed);
         assert_eq!((clock.leapt_s(), clock.steady_us()), (20, 110 * S), "set forward");
-        assert_eq!((clock.trusted_us(20), clock.trusted_us(19)), (130 * S, 110 * S));
+        clock.begin_anew();
+        assert_eq!((clock.leapt_s(), clock.steady_us()), (0, 130 * S), "that is how it is now");
         shown.store(90 * S, Ordering::Relaxed);
-        assert_eq!((clock.leapt_s(), clock.steady_us()), (20, 90 * S), "set back");
+        assert_eq!((clock.leapt_s(), clock.steady_us()), (40, 90 * S), "set back");
         let turned = Clock::by_hand(shown.clone());
         shown.store(50 * S, Ordering::Relaxed);
         assert_eq!((turned.leapt_s(), turned.now_us()), (0, 50 * S));

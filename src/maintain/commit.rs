@@ -21,12 +21,11 @@ use crate::zone::{ReadFault, RrSetEdit};
 /// The door while it is open: a transaction, and what it does to zones.
 pub struct Door<'a, 't> {
     pub(super) tx: &'a mut Tx<'t>,
+    pub(super) maintain: &'a Maintain,
     pub(super) now_us: u64,
     pub(super) cause: String,
     pub(super) journal_limits: Limits,
     pub(super) signing_keys: SigningKeys,
-    /// How far the clock was set while the server ran, in seconds.
-    pub(super) leapt_s: u64,
     touches: Vec<Touch>,
     applied: Vec<AppliedZone>,
 }
@@ -154,14 +153,14 @@ impl Maintain {
         }
     }
 
-    fn door<'a, 't>(&self, tx: &'a mut Tx<'t>) -> Door<'a, 't> {
+    fn door<'a, 't>(&'a self, tx: &'a mut Tx<'t>) -> Door<'a, 't> {
         Door {
             tx,
+            maintain: self,
             now_us: self.settings().clock.now_us(),
             cause: String::new(),
             journal_limits: self.settings().journal,
             signing_keys: self.signing_keys().clone(),
-            leapt_s: self.settings().clock.leapt_s(),
             touches: Vec::new(),
             applied: Vec::new(),
         }

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Maintain;
 use super::rows::{self, Zone, fault};
 use super::signing::{self, ENDS, SIGNINGS, SIGNINGS_DUE, Served, Signing};
+use super::{Maintain, secrets};
 use crate::store::{Reader, RowError, Rows, Table, Tx};
 use crate::wire::Name;
 use crate::zone::ReadFault;
@@ -64,6 +64,10 @@ pub enum Turn {
     /// Half the remaining validity has passed.
     Expires,
     Released,
+    /// A server of the zone was seen with what another signer made (see [`strangers`](super::strangers)).
+    SecondSigner,
+    /// None is any more.
+    OneSigner,
 }
 
 /// What happened to a zone's hold.
@@ -332,11 +336,13 @@ fn put(tx: &mut Tx<'_>, row: &(u32, Option<Hold>, Vec<News>)) -> Result<(), RowE
         Some(hold) => tx.put(&HELD, id, hold)?,
         None => tx.delete(&HELD, id)?,
     }
-    for news in news {
-        let last = tx.prev(&NEWS, &u64::MAX)?.map_or(0, |(number, _)| number);
-        tx.put(&NEWS, &(last + 1), news)?;
-    }
-    Ok(())
+    news.iter().try_for_each(|news| put_news(tx, news))
+}
+
+/// Has something told.
+pub(super) fn put_news(tx: &mut Tx<'_>, news: &News) -> Result<(), RowError> {
+    let last = tx.prev(&NEWS, &u64::MAX)?.map_or(0, |(number, _)| number);
+    tx.put(&NEWS, &(last + 1), news)
 }
 
 type Found = Vec<(u32, Option<(Zone, Signing)>)>;
@@ -366,11 +372,34 @@ fn say_held(zone: &Zone, hold: &Hold, now_s: u64) {
 impl Maintain {
     /// Has zones looked at now whose keys do not open, so that they say so at the start and not when
     /// their signatures are due; and lists when signatures expire, where an older release did not.
-    pub(super) fn look_at_signing_keys(&self) -> Result<(), ReadFault> {
+    ///
+    /// Returns how many zones were looked at: none where an earlier start found all of them in order, and the
+    /// instance key is the same.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFault`] when the store cannot be read, or takes nothing.
+    pub fn look_at_signing_keys(&self) -> Result<usize, ReadFault> {
+        let Some(sealer) = &self.settings().sealer else { return Ok(0) };
+        if self.store().read(|rows| secrets::are_all_of(rows, sealer))? {
+            return Ok(0);
+        }
+        let (looked, odd) = self.look_at_all_signing_keys()?;
+        if odd == 0 && self.secrets()?.lost() == 0 {
+            let noted = secrets::note_all_of(self.store(), Some(sealer));
+            noted.map_err(|error| ReadFault(error.to_string()))?;
+        }
+        Ok(looked)
+    }
+
+    /// How many zones were looked at, and of how many not all keys open.
+    fn look_at_all_signing_keys(&self) -> Result<(usize, usize), ReadFault> {
         let (mut from, now_s) = (0, self.trusted_now_s());
+        let (mut looked, mut shut) = (0, 0);
         loop {
-            let (last, odd) = self.store().read(|rows| {
+            let (last, odd, count) = self.store().read(|rows| {
                 let page = rows.range(&SIGNINGS, from.., PAGE).map_err(fault)?;
+                let count = page.len();
                 let last = page.last().map(|(id, _)| *id).filter(|_| page.len() == PAGE);
                 let mut odd = Vec::new();
                 for (id, signing) in page {
@@ -381,8 +410,10 @@ impl Maintain {
                         odd.push((id, opens));
                     }
                 }
-                Ok::<_, ReadFault>((last, odd))
+                Ok::<_, ReadFault>((last, odd, count))
             })?;
+            looked += count;
+            shut += odd.iter().filter(|(_, opens)| !opens).count();
             if !odd.is_empty() {
                 let kept = self.store().transact(|tx| {
                     for (id, opens) in &odd {
@@ -398,7 +429,7 @@ impl Maintain {
             }
             match last.and_then(|last| last.checked_add(1)) {
                 Some(next) => from = next,
-                None => return Ok(()),
+                None => return Ok((looked, shut)),
             }
         }
     }

@@ -109,6 +109,9 @@ impl Maintain {
     /// Takes the steps of DNSSEC that are due, until told to stop.
     fn tend_dnssec(&self, stop: &Stop) {
         while !stop.rest(dnssec::REST) {
+            if !self.may_count_waits() {
+                continue;
+            }
             let now_s = self.settings().clock.steady_us() / 1_000_000;
             while self.tend_some(now_s) && !stop.rest(BREATH) {}
         }
@@ -147,6 +150,7 @@ impl Maintain {
             tracing::error!(%fault, "signing keys are not looked at: {fault}");
         }
         while !stop.rest(rest) {
+            self.keep_clock();
             let signed = self.resign_some(&mut resigning).unwrap_or_else(|fault| {
                 tracing::error!(%fault, "signatures are not made anew: {fault}");
                 false

@@ -12,6 +12,7 @@ use super::message::{self, Answer, How};
 use super::rows::{self, Zone};
 use super::served::{Seen, Standing};
 use super::servers::Server;
+use super::strangers::{self, Marks};
 use crate::store::RawRows;
 use crate::transport::client::AskError;
 use crate::wire::{Name, Rcode, Serial, Type};
@@ -36,6 +37,14 @@ pub(super) enum Expected {
 /// A question, and what the answer has to be.
 pub(super) type Claim = (Name, Type, Expected);
 
+/// A zone at one moment, and what its servers are asked.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub zone: Zone,
+    pub claims: Vec<Claim>,
+    pub marks: Option<Marks>,
+}
+
 /// A zone's row with what it says of `sets`, at one moment; none if it is no more.
 ///
 /// # Errors
@@ -45,7 +54,7 @@ pub(super) fn claims<R: RawRows + ?Sized>(
     rows: &R,
     zone: u32,
     sets: &[(Name, Type)],
-) -> Result<Option<(Zone, Vec<Claim>)>, ReadFault> {
+) -> Result<Option<Asked>, ReadFault> {
     let Some(zone) = rows::by_id(rows, zone)? else { return Ok(None) };
     let claims = rows::with_view(rows, &zone, |view| {
         let claim = |(owner, rtype): &(Name, Type)| {
@@ -53,7 +62,8 @@ pub(super) fn claims<R: RawRows + ?Sized>(
         };
         sets.iter().map(claim).collect::<Result<Vec<Claim>, ReadFault>>()
     })?;
-    Ok(Some((zone, claims)))
+    let marks = strangers::marks(rows, &zone)?;
+    Ok(Some(Asked { zone, claims, marks }))
 }
 
 fn expected(view: &dyn View, owner: &Name, rtype: Type) -> Result<Expected, ReadFault> {
@@ -123,21 +133,16 @@ impl Expected {
 }
 
 /// Why a look ended before the server could be judged by its data.
-enum End {
+pub(super) enum End {
     Unreachable(String),
     Lame(String),
 }
 
 impl Maintain {
-    /// Asks one server whether it has `zone` with everything `claims` says.
-    pub(super) async fn look(
-        &self,
-        server: Server,
-        zone: Arc<Zone>,
-        claims: Arc<Vec<Claim>>,
-    ) -> Seen {
-        match self.judge(&server, &zone, &claims).await {
-            Ok(seen) => seen,
+    /// Asks one server whether it has a zone with everything that is claimed of it.
+    pub(super) async fn look(&self, server: Server, asked: Arc<Asked>) -> Seen {
+        match self.judge(&server, &asked.zone, &asked.claims).await {
+            Ok(seen) => self.see_whose(&server, &asked, seen).await,
             Err(End::Unreachable(detail)) => {
                 Seen { standing: Standing::Unreachable, serial: None, detail }
             }
@@ -205,7 +210,7 @@ impl Maintain {
         serial.ok_or_else(|| End::Lame("has no SOA".to_owned()))
     }
 
-    async fn answer_of(
+    pub(super) async fn answer_of(
         &self,
         server: &Server,
         owner: &Name,

@@ -36,9 +36,11 @@ mod servers;
 mod signed;
 pub mod signing;
 pub mod stage;
+mod strangers;
 mod take;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 pub mod tsig;
 pub mod waivers;
 
@@ -85,6 +87,7 @@ struct Inner {
     own_listeners: OnceLock<Vec<SocketAddr>>,
     board: announce::Board,
     holds: hold::Board,
+    trust: trust::Trust,
     closed: Arc<Closed>,
 }
 
@@ -119,6 +122,7 @@ impl Maintain {
         let (own_listeners, keyring, closed) = Default::default();
         let (refresh, board) = (refresh::Desk::default(), announce::Board::default());
         let holds = hold::Board::default();
+        let trust = trust::Trust::of(&store, &settings.clock);
         let signing_keys = signing::SigningKeys::new(settings.sealer.clone());
         let inner = Inner {
             store,
@@ -132,6 +136,7 @@ impl Maintain {
             closed,
             board,
             holds,
+            trust,
         };
         let maintain = Maintain { inner: Arc::new(inner) };
         maintain.load_keyring();
@@ -188,6 +193,10 @@ impl Maintain {
 
     fn board_of_holds(&self) -> &hold::Board {
         &self.inner.holds
+    }
+
+    fn trust(&self) -> &trust::Trust {
+        &self.inner.trust
     }
 
     /// Where zones and everything else are kept.

@@ -26,6 +26,7 @@ pub use self::pull::Trouble;
 use self::round::Ended;
 use super::secondary::{self, Following, Primary};
 use super::{Maintain, Zone, ZoneChange, ZoneState, now_us};
+use crate::sign::vouch::vouch;
 use crate::sign::zonemd;
 use crate::transport::client::Dialer;
 use crate::transport::xot::Identity;
@@ -377,7 +378,10 @@ pub fn whole(
     let source = Source::with_key(dialer, settings, primary, key)?;
     match source.pull(apex, Asked::Axfr, &[])?.transfer {
         Transfer::Whole { packed, .. } => {
-            zonemd::check(&PackedZone::new(apex.clone(), &packed))
+            let sent = PackedZone::new(apex.clone(), &packed);
+            // Nobody knows the parent of a zone that is only moving in.
+            zonemd::check(&sent)
+                .and_then(|_| vouch(&sent, &[], None))
                 .map_err(|why| Trouble::Refused(primary.address, why.to_string()))?;
             Ok(packed)
         }

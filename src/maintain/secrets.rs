@@ -10,9 +10,13 @@ use super::rows::{self, fault};
 use super::signing::{self, KeptKey, SIGNING_KEYS, SIGNINGS};
 use super::{Maintain, tsig};
 use crate::seal::Sealer;
-use crate::store::{RowError, Rows, Store, Tx};
+use crate::store::{RowError, Rows, Store, Table, TransactError, Tx};
 use crate::wire::Name;
 use crate::zone::ReadFault;
+
+/// The id of the instance key that sealed every secret in the store, once that was seen: what it seals from
+/// then on need not be looked at again when the server starts.
+const SEALED_BY: Table<(), [u8; 8]> = Table::new("instance key of all secrets", *b"si");
 
 /// Rows that are looked at, or changed, at a time.
 const PAGE: usize = 1_000;
@@ -103,6 +107,27 @@ pub fn look(store: &Store, sealer: Option<&Sealer>) -> Result<Secrets, ReadFault
         }
     }
     Ok(secrets)
+}
+
+/// Whether `sealer` is known to have sealed every secret in the store: one row says so.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn are_all_of(rows: &impl Rows, sealer: &Sealer) -> Result<bool, ReadFault> {
+    Ok(rows.get(&SEALED_BY, &()).map_err(fault)? == Some(sealer.id()))
+}
+
+/// Notes that `sealer` sealed every secret in the store; or, where there is none, that nobody knows.
+///
+/// # Errors
+///
+/// When the store does not take it.
+pub fn note_all_of(store: &Store, sealer: Option<&Sealer>) -> Result<(), TransactError<RowError>> {
+    store.transact(|tx| match sealer {
+        Some(sealer) => tx.put(&SEALED_BY, &(), &sealer.id()),
+        None => tx.delete(&SEALED_BY, &()),
+    })
 }
 
 impl Maintain {

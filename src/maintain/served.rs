@@ -58,6 +58,8 @@ pub enum Standing {
     Lame,
     /// It has the serial, and other data.
     Tampered,
+    /// It has what another signer made.
+    Foreign,
 }
 
 impl Standing {
@@ -71,6 +73,7 @@ impl Standing {
             Standing::Unreachable => "unreachable",
             Standing::Lame => "lame",
             Standing::Tampered => "tampered",
+            Standing::Foreign => "foreign",
         }
     }
 }

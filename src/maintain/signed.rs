@@ -11,7 +11,7 @@ use super::change::{AppliedZone, Reason};
 use super::commit::Door;
 use super::rows::{self, Zone};
 use super::signing::{self, Served, Signing};
-use super::{Maintain, content, secondary};
+use super::{content, secondary};
 use crate::sign::{self, Plan, SignError, Signer, Spread, is_made_at_apex, zonemd};
 use crate::wire::{Name, RrSet, Type};
 use crate::zone::RrSetEdit;
@@ -22,13 +22,6 @@ use crate::zone::tree::PackedZone;
 /// A zone of more RRsets than this is signed as a whole in the background, and renewed in steps.
 pub(super) const SMALL_RRSETS: i64 = 4_000;
 
-/// How far the clock may be behind the last version of a zone for that to be signed: two machines, or
-/// a clock that was corrected a little.
-const CLOCK_BACK_US: u64 = 60 * 1_000_000;
-
-/// How far the clock may be set while the server runs without signing being stopped, in seconds.
-pub const CLOCK_LEAP_MAX_S: u64 = 24 * 3600;
-
 type Result<T> = std::result::Result<T, Refused>;
 
 impl From<SignError> for Refused {
@@ -37,14 +30,6 @@ impl From<SignError> for Refused {
             SignError::Unreadable(fault) => fault.into(),
             other => Reason::Signing { text: other.to_string() }.into(),
         }
-    }
-}
-
-impl Maintain {
-    /// Seconds since 1970 by which renewals are due. Of a clock by which nothing is signed, what it would
-    /// show without its leap: nothing is put off by ten years because of it.
-    pub(super) fn trusted_now_s(&self) -> u64 {
-        self.settings().clock.trusted_us(CLOCK_LEAP_MAX_S) / 1_000_000
     }
 }
 
@@ -310,23 +295,6 @@ impl Door<'_, '_> {
         // RRSIG counts seconds modulo 2³².
         let now_s = self.now_s() as u32;
         Ok(Signer::new(&zone.apex, plan, &keys, soa, now_s, spread)?)
-    }
-
-    /// Why nothing is to be signed by this clock.
-    fn clock_fault(&self, zone: &Zone) -> Option<String> {
-        if self.leapt_s > CLOCK_LEAP_MAX_S {
-            return Some(format!(
-                "clock was set by {} seconds while the server ran: signing waits for a restart",
-                self.leapt_s
-            ));
-        }
-        let behind_us = zone.changed_us.saturating_sub(self.now_us);
-        (behind_us > CLOCK_BACK_US).then(|| {
-            format!(
-                "clock is {} seconds behind the zone's last version: signing waits for it to be right",
-                behind_us / 1_000_000
-            )
-        })
     }
 
     /// All nodes of a zone.

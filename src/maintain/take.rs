@@ -11,6 +11,7 @@ use super::change::{
 use super::commit::{Door, Touched};
 use super::rows::{self, JournalExtent, Zone};
 use super::{content, dnssec, rules, secondary};
+use crate::sign::vouch::vouch;
 use crate::sign::zonemd::{self, ZonemdError};
 use crate::store::{Rows, Tail};
 use crate::wire::{Name, Serial, Type};
@@ -130,7 +131,11 @@ impl Door<'_, '_> {
             return Ok(());
         }
         digest_within(zone)?;
-        let checked = rows::with_view(self.tx, zone, |view| zonemd::check(view));
+        let ds = dnssec::ds_of_others(self.tx, zone)?;
+        let now_s = self.maintain.now_to_judge_by();
+        let checked = rows::with_view(self.tx, zone, |view| {
+            zonemd::check(view).and_then(|_| vouch(view, &ds, now_s))
+        });
         checked.map(drop).map_err(|why| not_as_digested(apex, why))
     }
 

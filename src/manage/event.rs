@@ -111,6 +111,10 @@ kinds! {
     ZoneExpires "zone.expires"
     ZoneReleased "zone.released"
     GroupRuleChanged "catalog.group_changed"
+    ClockDoubted "clock.doubted"
+    ClockTrusted "clock.trusted"
+    SecondSigner "dnssec.second_signer"
+    OneSigner "dnssec.one_signer"
 }
 
 /// A thing that events speak of.

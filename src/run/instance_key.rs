@@ -17,6 +17,11 @@ use crate::store::Store;
 /// secrets; with the way out.
 pub(super) fn of(dir: &Path, store: &Store) -> Result<Sealer, Failure> {
     let found = Sealer::find(dir).map_err(|error| format!("instance key: {error}"))?;
+    if let Some(sealer) = &found
+        && store.read(|rows| secrets::are_all_of(rows, sealer))?
+    {
+        return Ok(sealer.clone());
+    }
     let secrets = secrets::look(store, found.as_ref())?;
     let (path, dir_text) = (dir.join(seal::FILE), dir.display());
     let way_out = format!(
@@ -28,6 +33,7 @@ pub(super) fn of(dir: &Path, store: &Store) -> Result<Sealer, Failure> {
             "instance key {path} is missing, and the store holds secrets that only it opens ({words}): {way_out}"
         )
         .into()),
+        // A new key; of another one nothing is left.
         None => Ok(Sealer::at(dir).map_err(|error| format!("instance key: {error}"))?),
         Some(_) if secrets.lost() > 0 && secrets.own == 0 => Err(format!(
             "instance key {path} is another than the one that sealed the secrets in the store ({words}): {way_out}"
@@ -35,6 +41,8 @@ pub(super) fn of(dir: &Path, store: &Store) -> Result<Sealer, Failure> {
         .into()),
         Some(sealer) => {
             if secrets.lost() > 0 {
+                // From here on this key seals too: no key alone has sealed them all.
+                secrets::note_all_of(store, None)?;
                 tracing::error!(
                     "instance key {path} does not open some of the secrets in the store ({words}): {way_out}"
                 );

@@ -500,6 +500,10 @@ fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Pu
     let keeper = maintain.clone();
     registry.watch(&metrics::ZONES_ALARMED, move || keeper.holds().1);
     let keeper = maintain.clone();
+    registry.watch(&metrics::SECOND_SIGNERS, move || keeper.second_signers() as u64);
+    let keeper = maintain.clone();
+    registry.watch(&metrics::CLOCK_DOUBTED, move || u64::from(keeper.clock_doubt().is_some()));
+    let keeper = maintain.clone();
     registry.watch_named(&metrics::EXPIRIES, "zone", move || {
         // A store that cannot be read says so elsewhere.
         let first = keeper.expiries(metrics::ZONES_SHOWN_MAX).unwrap_or_default();

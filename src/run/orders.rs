@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::manage::change::settle::{self, Lookout};
 use crate::manage::change::{confirm, schedule};
-use crate::manage::holding::held;
+use crate::manage::holding::{clock, held};
 use crate::manage::time::Timestamp;
 use crate::manage::{Manage, bootstrap};
 
@@ -39,6 +39,7 @@ fn turn(manage: &Manage, lookout: Option<&mut Lookout>) {
             tracing::debug!(later, "{later} updates are seen served");
         }
         held::tell(manage, &system)?;
+        clock::tell(manage, &system)?;
         let served = lookout.map_or(Ok(0), |lookout| lookout.look(manage, &system))?;
         Ok::<_, crate::manage::change::order::OrderError>((due, served))
     });

@@ -19,6 +19,7 @@ mod signer;
 #[cfg(test)]
 mod tests;
 mod touched;
+pub mod vouch;
 mod whole;
 pub mod zonemd;
 

@@ -218,6 +218,15 @@ impl Rollover {
         self.parent.look(look, facts.settle(), now);
     }
 
+    /// The clock showed what was yet to come: whatever was noted then counts as noted at `now`, when all
+    /// of it has happened.
+    pub fn turn_back(&mut self, lag: u32, now: u64) {
+        self.dnskey.turn_back(lag, now);
+        self.data.turn_back(lag, now);
+        self.parent.turn_back(now);
+        self.keys.iter_mut().for_each(|key| key.created = key.created.min(now));
+    }
+
     /// Takes every step that is safe at `now`; what is to be published then is
     /// [`published`](Rollover::published). Returns whether that changed.
     pub fn step(&mut self, facts: &Facts, now: u64) -> bool {

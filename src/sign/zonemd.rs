@@ -7,8 +7,8 @@
 //! Promises: one pass, no copy of the zone; a zone that says nothing about itself is told apart from
 //! one that is not what it says.
 //!
-//! Does not: validate the signature over the digest. Without that it guards against accidents, not
-//! against whoever could change the zone on its way ([RFC 8976] §6.1).
+//! Does not: validate the signature over the digest (see [`vouch`](super::vouch)). Without that it guards
+//! against accidents, not against whoever could change the zone on its way ([RFC 8976] §6.1).
 //!
 //! [RFC 8976]: https://www.rfc-editor.org/rfc/rfc8976
 
@@ -84,6 +84,8 @@ pub enum ZonemdError {
     Twice,
     /// The records are not those the digest was made of.
     Differs,
+    /// No signature holds over this set at the apex, which vouches for the digest.
+    Unvouched(Type),
     /// The zone cannot be read. An operator's to repair.
     Unreadable(ReadFault),
 }
@@ -100,6 +102,12 @@ impl fmt::Display for ZonemdError {
             }
             ZonemdError::Differs => {
                 f.write_str("records are not those the zone's digest (ZONEMD) was made of")
+            }
+            ZonemdError::Unvouched(rtype) => {
+                write!(
+                    f,
+                    "no signature over {rtype} holds, which is to vouch for the zone's digest (ZONEMD)"
+                )
             }
             ZonemdError::Unreadable(fault) => fault.fmt(f),
         }

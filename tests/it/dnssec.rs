@@ -1,5 +1,7 @@
 //! DNSSEC from outside: Unbound with our anchor, and tools not ours, all through the life of a zone.
 
+mod copies;
+mod dnsviz;
 mod keys;
 mod orders;
 mod parents;

@@ -10,16 +10,16 @@ use hickory_proto::rr::RecordType;
 use nameplane::maintain::hold::{self, Hold, Turn};
 use nameplane::maintain::rows;
 use nameplane::seal::Sealer;
-use nameplane::sign::Denial;
+use nameplane::sign::{Algorithm, Denial};
 use nameplane::store::{Options, Store};
 use nameplane::wire::{Name, Type};
 use serde_json::{Value, json};
 
 use crate::server::{PATIENCE, Server, nameplane};
-use crate::signing::{DAY_S, World, edit, put, small, small_on};
+use crate::signing::{DAY_S, SMALL, World, edit, key, name, parsed, plan_of, put, small, small_on};
 
 impl World {
-    fn hold(&self, apex: &Name) -> Option<Hold> {
+    pub fn hold(&self, apex: &Name) -> Option<Hold> {
         let zone = self.store.read(|rows| rows::zone(rows, apex)).unwrap().unwrap();
         self.maintain.hold_of(&zone)
     }
@@ -31,7 +31,7 @@ impl World {
     }
 
     /// Sets the clock without time passing.
-    fn set_clock(&self, seconds: i64) {
+    pub fn set_clock(&self, seconds: i64) {
         self.us.fetch_add((seconds * 1_000_000).cast_unsigned(), Ordering::Relaxed);
     }
 }
@@ -78,6 +78,37 @@ fn a_zone_whose_key_does_not_open_is_held_told_of_and_released() {
     assert_eq!(world.turns(), [Turn::Held, Turn::Expires, Turn::Released]);
     assert_eq!(world.maintain.holds(), (0, 0));
     world.verified(&apex);
+}
+
+/// Goal: a start costs no look at the keys of every zone once they were seen to be in order; with another
+/// instance key, or one zone out of order, all are looked at.
+#[test]
+fn a_start_looks_at_keys_only_where_something_may_be_wrong_with_them() {
+    const ZONES: usize = 300;
+    let mut world = World::new();
+    for n in 0..ZONES {
+        let apex = name(&format!("z{n}.test."));
+        world.create(&apex, parsed(&apex, SMALL));
+        let csk = key(Algorithm::Ed25519, 257);
+        world.sign(&apex, &[&csk], &plan_of(&apex, &csk, Denial::Nsec)).unwrap();
+    }
+    let looked = |world: &World| world.maintain.look_at_signing_keys().unwrap();
+    assert_eq!(looked(&world), ZONES, "nobody has looked yet");
+    world.restart();
+    assert_eq!(looked(&world), 0);
+
+    let apex = name("more.test.");
+    world.create(&apex, parsed(&apex, SMALL));
+    let csk = key(Algorithm::Ed25519, 257);
+    world.sign(&apex, &[&csk], &plan_of(&apex, &csk, Denial::Nsec)).unwrap();
+    world.restart();
+    assert_eq!(looked(&world), 0, "the same key sealed it");
+
+    world.sealer = Sealer::passing().unwrap();
+    world.restart();
+    assert_eq!(looked(&world), ZONES + 1, "another key");
+    world.restart();
+    assert_eq!(looked(&world), ZONES + 1, "and nothing in order with it");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod allocations;
 mod answer;
 mod boundaries;
 mod checklist;
+mod clock;
 mod commands;
 mod commands_dns;
 mod crash;

@@ -101,3 +101,70 @@ fn a_policy_gives_a_zone_its_digest_and_takes_it_away() {
     policy(false);
     comes_to(&server, "the digest stays", |text| !text.contains("ZONEMD"));
 }
+
+const SIGNED: &str = "signed.parent.test.";
+
+/// A server with a zone that it signs, with its digest, and that anybody may transfer; the DS of it.
+fn primary() -> (Server, Vec<String>) {
+    let server = Server::start();
+    let text = "@ 60 SOA ns hostmaster 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
+    let item = json!({"kind": "zone_import", "zone": SIGNED, "zone_file": text});
+    server.api("POST", "/v1/change-orders", Some(&json!({ "items": [item] })));
+    server.api("PUT", "/v1/dnssec/policies/default", Some(&json!({ "zonemd": true })));
+    server.api(
+        "PUT",
+        &format!("/v1/zones/{SIGNED}/access"),
+        Some(&json!({"transfer": ["127.0.0.1"]})),
+    );
+    let on = json!({ "on": true });
+    server.api("PUT", &format!("/v1/zones/{SIGNED}/dnssec?push=true"), Some(&on));
+    let status = server.api("GET", &format!("/v1/zones/{SIGNED}/dnssec"), None);
+    let dnskey = status["keys"][0]["dnskey"].as_str().unwrap();
+    let apex = nameplane::wire::Name::parse(SIGNED).unwrap();
+    let dnskey =
+        nameplane::wire::rdata::parse(nameplane::wire::Type::DNSKEY, dnskey, None).unwrap();
+    let ds = nameplane::sign::made::ds(&apex, &dnskey, 2).unwrap();
+    (server, vec![nameplane::wire::rdata::display(nameplane::wire::Type::DS, &ds).to_string()])
+}
+
+/// Goal: what a signed zone says of itself is vouched for by the parent, where that is kept here.
+/// Method: followed with the DS of its key, and with that of another.
+#[test]
+fn rfc8976_4_a_followed_zone_whose_signatures_its_parent_does_not_vouch_for_is_not_taken() {
+    let (primary, right) = primary();
+    let wrong = vec![format!("1 13 2 {}", "00".repeat(32))];
+    for (ds, is_taken) in [(right, true), (wrong, false)] {
+        let server = Server::start();
+        let parent = format!(
+            "@ 60 SOA ns hostmaster 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 192.0.2.1\n\
+             signed 60 NS ns.signed\nns.signed 60 A 192.0.2.1\nsigned 60 DS {}\n",
+            ds[0]
+        );
+        let item = json!({"kind": "zone_import", "zone": "parent.test.", "zone_file": parent});
+        server.api("POST", "/v1/change-orders", Some(&json!({ "items": [item] })));
+        let from = json!({"primaries": [{"address": primary.dns.to_string()}]});
+        let standing = || server.api("GET", &format!("/v1/zones/{SIGNED}/primaries"), None);
+        server.api("PUT", &format!("/v1/zones/{SIGNED}/primaries"), Some(&from));
+        let end = Instant::now() + PATIENCE;
+        let done = |standing: &serde_json::Value| match is_taken {
+            true => standing["serial"].is_number(),
+            false => standing["trouble"].as_str().is_some_and(|why| why.contains("over DNSKEY")),
+        };
+        while !done(&standing()) {
+            assert!(Instant::now() < end, "{is_taken}: {:#}\n{}", standing(), server.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+        if is_taken {
+            continue;
+        }
+        // Its parent says no more than that it is not secure: its own keys must do.
+        let edit = json!({"op": "delete", "name": "signed", "type": "DS"});
+        let item = json!({"kind": "dns_change", "zone": "parent.test.", "edits": [edit]});
+        server.api("POST", "/v1/change-orders", Some(&json!({ "items": [item] })));
+        server.api("POST", &format!("/v1/zones/{SIGNED}/refresh"), Some(&json!({})));
+        while !standing()["serial"].is_number() {
+            assert!(Instant::now() < end, "{:#}\n{}", standing(), server.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}

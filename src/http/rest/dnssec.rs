@@ -6,6 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::http::call::{Ask, Created, Done, Listed, NoPath, NoQuery, Optional, Reply};
 use crate::http::problem::Problem;
 use crate::manage::change::ask;
+use crate::manage::holding::clock::{self, ClockView};
 use crate::manage::holding::dnssec::{self, DnssecView, Foreign, Roll, ScheduleLine, Seen};
 use crate::manage::holding::dnssec_key::{self, ImportedKey, KeyFiles};
 use crate::manage::holding::dnssec_policy::{self as policy, PolicyBody, PolicyView};
@@ -88,6 +89,14 @@ pub fn schedule(ask: Ask<NoPath, Scheduling>) -> Result<Reply<Listed<ScheduleLin
     let limit = page_limit(ask.query.limit)?;
     let page = dnssec::schedule(&ask.manage, &ask.context, ask.query.after, limit)?;
     Ok(Reply::new(Listed(page)))
+}
+
+pub fn clock(ask: Ask<NoPath>) -> Result<Reply<ClockView>, Problem> {
+    Ok(Reply::new(clock::get(&ask.manage, &ask.context)?))
+}
+
+pub fn trust_clock(ask: Ask<NoPath>) -> Result<Reply<ClockView>, Problem> {
+    Ok(Reply::new(clock::believe(&ask.manage, &ask.context)?))
 }
 
 #[derive(Deserialize, IntoParams)]

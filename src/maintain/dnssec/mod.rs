@@ -3,7 +3,7 @@
 //! A change of DNSSEC is written down by the door and carried out by [`tend`]: keys are made, steps
 //! are taken when [`Rollover`] says that they are safe, and each step is a commit of its own. What a
 //! zone is signed with never changes but by such a step. The first step of a small zone is taken in the
-//! commit that switches it on.
+//! commit that switches it on or off.
 //!
 //! Promises: a zone that waits for time or for its parent stands in the due index; nothing is held in
 //! memory that a restart would lose.
@@ -106,6 +106,27 @@ impl Life {
     }
 }
 
+/// Whether what was asked of the DNSSEC of any of these zones is still to be begun or done.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn is_any_pending<R: RawRows + ?Sized>(
+    rows: &R,
+    zones: impl IntoIterator<Item = u32>,
+) -> Result<bool, ReadFault> {
+    for id in zones {
+        // Most zones have no life of this kind at all.
+        if rows.contains(&LIVES, &id).map_err(fault)?
+            && let Some(zone) = rows::by_id(rows, id)?
+            && is_pending(rows, &zone)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The life of a zone's DNSSEC; none if it never had any.
 ///
 /// # Errors
@@ -195,6 +216,20 @@ pub(super) fn put_life(tx: &mut Tx<'_>, zone: u32, life: &mut Life) -> Result<()
     tx.put(&LIVES, &zone, life)
 }
 
+/// The DS RDATA of a zone that others sign in its parent, where that is kept here; empty where it is not, or
+/// has none.
+pub(super) fn ds_of_others<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+) -> Result<Vec<Box<[u8]>>, ReadFault> {
+    if life(rows, zone)?.is_some_and(|life| !life.is_over()) {
+        return Ok(Vec::new()); // they name keys of here
+    }
+    let Some(above) = parent::parent_here(rows, &zone.apex)? else { return Ok(Vec::new()) };
+    let ds = parent::ds_here(rows, &above, &zone.apex)?;
+    Ok(ds.map_or_else(Vec::new, |set| set.rdatas().to_vec()))
+}
+
 /// Has a zone looked at now.
 ///
 /// # Errors
@@ -204,6 +239,18 @@ pub fn hurry(tx: &mut Tx<'_>, zone: u32) -> Result<(), RowError> {
     let Some(mut life) = tx.get(&LIVES, &zone)? else { return Ok(()) };
     life.due_s = Some(0);
     put_life(tx, zone, &mut life)
+}
+
+/// The clock went by a time that never came: what was noted of it counts as noted at `now_s`, and the
+/// zone is looked at.
+pub(super) fn turn_back(tx: &mut Tx<'_>, zone: &Zone, now_s: u64) -> Result<(), ReadFault> {
+    let Some(mut life) = life(tx, zone)? else { return Ok(()) };
+    let policy = policy::find(tx, &zone.org, &life.policy)?.unwrap_or_default();
+    life.rollover.turn_back(policy.propagation_s, now_s);
+    life.asked_parent_s = None;
+    life.tell(now_s, "the clock was set right: every wait begins anew");
+    life.due_s = Some(0);
+    put_life(tx, zone.id, &mut life).map_err(fault)
 }
 
 /// The last is gone with its zone.
@@ -218,6 +265,11 @@ impl Door<'_, '_> {
     /// The present second.
     pub(super) fn now_s(&self) -> u64 {
         self.now_us / 1_000_000
+    }
+
+    /// The present second for what waits.
+    pub(super) fn steady_s(&self) -> u64 {
+        self.maintain.settings().clock.steady_us() / 1_000_000
     }
 
     pub(super) fn set_dnssec(
@@ -235,49 +287,54 @@ impl Door<'_, '_> {
         }
         let mut life = life(self.tx, &zone)?.unwrap_or_default();
         let now_s = self.now_s();
+        if !matches!(wish, DnssecWish::On { .. }) && life.is_over() {
+            return Ok(unchanged(&zone));
+        }
         match wish {
-            DnssecWish::On { policy, strip } => {
-                let rules = policy::find(self.tx, &zone.org, policy)?;
-                let none = || signing(format!("there is no DNSSEC policy {policy}"));
-                let rules = rules.ok_or_else(none)?;
-                if !self.signing_keys.can_keep() {
-                    let text = "there is no instance key to keep signing keys secret with";
-                    return Err(signing(text.into()).into());
-                }
-                if zone.presigned && life.is_over() {
-                    self.adopt(&zone, &mut life, *strip, now_s)?;
-                }
-                self.want_imported(&zone, &mut life, &rules, now_s)?;
-                let is_new = life.is_over();
-                life.policy.clone_from(policy);
-                life.forced = None;
-                life.rollover.turn_on();
-                life.tell(now_s, format!("switched on with policy {policy}"));
-                if is_new && let Some(begun) = tend::begin(self, &zone, &mut life, &rules, now_s)? {
-                    put_life(self.tx, zone.id, &mut life)?;
-                    return Ok(begun);
-                }
-            }
+            DnssecWish::On { policy, strip } => self.wish_on(&zone, &mut life, policy, *strip)?,
             DnssecWish::Off => {
-                if life.is_over() {
-                    return Ok(unchanged(&zone));
-                }
                 life.rollover.turn_off();
                 life.tell(now_s, "switched off");
             }
             DnssecWish::ForcedOff { reason } => {
-                if life.is_over() {
-                    return Ok(unchanged(&zone));
-                }
                 life.forced = Some(reason.clone());
                 life.rollover.turn_off();
                 life.tell(now_s, format!("forced off: {reason}"));
                 tracing::warn!(zone = %zone.apex, "DNSSEC of {} is forced off: {reason}", zone.apex);
             }
         }
-        life.due_s = Some(0);
+        let begun = tend::begin(self, &zone, &mut life)?;
+        if begun.is_none() {
+            life.due_s = Some(0);
+        }
         put_life(self.tx, zone.id, &mut life)?;
-        Ok(unchanged(&zone))
+        Ok(begun.unwrap_or_else(|| unchanged(&zone)))
+    }
+
+    fn wish_on(
+        &mut self,
+        zone: &Zone,
+        life: &mut Life,
+        policy: &str,
+        strip: bool,
+    ) -> Result<(), Refused> {
+        let now_s = self.now_s();
+        let rules = policy::find(self.tx, &zone.org, policy)?;
+        let none = || signing(format!("there is no DNSSEC policy {policy}"));
+        let rules = rules.ok_or_else(none)?;
+        if !self.signing_keys.can_keep() {
+            let text = "there is no instance key to keep signing keys secret with";
+            return Err(signing(text.into()).into());
+        }
+        if zone.presigned && life.is_over() {
+            self.adopt(zone, life, strip, now_s)?;
+        }
+        self.want_imported(zone, life, &rules, now_s)?;
+        policy.clone_into(&mut life.policy);
+        life.forced = None;
+        life.rollover.turn_on();
+        life.tell(now_s, format!("switched on with policy {policy}"));
+        Ok(())
     }
 
     /// Changes the life of a zone that has one; it is looked at at once.
@@ -296,7 +353,10 @@ impl Door<'_, '_> {
         let life = life(self.tx, &zone).map_err(Reason::Unreadable)?;
         let mut life = life.filter(|life| !life.is_over()).ok_or_else(off)?;
         let policy = policy::find(self.tx, &zone.org, &life.policy).map_err(Reason::Unreadable)?;
-        let now_s = self.now_s();
+        if let Some(doubt) = self.maintain.clock_doubt() {
+            return Err(signing(doubt.to_string()));
+        }
+        let now_s = self.steady_s();
         let told = change(&mut life, &policy.unwrap_or_default(), now_s).map_err(signing)?;
         life.tell(now_s, told);
         life.due_s = Some(0);
@@ -339,6 +399,14 @@ pub fn public_keys<R: RawRows + ?Sized>(
     let own = super::signing::dnskeys(rows, zone)?;
     let own = own.into_iter().map(|(tag, dnskey)| (KeyId(tag), dnskey));
     Ok(own.chain(life.foreign.iter().cloned()).collect())
+}
+
+/// The DS at the parent that name none of the zone's keys, in a sentence; none if there are none.
+pub fn strange_ds(apex: &Name, tags: &[u16]) -> Option<String> {
+    let listed: Vec<String> = tags.iter().map(u16::to_string).collect();
+    (!tags.is_empty()).then(|| {
+        format!("the parent has a DS of key {}, which is none that {apex} has", listed.join(", "))
+    })
 }
 
 /// The DS RDATA that the parent of a zone is to have; empty, none.

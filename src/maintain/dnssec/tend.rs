@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::step::{self, Halves};
-use super::{DUE, Life, Policy, drop_life, life, parent, policy, put_life};
+use super::{DUE, Life, Policy, drop_life, life, parent, policy, put_life, strange_ds, unchanged};
 use crate::maintain::apply::Refused;
 use crate::maintain::change::{AppliedZone, Reason, Refusal};
 use crate::maintain::commit::{CommitError, Door};
@@ -17,9 +17,9 @@ use crate::maintain::rows::{self, Zone, fault};
 use crate::maintain::served::Standing;
 use crate::maintain::signed::SMALL_RRSETS;
 use crate::maintain::{Maintain, ZoneChange, journal, secondary, signing};
-use crate::sign::rollover::{Published, Role, State};
+use crate::sign::rollover::{Look, Published, Role, State};
 use crate::sign::{Algorithm, SigningKey};
-use crate::store::{RowError, Rows};
+use crate::store::{RawRows, RowError, Rows};
 use crate::wire::{Name, Serial, Type};
 use crate::zone::{Op, ReadFault};
 
@@ -134,9 +134,13 @@ impl Maintain {
             let text = format!("{} waits for its first transfer", zone.apex);
             return Err(Failed::Refused(text));
         }
-        facts.oldest_served = self.oldest_served(&zone)?;
+        facts.oldest_served = self.store().read(|rows| self.oldest_served(rows, &zone))?;
         let seen = match looks_due(&life, &policy, now_s) {
-            true => Some(self.look_at_parent(&zone.apex, &policy, &halves)?),
+            true => {
+                // Its own servers too: nobody but us makes versions of it.
+                self.look_at(&zone, Vec::new(), false);
+                Some(self.look_at_parent(&zone.apex, &policy, &halves)?)
+            }
             false => None,
         };
         let mut taken = halves.tags();
@@ -154,7 +158,11 @@ impl Maintain {
 
     /// When the oldest version was published that some name server of the zone was last seen with;
     /// none while all have the newest, as far as is known.
-    fn oldest_served(&self, zone: &Zone) -> Result<Option<u64>, ReadFault> {
+    fn oldest_served<R: RawRows + ?Sized>(
+        &self,
+        rows: &R,
+        zone: &Zone,
+    ) -> Result<Option<u64>, ReadFault> {
         let servers = self.zone_servers(zone).servers;
         let behind = servers.into_iter().filter_map(|server| server.seen).filter(|seen| {
             matches!(seen.standing, Standing::Behind | Standing::Stale)
@@ -164,8 +172,7 @@ impl Maintain {
         if behind.is_empty() {
             return Ok(None);
         }
-        let versions =
-            self.store().read(|rows| journal::versions(rows, zone, None, LAG_VERSIONS_MAX))?;
+        let versions = journal::versions(rows, zone, None, LAG_VERSIONS_MAX)?;
         let published = |serial: &Serial| {
             let version = versions.iter().find(|version| version.step.to == *serial);
             // Older than what is looked through: it may be anything.
@@ -256,44 +263,57 @@ fn take_step(
     Ok(put_life(door.tx(), id, &mut life)?)
 }
 
-/// Takes the first step of a zone that is switched on, in the commit that does so: a small one whose
-/// keys are made at once. None for another, which is tended right after.
+/// Takes the first step of a zone that is switched on or off, in the commit that does so: a small one
+/// whose keys are made at once. None for another, which is tended right after.
+///
+/// What cannot be signed is refused; whoever wants signatures gone is not: that is tried again.
 pub(super) fn begin(
     door: &mut Door<'_, '_>,
     zone: &Zone,
     life: &mut Life,
-    policy: &Policy,
-    now_s: u64,
 ) -> Result<Option<AppliedZone>, Refused> {
-    let missing = step::missing(life, policy, now_s);
+    if zone.version == 0 && !life.rollover.is_on() {
+        // Nothing was transferred yet, so nothing is signed.
+        (life.forced, life.due_s) = (None, None);
+        return Ok(Some(unchanged(zone)));
+    }
+    let policy = policy::find(door.tx(), &zone.org, &life.policy)?.unwrap_or_default();
+    let now_s = door.steady_s();
+    let missing = step::missing(life, &policy, now_s);
     let is_slow = matches!(policy.algorithm, Algorithm::RsaSha256 | Algorithm::RsaSha512);
     if zone.presigned
         || zone.version == 0
         || zone.counts.rrsets > SMALL_RRSETS
-        || life.rollover.state() != State::Signing
+        || !life.rollover.is_on() && !door.maintain.may_count_waits()
         || is_slow && !missing.is_empty()
     {
         return Ok(None);
     }
-    let first = || -> Result<Vec<AppliedZone>, Failed> {
-        let mut taken = Halves::of(door.tx(), zone, life)?.tags();
+    let first = door.attempt(|door| {
+        let mut life = life.clone();
+        let mut taken = Halves::of(door.tx(), zone, &life)?.tags();
         let mut made = Vec::new();
         for role in missing {
-            let key = step::make(policy, role, &taken);
+            let key = step::make(&policy, role, &taken);
             let key = key.map_err(|error| Failed::Refused(error.to_string()))?;
             taken.push(key.tag());
             made.push((role, key));
         }
-        let facts = step::facts(door.tx(), zone, policy)?;
-        let (revision, policy) = (life.revision, policy.clone());
-        let prepared = Prepared { revision, policy, made, seen: None, facts };
-        advance(door, zone, life, &prepared, now_s)
-    };
-    let applied = first().map_err(|failed| match failed {
-        Failed::Refused(text) => Refused::from(Reason::Signing { text }),
-        Failed::Moved => Refused::from(Reason::UnknownZone),
-    })?;
-    Ok(applied.into_iter().next_back())
+        let mut facts = step::facts(door.tx(), zone, &policy)?;
+        facts.oldest_served = door.maintain.oldest_served(door.tx(), zone)?;
+        let prepared = Prepared { revision: life.revision, policy, made, seen: None, facts };
+        let applied = advance(door, zone, &mut life, &prepared, now_s)?;
+        Ok::<_, Failed>((life, applied))
+    });
+    match first {
+        Ok((taken, applied)) => {
+            *life = taken;
+            Ok(Some(applied.into_iter().next_back().unwrap_or_else(|| unchanged(zone))))
+        }
+        Err(_) if !life.rollover.is_on() => Ok(None),
+        Err(Failed::Refused(text)) => Err(Reason::Signing { text }.into()),
+        Err(Failed::Moved) => Err(Reason::UnknownZone.into()),
+    }
 }
 
 /// Takes a zone's life on by what was worked out; returns what was done to the zone itself.
@@ -314,6 +334,7 @@ fn advance(
         step::take_in(life, policy, made, now_s);
     }
     if let Some(seen) = seen {
+        tell_strangers(life, zone, &seen.look, now_s);
         life.rollover.look(&seen.look, facts, now_s);
         life.asked_parent_s = Some(now_s);
         life.parent_fault.clone_from(&seen.fault);
@@ -389,6 +410,20 @@ fn publish(
     Ok(vec![door.set_signing(apex, plan.as_ref()).map_err(refused)?])
 }
 
+/// Tells of DS at the parent that name no key of the zone, and were not there at the last look.
+fn tell_strangers(life: &mut Life, zone: &Zone, look: &Look, now_s: u64) {
+    let known: Vec<u16> =
+        life.rollover.seen_at_parent().iter().flat_map(|set| set.strangers.clone()).collect();
+    let mut new: Vec<u16> = look.seen.iter().flat_map(|set| set.strangers.clone()).collect();
+    new.retain(|tag| !known.contains(tag));
+    new.sort_unstable();
+    new.dedup();
+    if let Some(text) = strange_ds(&zone.apex, &new) {
+        tracing::warn!(zone = %zone.apex, "{text}");
+        life.tell(now_s, text);
+    }
+}
+
 fn tell_steps(life: &mut Life, was: &Published, now: &Published, now_s: u64) {
     for id in now.dnskeys.iter().filter(|id| !was.dnskeys.contains(*id)) {
         life.tell(now_s, format!("key {} published", id.0));
@@ -418,7 +453,7 @@ fn tell_steps(life: &mut Life, was: &Published, now: &Published, now_s: u64) {
 
 /// What the signalling zones kept here have to say of a zone: its CDS and CDNSKEY while its parent
 /// has yet to take the first, nothing otherwise.
-fn signals<R: crate::store::RawRows + ?Sized>(
+fn signals<R: RawRows + ?Sized>(
     rows: &R,
     zone: &Zone,
     life: &Life,

@@ -9,7 +9,8 @@ use crate::maintain::rows::{self, Zone};
 use crate::maintain::secondary::{self, Following, Primary};
 use crate::maintain::stage::STAGE_OCTETS_MIN;
 use crate::maintain::{CommitError, Content, Maintain, Reason, Refusal, Transferred, ZoneChange};
-use crate::maintain::{ZoneState, now_us};
+use crate::maintain::{ZoneState, dnssec, now_us};
+use crate::sign::vouch::vouch;
 use crate::sign::zonemd;
 use crate::wire::{Name, Serial, Type};
 use crate::xfr::incoming::{Asked, Transfer, TransferFault};
@@ -236,7 +237,11 @@ impl Maintain {
     ) -> Result<Content, Trouble> {
         let apex = &here.zone.apex;
         // As it was sent: what is left out here is in the digest too.
-        zonemd::check(&PackedZone::new(apex.clone(), &packed))
+        let ds = self.store().read(|rows| dnssec::ds_of_others(rows, &here.zone));
+        let ds = ds.map_err(|fault| Trouble::Store(fault.to_string()))?;
+        let sent = PackedZone::new(apex.clone(), &packed);
+        zonemd::check(&sent)
+            .and_then(|_| vouch(&sent, &ds, self.now_to_judge_by()))
             .map_err(|why| Trouble::Refused(primary, why.to_string()))?;
         let bare = self.without_signer(apex, packed);
         let (octets, is_bare) = bare.map_err(|fault| Trouble::Store(fault.to_string()))?;

@@ -6,7 +6,7 @@
 //!
 //! Promises: an order that was applied becomes `served` once the answers are seen, if not right
 //! away then when somebody looks again ([`Lookout`], and [`resume`] at a start). Whether they are seen
-//! changes nothing that is served. One that switches DNSSEC on is not served before its zone is signed.
+//! changes nothing that is served. One that switches DNSSEC is not served before its zones are switched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -130,9 +130,11 @@ pub(super) fn settle(
 /// Waits a little for zones whose DNSSEC an order switched, to be signed; returns whether all are.
 fn wait_signed(manage: &Manage, id: OrderId, zones: &[AppliedZone]) -> Result<bool, Stop> {
     // Most orders switch nothing, and those that do have most often signed in their own commit.
-    if zones.iter().all(|zone| zone.from != zone.to) {
+    let ids = zones.iter().map(|zone| zone.zone);
+    if !manage.store.read(|rows| dnssec::is_any_pending(rows, ids))? {
         return Ok(true);
     }
+    // Others than this order may have a zone that is being signed.
     let switched = manage.store.read(|rows| switched(rows, id))?;
     Ok(manage.maintain.wait_switched(&switched)?)
 }

@@ -6,23 +6,20 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::dnssec_schedule::{NextView, ScheduleLine, schedule};
+use super::dnssec_schedule::{facts, schedule_of};
 use super::zone::{self as holding, Held};
 use crate::maintain::dnssec::{self, FOREIGN_KEYS_MAX, Life};
-use crate::maintain::{CommitError, Door, Reason, rows as zones, signing};
+use crate::maintain::{CommitError, Door, Reason, Signing, Zone, signing};
 use crate::manage::Manage;
 use crate::manage::access::{Context, Permission, Role as Rank};
 use crate::manage::event::{self, Kind as Happened, News, Object, Touched};
 use crate::manage::fault::{self, Kind, Problem, Refused, Stop};
-use crate::manage::limits::PAGE_ROWS_MAX;
-use crate::manage::page::Page;
 use crate::manage::time::Timestamp;
 use crate::sign::Algorithm;
 use crate::sign::key::key_tag;
-use crate::sign::rollover::{DsSet, Due, Facts, Key, KeyId, KeySet, Look, What, When};
+use crate::sign::rollover::{DsSet, Key, KeyId, KeySet, Look};
 use crate::wire::{Name, Type, rdata};
-
-/// Lives looked at to fill one page of the schedule.
-const LIVES_PER_PAGE: usize = 10_000;
 
 /// Why something about DNSSEC is not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +79,9 @@ pub struct DnssecView {
     pub next: Vec<NextView>,
     /// Why the last step failed; it is tried again.
     pub fault: Option<String>,
+    /// Who else makes versions of it: a server with keys or signatures that were not made here, or a DS at the
+    /// parent that names none of its keys.
+    pub second_signer: Option<String>,
     /// Set while its signatures cannot be made anew: it is served at its last good version.
     pub held: Option<HeldView>,
     /// When the first signature expires.
@@ -142,17 +142,6 @@ pub struct ParentView {
     pub fault: Option<String>,
 }
 
-/// A step that is to come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct NextView {
-    pub what: String,
-    /// When, if that is a matter of time alone.
-    #[schema(value_type = Option<String>)]
-    pub at: Option<Timestamp>,
-    /// What it waits for otherwise: `parent`, or `step` before it.
-    pub waits_for: Option<String>,
-}
-
 /// A step that was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PastView {
@@ -161,19 +150,7 @@ pub struct PastView {
     pub what: String,
 }
 
-/// A line of the schedule of many zones.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ScheduleLine {
-    #[schema(value_type = String, example = "example.com.")]
-    pub zone: Name,
-    pub state: String,
-    pub what: String,
-    #[schema(value_type = Option<String>)]
-    pub at: Option<Timestamp>,
-    pub waits_for: Option<String>,
-}
-
-fn second(seconds: u64) -> Timestamp {
+pub(super) fn second(seconds: u64) -> Timestamp {
     Timestamp(seconds.saturating_mul(1_000_000))
 }
 
@@ -181,66 +158,8 @@ fn tags(keys: &KeySet) -> Vec<u16> {
     keys.iter().map(|id| id.0).collect()
 }
 
-fn listed(keys: &KeySet) -> String {
+pub(super) fn listed(keys: &KeySet) -> String {
     tags(keys).iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// The words for a step.
-fn words(what: &What) -> String {
-    match what {
-        What::MakeKeys => "make keys and sign".to_owned(),
-        What::Publish(key) => format!("publish key {}", key.0),
-        What::SignWith(keys) => format!("sign with {}", listed(keys)),
-        What::Ask(keys) if keys.is_empty() => "ask the parent to delete the DS".to_owned(),
-        What::Ask(keys) => format!("ask the parent for the DS of {}", listed(keys)),
-        What::Parent(keys) if keys.is_empty() => {
-            "every server of the parent shows no DS".to_owned()
-        }
-        What::Parent(keys) => {
-            format!("every server of the parent shows the DS of {}", listed(keys))
-        }
-        What::Withdraw(key) => format!("withdraw key {}", key.0),
-        What::Unsign => "take signatures and keys out of the zone".to_owned(),
-    }
-}
-
-fn next(due: &Due) -> NextView {
-    let (at, waits_for) = match due.when {
-        When::At(at) => (Some(second(at)), None),
-        When::Parent => (None, Some("parent".to_owned())),
-        When::Later => (None, Some("step".to_owned())),
-    };
-    NextView { what: words(&due.what), at, waits_for }
-}
-
-/// How long after a CDS was withdrawn its parent may act on it, by the policy of the zone.
-fn settle(policy: &dnssec::Policy) -> u32 {
-    facts(policy).settle()
-}
-
-fn facts(policy: &dnssec::Policy) -> Facts {
-    Facts {
-        dnskey_ttl: policy.signing.dnskey_ttl_s,
-        zone_ttl: 0,
-        lag: policy.propagation_s,
-        parent_delay: policy.parent_delay_s,
-        oldest_served: None,
-    }
-}
-
-fn schedule_of(life: &Life, policy: &dnssec::Policy, now: Timestamp) -> Vec<NextView> {
-    let dues = life.rollover.schedule(settle(policy), now.0 / 1_000_000);
-    let mut steps: Vec<NextView> = dues.iter().map(next).collect();
-    let lives = life.rollover.keys().iter().filter(|key| key.wanted && !key.foreign);
-    let ends = lives.filter_map(|key| {
-        let end = key.created + policy.lifetime_s(key.role)?;
-        let what = format!("replace {} {}", key.role.word(), key.id.0);
-        Some(NextView { what, at: Some(second(end)), waits_for: None })
-    });
-    if life.rollover.is_on() {
-        steps.extend(ends);
-    }
-    steps
 }
 
 /// The DNSSEC of a zone.
@@ -299,7 +218,8 @@ fn view(manage: &Manage, rows: &impl crate::store::Rows, held: &Held) -> Result<
         },
         at_rest: life.rollover.is_at_rest() && life.roll.is_empty(),
         next: schedule_of(&life, &policy, now),
-        fault: life.fault.clone().or_else(|| signing.as_ref()?.fault.clone()),
+        fault: fault_of(manage, &life, signing.as_ref()),
+        second_signer: second_signer(manage, zone, &life),
         held: manage.maintain.hold_of(zone).map(|hold| HeldView {
             since: second(hold.since_s),
             alarm_at: hold.alarm_at_s().map(second),
@@ -315,46 +235,22 @@ fn view(manage: &Manage, rows: &impl crate::store::Rows, held: &Held) -> Result<
     })
 }
 
-/// What is to come for all zones in reach; `after` is the id of the zone behind which to begin.
-///
-/// # Errors
-///
-/// [`Stop::Access`] without the right to see zones.
-pub fn schedule(
-    manage: &Manage,
-    context: &Context,
-    after: Option<u32>,
-    limit: usize,
-) -> Result<Page<ScheduleLine>, Stop> {
-    context.may(Permission::ZoneView)?;
-    let limit = limit.clamp(1, PAGE_ROWS_MAX);
-    let now = Timestamp::now();
-    manage.store.read(|rows| {
-        let lives = dnssec::lives(rows, after, LIVES_PER_PAGE)?;
-        let full = lives.len() == LIVES_PER_PAGE;
-        let (mut items, mut last) = (Vec::new(), None);
-        for (id, life) in lives {
-            if items.len() >= limit {
-                return Ok(Page { items, next: last.map(|id: u32| id.to_string()) });
-            }
-            last = Some(id);
-            let Some(zone) = zones::by_id(rows, id)? else { continue };
-            let fetched = holding::fetch(rows, context, Permission::ZoneView, &zone.apex);
-            if fetched.is_err() {
-                continue;
-            }
-            let policy = dnssec::policy::find(rows, &zone.org, &life.policy)?.unwrap_or_default();
-            let state = life.rollover.state().word();
-            items.extend(schedule_of(&life, &policy, now).into_iter().map(|step| ScheduleLine {
-                zone: zone.apex.clone(),
-                state: state.to_owned(),
-                what: step.what,
-                at: step.at,
-                waits_for: step.waits_for,
-            }));
-        }
-        Ok(Page { items, next: last.filter(|_| full).map(|id| id.to_string()) })
-    })
+fn second_signer(manage: &Manage, zone: &Zone, life: &Life) -> Option<String> {
+    let mut strangers: Vec<u16> = Vec::new();
+    if !life.is_over() {
+        strangers.extend(life.rollover.seen_at_parent().iter().flat_map(|set| &set.strangers));
+    }
+    strangers.sort_unstable();
+    strangers.dedup();
+    let seen = manage.maintain.second_signer(zone);
+    seen.or_else(|| dnssec::strange_ds(&zone.apex, &strangers))
+}
+
+/// What keeps a zone from being signed.
+fn fault_of(manage: &Manage, life: &Life, signing: Option<&Signing>) -> Option<String> {
+    let doubt = manage.maintain.clock_doubt().filter(|_| !life.is_over());
+    let doubt = doubt.map(|doubt| doubt.to_string());
+    doubt.or_else(|| life.fault.clone()).or_else(|| signing?.fault.clone())
 }
 
 /// Which keys are to be replaced.

@@ -27,6 +27,8 @@ pub fn tell(manage: &Manage, system: &Context) -> Result<usize, Stop> {
                 Turn::Held => Happened::ZoneHeld,
                 Turn::Expires => Happened::ZoneExpires,
                 Turn::Released => Happened::ZoneReleased,
+                Turn::SecondSigner => Happened::SecondSigner,
+                Turn::OneSigner => Happened::OneSigner,
             };
             let holder = zone::held(&*tx, &news.apex)?.map(|held| held.org);
             let orgs: Vec<OrgId> = holder.or_else(|| news.org.parse().ok()).into_iter().collect();

@@ -3,9 +3,11 @@
 pub mod acl;
 pub mod catalog;
 pub mod check;
+pub mod clock;
 pub mod dnssec;
 pub mod dnssec_key;
 pub mod dnssec_policy;
+mod dnssec_schedule;
 pub mod file;
 pub mod group;
 pub mod held;

@@ -37,7 +37,7 @@ pub struct ServerView {
     /// None for a listed name nobody gives an address.
     #[schema(value_type = Option<String>)]
     pub address: Option<SocketAddr>,
-    /// `pending`, `behind`, `ok`, `stale`, `unreachable`, `lame` or `tampered`; none of a server that
+    /// `pending`, `behind`, `ok`, `stale`, `unreachable`, `lame`, `tampered` or `foreign`; none of a server that
     /// is told and not asked.
     pub state: Option<String>,
     /// The serial it was seen with.

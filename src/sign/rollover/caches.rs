@@ -147,6 +147,15 @@ impl Timeline {
         self.past.retain(|past| past.until >= now);
     }
 
+    /// What was replaced at a time that never came was replaced by `now`.
+    pub fn turn_back(&mut self, lag: u32, now: u64) {
+        self.lowered = self.lowered.map(|lowered| lowered.min(now));
+        for past in self.past.iter_mut().filter(|past| past.replaced > now) {
+            past.replaced = now;
+            past.until = now + u64::from(lag) + u64::from(past.ttl);
+        }
+    }
+
     /// Forgets everything but what is served: nobody's copy matters.
     pub fn forget_all(&mut self) {
         self.past.clear();
@@ -254,6 +263,16 @@ impl Parent {
     pub fn forget_asked(&mut self) {
         self.asked.clear();
         self.settled = false;
+    }
+
+    /// What was seen and asked at a time that never came was so by `now`.
+    pub fn turn_back(&mut self, now: u64) {
+        for past in self.past.iter_mut().filter(|past| past.replaced > now) {
+            past.replaced = now;
+            past.until = now + u64::from(past.ttl);
+        }
+        self.asked.iter_mut().for_each(|(_, at)| *at = (*at).min(now));
+        self.looked = self.looked.map(|looked| looked.min(now));
     }
 
     pub fn forget(&mut self, now: u64) {

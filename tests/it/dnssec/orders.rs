@@ -32,6 +32,105 @@ fn an_order_that_switches_on_signs_in_its_own_commit() {
     verify_with_tools(&server, home.path(), CHILD);
 }
 
+/// An order that switches a zone, as the server answers it: carried out, and served.
+fn switched(server: &Server, zone: &str, mut item: Value) -> Value {
+    item["kind"] = json!("dnssec_set");
+    item["zone"] = json!(zone);
+    let order = server.api("POST", "/v1/change-orders", Some(&json!({ "items": [item] })));
+    assert!(["served", "confirmed"].contains(&order["state"].as_str().unwrap()), "{order:#}");
+    order
+}
+
+/// A policy under which a zone that is switched off waits for its parent as long as a test runs.
+fn patient() -> [(&'static str, Value); 1] {
+    [("parent_delay_s", json!(100_000))]
+}
+
+/// Goal: *served* means that the parent is asked, and asked for the opposite, by the same commit.
+#[test]
+fn an_order_that_switches_off_and_on_again_is_what_it_says_once_it_is_served() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &patient());
+    switched(&server, CHILD, json!({"on": true}));
+    wait(&server, CHILD, "asks for a DS", |status| status["state"] == "ds_pending");
+    let asked = rdata(&server, CHILD, "CDS");
+    assert_eq!(asked.len(), 1, "{asked:?}");
+
+    let off = switched(&server, CHILD, json!({"on": false}));
+    assert_eq!(rdata(&server, CHILD, "CDS"), ["0 0 0 00"], "RFC 8078 §4");
+    let line = &off["receipt"]["zones"][0];
+    assert_ne!(line["serial_from"], line["serial_to"], "{off:#}");
+    assert_eq!(status(&server, CHILD)["state"], "going_insecure");
+
+    switched(&server, CHILD, json!({"on": true}));
+    assert_eq!(rdata(&server, CHILD, "CDS"), asked);
+    assert!(is_signed(&server, CHILD, "SOA"));
+    verify_with_tools(&server, home.path(), CHILD);
+}
+
+/// Goal: a zone that is forced off is unsigned by the order that does so, and its parent, which is kept
+/// here, has no DS then.
+#[test]
+fn an_order_that_forces_off_unsigns_in_its_own_commit() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &patient());
+    switched(&server, CHILD, json!({"on": true}));
+    wait(&server, CHILD, "is secure", |status| status["state"] == "secure");
+    assert_eq!(rdata(&server, CHILD, "DS").len(), 1);
+    let off = switched(&server, CHILD, json!({"on": false, "force_reason": "keys lost"}));
+    for rtype in ["SOA", "A"] {
+        assert!(!is_signed(&server, CHILD, rtype), "{off:#}");
+    }
+    assert!(rdata(&server, CHILD, "DNSKEY").is_empty());
+    assert!(rdata(&server, CHILD, "DS").is_empty(), "{off:#}");
+    assert_eq!(status(&server, CHILD)["state"], "off");
+}
+
+/// Goal: the same of a zone too large for one commit, and of an order that changes it besides.
+#[test]
+fn a_large_zone_is_not_served_as_switched_before_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &patient());
+    let zone = "large.test.";
+    let body: String = (0..4_200).map(|n| format!("h{n} 60 A 192.0.2.1\n")).collect();
+    import(&server, zone, &format!("@ 60 SOA ns host 1 2 3 86400 5\n@ 60 NS ns.test.\n{body}"));
+    let edit = |n: usize| {
+        let record = format!("192.0.2.{}", n + 2);
+        let edit =
+            json!({"op": "replace", "name": "new", "type": "A", "ttl": 60, "records": [record]});
+        json!({"kind": "dns_change", "zone": zone, "edits": [edit]})
+    };
+    let wishes: [(Value, &dyn Fn() -> bool); 3] = [
+        (json!({"on": true}), &|| is_signed(&server, zone, "SOA")),
+        (json!({"on": false}), &|| rdata(&server, zone, "CDS") == ["0 0 0 00"]),
+        (json!({"on": false, "force_reason": "test"}), &|| !is_signed(&server, zone, "SOA")),
+    ];
+    for (n, (wish, is_done)) in wishes.into_iter().enumerate() {
+        let mut item = wish.clone();
+        (item["kind"], item["zone"]) = (json!("dnssec_set"), json!(zone));
+        let items = json!({ "items": [edit(n), item] });
+        let order = server.api("POST", "/v1/change-orders", Some(&items));
+        let path = format!("/v1/orders/{}", order["id"].as_str().unwrap());
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let order = server.api("GET", &path, None);
+            match order["state"].as_str().unwrap() {
+                "applied" => {}
+                "served" | "confirmed" => {
+                    assert!(is_done(), "{wish} is served and not done: {order:#}");
+                    break;
+                }
+                other => panic!("{wish}: {other}"),
+            }
+            assert!(Instant::now() < end, "{wish}: {order:#}\n{}", server.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 /// Goal: where making keys or signing takes long, the order waits for it, and is not served before.
 #[test]
 fn an_order_that_is_not_signed_at_once_is_not_served_before() {
