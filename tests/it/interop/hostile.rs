@@ -235,6 +235,31 @@ fn a_transfer_without_end_is_given_up_at_its_limits() {
     given_up(so_far);
 }
 
+/// Goal: no zone makes the server ask where its operator did not allow it to.
+/// Method: one of two primaries is allowed; the other is wanted in the clear and over TLS, by force.
+#[test]
+fn a_primary_that_the_operator_did_not_allow_is_not_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server_with(home.path(), "[net]\ndial = [\"127.0.0.3/32\"]");
+    let (shut, open) = (Puppet::start(), Puppet::start_on("127.0.0.3"));
+    for puppet in [&shut, &open] {
+        puppet.serves_for(600, 7, &[]);
+    }
+    let pin = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let address = shut.address.to_string();
+    for primary in
+        [json!({"address": address}), json!({"address": address, "tls": {"pins": [pin]}})]
+    {
+        let body = json!({ "primaries": [primary] });
+        server.api("PUT", &format!("/v1/zones/{ZONE}/primaries"), Some(&body));
+        refresh(&server, &json!({"transfer": true}));
+        trouble_is(&server, "is not among the prefixes of [net] dial");
+    }
+    follow_all(&server, &[&shut, &open]);
+    until("the other is asked", &server, || standing(&server)["serial"] == 7);
+    assert_eq!(shut.asked() + shut.transfers(), 0);
+}
+
 /// Goal: a primary that never ends its transfers holds up its own zones, and nobody else's.
 /// Method: more zones of it than there are threads, every one of them dripping; then a zone elsewhere.
 #[test]

@@ -261,6 +261,13 @@ fn rfc9432_4_4_2_groups_mean_what_the_operator_says() {
     until("new is as any other", &server, || {
         org("new.example.") == operator && !given("new.example.")
     });
+    let other = "127.0.0.1:5";
+    let both = json!([{"address": first}, {"address": other}]);
+    let body = json!({"primaries": both, "catalog": true});
+    server.api("PUT", "/v1/zones/catalog.example./primaries", Some(&body));
+    until("its zones follow whom the catalog follows", &server, || {
+        followed("plain.example.") == vec![json!(first), json!(other)]
+    });
     assert_eq!(followed("own.example."), vec![json!(first), json!("127.0.0.1:9")]);
 }
 
