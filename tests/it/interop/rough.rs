@@ -58,9 +58,9 @@ fn follows_over_a_rough_line(kind: Secondary) {
         running.follow(zone, serial(&server, zone));
     }
     let mut last = Vec::new();
-    for round in 0..8 {
+    for round in 0..6 {
         last = [OPEN, SIGNED].map(|zone| change(&server, zone, round)).to_vec();
-        if round % 2 == 1 {
+        if round == 2 {
             running.follow_by_itself(SIGNED, serial(&server, SIGNED));
         }
     }
