@@ -5,11 +5,8 @@
 use super::image::OWNER_AT;
 use crate::wire::{HashKey, Query};
 
-/// Octets of the longest name.
-const NAME_MAX: usize = 255;
-
-/// Labels of the longest name, the root not counted.
-const LABELS_MAX: usize = 127;
+/// Labels of its own that an alias's target may have for [`target_hash`].
+const OWN_MAX: usize = 2;
 
 /// Pointers followed within one name; more cannot stand in a message we wrote.
 const POINTERS_MAX: usize = 64;
@@ -62,30 +59,63 @@ impl Asked for Query {
     }
 }
 
-/// A name read out of the message.
-pub(super) struct Chased {
-    name: [u8; NAME_MAX],
-    offsets: [u8; LABELS_MAX + 1],
-    hashes: [u64; LABELS_MAX + 1],
-    places: [u16; LABELS_MAX + 1],
+/// The hash of the name that starts `rdata`, as it was rendered for an owner of `owner_len` octets: if that name
+/// ends within the owner, with what the owner has in common with the name asked for. Enough to fetch ahead
+/// what most aliases lead to, and no more than likely.
+pub(super) fn target_hash(
+    query: &Query,
+    owner_len: usize,
+    rdata: &[u8],
+    key: &HashKey,
+) -> Option<u64> {
+    let mut own = [&[] as &[u8]; OWN_MAX];
+    let (mut count, mut rest) = (0, rdata);
+    loop {
+        let (&len, tail) = rest.split_first()?;
+        if len >= 0xc0 {
+            let pointer = usize::from(len & 0x3f) << 8 | usize::from(*tail.first()?);
+            let common = (OWNER_AT + owner_len).checked_sub(pointer)?;
+            let offset = query.name().len().checked_sub(common)?;
+            let skip = (0..=query.labels()).find(|&it| query.offset(it) == offset)?;
+            let own = own.iter().take(count).rev();
+            return Some(own.fold(query.hash(skip), |hash, label| key.child(hash, label)));
+        }
+        let (label, tail) = tail.split_at_checked(usize::from(len)).filter(|_| len > 0)?;
+        *own.get_mut(count)? = label;
+        (count, rest) = (count + 1, tail);
+    }
+}
+
+/// A name read out of the message, of fewer than `LABELS` labels, in at most `OCTETS` octets.
+pub(super) struct Chased<const LABELS: usize, const OCTETS: usize> {
+    name: [u8; OCTETS],
+    offsets: [u8; LABELS],
+    hashes: [u64; LABELS],
+    places: [u16; LABELS],
     len: usize,
     labels: usize,
 }
 
-impl Chased {
+/// Room for most names. To clear room for any costs more than to look such a name up.
+pub(super) type Short = Chased<8, 64>;
+
+/// Room for any name.
+pub(super) type Any = Chased<128, 255>;
+
+impl<const LABELS: usize, const OCTETS: usize> Chased<LABELS, OCTETS> {
     /// No name yet.
-    pub fn new() -> Chased {
+    pub fn new() -> Chased<LABELS, OCTETS> {
         Chased {
-            name: [0; NAME_MAX],
-            offsets: [0; LABELS_MAX + 1],
-            hashes: [0; LABELS_MAX + 1],
-            places: [0; LABELS_MAX + 1],
+            name: [0; OCTETS],
+            offsets: [0; LABELS],
+            hashes: [0; LABELS],
+            places: [0; LABELS],
             len: 0,
             labels: 0,
         }
     }
 
-    /// Takes over the name at `at` of `message`, its pointers followed.
+    /// Takes over the name at `at` of `message`, its pointers followed; none if there is no room for it.
     pub fn read(&mut self, message: &[u8], at: usize, key: &HashKey) -> Option<()> {
         self.read_unhashed(message, at)?;
         self.hash_with(key)
@@ -153,7 +183,7 @@ impl Chased {
     }
 }
 
-impl Asked for Chased {
+impl<const LABELS: usize, const OCTETS: usize> Asked for Chased<LABELS, OCTETS> {
     fn labels(&self) -> usize {
         self.labels
     }
@@ -192,7 +222,7 @@ mod tests {
         message.extend_from_slice(b"\x01a\xc0\x10"); // 20
         let key = HashKey::new([7; 24]);
 
-        let mut chased = Chased::new();
+        let mut chased = Short::new();
         chased.read(&message, 20, &key).unwrap();
 
         assert_eq!(chased.suffix(0), b"\x01a\x02ex\x00");
@@ -203,6 +233,35 @@ mod tests {
     #[test]
     fn a_pointer_to_itself_is_no_name() {
         let message = [&[0; 12][..], &[0xc0, 12]].concat();
-        assert!(Chased::new().read(&message, 12, &HashKey::new([7; 24])).is_none());
+        assert!(Any::new().read(&message, 12, &HashKey::new([7; 24])).is_none());
+    }
+
+    #[test]
+    fn a_name_there_is_no_room_for_is_not_read() {
+        let message = [&[0; 12][..], b"\x01a\x01b\x01c\x00"].concat();
+        let key = HashKey::new([7; 24]);
+        assert!(Chased::<3, 64>::new().read(&message, 12, &key).is_none());
+        assert!(Chased::<4, 6>::new().read(&message, 12, &key).is_none());
+        assert!(Chased::<4, 7>::new().read(&message, 12, &key).is_some());
+    }
+
+    #[test]
+    fn the_target_of_an_alias_is_hashed_if_it_ends_within_the_name_asked_for() {
+        let key = HashKey::new([7; 24]);
+        let mut message = vec![0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        message.extend_from_slice(b"\x03fTp\x02ex\x00\x00\x01\x00\x01"); // 12, 16, 19
+        let mut query = Query::default();
+        query.parse(&message, &key).unwrap();
+        let hash = |rdata: &[u8]| target_hash(&query, 8, rdata, &key);
+
+        assert_eq!(hash(b"\xc0\x10"), Some(key.name(b"\x02ex\x00")));
+        assert_eq!(hash(b"\x03www\xc0\x10"), Some(key.name(b"\x03www\x02ex\x00")));
+        assert_eq!(hash(b"\x01a\x01b\xc0\x13"), Some(key.name(b"\x01a\x01b\x00")));
+        let others: [&[u8]; 5] =
+            [b"", b"\x03www", b"\x03www\x00", b"\xc0\x11", b"\x01a\x01b\x01c\xc0\x10"];
+        assert!(others.iter().all(|rdata| hash(rdata).is_none()));
+        // What the alias of another name, longer by one octet, leads to.
+        let from_other = target_hash(&query, 9, b"\x01m\xc0\x11", &key);
+        assert_eq!(from_other, Some(key.name(b"\x01m\x02ex\x00")));
     }
 }

@@ -72,7 +72,7 @@ impl<'s> Turn<'_, 's, '_> {
     /// Gathers what proves `absence`; `node` is the wildcard that answers.
     #[inline(always)]
     pub fn prove<A: Asked>(&mut self, asked: &A, star: Node<'s>, absence: Absence) {
-        if self.proofs.is_none() {
+        if !self.wants_sigs {
             return;
         }
         if let Absence::Closer { encloser } = absence {
@@ -86,7 +86,7 @@ impl<'s> Turn<'_, 's, '_> {
     /// Gathers what proves `absence` in the zone whose apex stands `skip` labels above.
     #[inline(always)]
     pub fn prove_in<A: Asked>(&mut self, asked: &A, apex: Node<'s>, skip: usize, absence: Absence) {
-        if self.proofs.is_some() && apex.is(flag::SIGNED) {
+        if self.wants_sigs && apex.is(flag::SIGNED) {
             self.gather(asked, apex, skip, absence);
         }
     }
@@ -95,7 +95,8 @@ impl<'s> Turn<'_, 's, '_> {
     fn gather<A: Asked>(&mut self, asked: &A, apex: Node<'s>, skip: usize, absence: Absence) {
         let snapshot = self.snapshot;
         let chain = apex.facts().and_then(|facts| snapshot.chains.get(&facts.zone));
-        let (Some(chain), Some(proofs)) = (chain, &mut self.proofs) else { return };
+        let Some(chain) = chain else { return };
+        let proofs = self.proofs.get_or_insert_with(Proofs::default);
         let apex_at = asked.place(asked.offset(skip));
         let ahead = if asked.is_question() { self.ahead } else { None };
         let mut gatherer = Gatherer { asked, apex: skip, chain, proofs, apex_at, ahead };

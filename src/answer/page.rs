@@ -59,11 +59,11 @@ pub(super) fn find<'s>(page: &'s [u8], tag: u8, name: &[u8], parent: bool) -> Op
     None
 }
 
-/// The first node with this tag, to be prefetched.
+/// The first node with this tag, to be prefetched: nothing but its place was looked at.
 #[inline(always)]
-pub(super) fn likely(page: &[u8], tag: u8) -> Option<&[u8]> {
+pub(super) fn likely(page: &[u8], tag: u8) -> Option<Node<'_>> {
     let n = len(page);
-    page.get(offset_at(page, n, next_tag(page, n, tag, 0)?)?..)
+    node_at(page, n, next_tag(page, n, tag, 0)?)
 }
 
 /// The number of the first node from `from` on with this tag. Eight tags are looked at in one step; behind

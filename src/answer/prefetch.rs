@@ -2,32 +2,34 @@
 //!
 //! A query misses the cache three times, each time because of what the time before brought. For a whole batch
 //! the misses of one stage overlap: call [`directory`] for every query as it is parsed, then [`rest`], then answer.
-//! Only what is not there makes the parent needed too: denials lead there, and most aliases. Asking for
-//! it in vain costs as much as asking for what is needed.
+//! Only where a name has no such type is another needed: what its alias leads to, or the parent, where denials
+//! and most other ways lead. Asking in vain costs as much as asking for what is needed.
 //!
 //! On x86-64 these functions need SSE, which that architecture always has but which the compiler wants to see
 //! at the caller too: a caller marked `#[target_feature(enable = "sse")]` calls them safely.
 
 use super::ahead::{self, Ahead, Sought};
+use super::asked::target_hash;
+use super::image::RECORD_HEAD;
 use super::node::{Node, flag};
 use super::page;
 use super::table::Snapshot;
-use crate::wire::Query;
+use crate::wire::{Query, Type};
 
 /// Octets of a cache line.
 const LINE: usize = 64;
 
-/// Lines of a page: its tags and offsets.
-const PAGE_LINES: usize = 2;
+/// Octets of a page: the tags and offsets of as many names as most have.
+const PAGE_OCTETS: usize = 48;
 
-/// Lines of a node: its head, and enough for the image of most answers.
-const NODE_LINES: usize = 4;
+/// Octets of a node: its head, and enough for the image of most answers.
+const NODE_OCTETS: usize = 4 * LINE;
 
-/// Lines of a leaf: what a search looks at before it knows the entry.
-const LEAF_LINES: usize = 4;
+/// Octets of a leaf: what a search looks at before it knows the entry.
+const LEAF_OCTETS: usize = 4 * LINE;
 
-/// Lines of an entry: a record of denial, and its signature.
-const ENTRY_LINES: usize = 4;
+/// Octets of an entry: a record of denial, and its signature.
+const ENTRY_OCTETS: usize = 4 * LINE;
 
 /// Queries whose memory is asked for together.
 const BATCH: usize = 32;
@@ -36,100 +38,132 @@ const BATCH: usize = 32;
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 pub fn directory(snapshot: &Snapshot, query: &Query) {
-    directory_of(snapshot, query, 0);
+    directory_of(snapshot, query.hash(0));
 }
 
-/// What was found for each query of a batch before it is answered.
-pub struct Found<'s>([Option<Ahead<'s>>; BATCH]);
-
-impl<'s> Found<'s> {
-    /// What was found for the query of this number.
-    #[inline]
-    pub fn of(&self, number: usize) -> Option<Ahead<'s>> {
-        *self.0.get(number)?
-    }
+/// What was found for one query before it is answered.
+#[derive(Clone, Copy, Default)]
+pub struct Found<'s> {
+    /// The node of the name asked for.
+    pub(super) node: Option<Node<'s>>,
+    /// What denies it.
+    pub(super) ahead: Option<Ahead<'s>>,
 }
 
-/// Asks for all else that the queries of a batch need. More than 32 are not looked at.
+/// Asks for all else that the queries of a batch need, and says what was found for each. More than 32 are not
+/// looked at.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 pub fn rest<'s, 'q>(
     snapshot: &'s Snapshot,
     queries: impl Iterator<Item = &'q Query> + Clone,
-) -> Found<'s> {
-    let mut likely: [Option<&[u8]>; BATCH] = [None; BATCH];
-    let mut found = Found([None; BATCH]);
+) -> [Found<'s>; BATCH] {
+    let mut found = [Found::default(); BATCH];
+    let (mut next, mut likely) = ([None; BATCH], [None; BATCH]);
     for query in queries.clone() {
-        page(snapshot, query, 0);
+        page(snapshot, query.hash(0));
     }
-    for (query, likely) in queries.clone().zip(&mut likely) {
-        *likely = node(snapshot, query, 0);
-    }
-    let mut upwards = 0u32;
-    for (number, (query, likely)) in queries.clone().zip(&likely).enumerate() {
-        if likely.and_then(Node::read).is_none_or(|node| node.set(query.qtype).is_none()) {
-            upwards |= 1 << number;
-            directory_of(snapshot, query, 1);
-        }
-    }
-    if upwards == 0 {
-        return found;
-    }
-    let upwards = queries.take(BATCH).enumerate().filter(|(at, _)| upwards & (1 << at) != 0);
-    for (_, query) in upwards.clone() {
-        page(snapshot, query, 1);
+    for (query, found) in queries.clone().zip(&mut found) {
+        found.node = node(snapshot, query.hash(0));
     }
     let mut proofs = false;
-    let mut parents = [None; BATCH];
-    for (number, query) in upwards.clone() {
-        let parent = node(snapshot, query, 1);
-        if query.dnssec_ok() {
-            proofs = true;
-            parents.get_mut(number).map(|slot| *slot = parent);
-        }
+    for (query, (found, next)) in queries.clone().zip(found.iter_mut().zip(&mut next)) {
+        found.node = found.node.filter(|node| is_of(*node, query.name()));
+        *next = match found.node {
+            Some(node) => after(snapshot, query, node),
+            None => Some(query.hash(1)),
+        };
+        proofs |= next.is_some() && query.dnssec_ok();
     }
+    names(snapshot, &next, &mut likely);
     if proofs {
-        denials(snapshot, upwards, &likely, &parents, &mut found);
+        denials(snapshot, queries.clone(), &likely, &mut found);
     }
+    // An alias may lead to another.
+    for (query, (next, likely)) in queries.zip(next.iter_mut().zip(&likely)) {
+        let alias = likely.filter(|node| node.is(flag::CNAME));
+        *next = alias.and_then(|node| after(snapshot, query, node));
+    }
+    names(snapshot, &next, &mut likely);
     found
 }
 
-/// Seeks what denies the names of a batch.
+/// Whether a node is that of a name, and all of it.
+#[inline(always)]
+fn is_of(node: Node<'_>, name: &[u8]) -> bool {
+    node.name() == name && !node.is(flag::PARENT | flag::BIG)
+}
+
+/// The hash of the name that is looked up after one with this node.
+#[inline(always)]
+fn after(snapshot: &Snapshot, query: &Query, node: Node<'_>) -> Option<u64> {
+    if node.set(query.qtype).is_some() {
+        return None;
+    }
+    let alias = if node.is(flag::CNAME) { node.set(Type::CNAME) } else { None };
+    let target = alias.and_then(|set| {
+        target_hash(query, node.name().len(), set.octets.get(RECORD_HEAD..)?, &snapshot.key)
+    });
+    Some(target.unwrap_or(query.hash(1)))
+}
+
+/// Asks for all that is needed to look names up; the nodes that may be theirs.
+#[inline]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
+fn names<'s>(
+    snapshot: &'s Snapshot,
+    hashes: &[Option<u64>; BATCH],
+    likely: &mut [Option<Node<'s>>; BATCH],
+) {
+    for hash in hashes.iter().flatten() {
+        directory_of(snapshot, *hash);
+    }
+    for hash in hashes.iter().flatten() {
+        page(snapshot, *hash);
+    }
+    for (hash, likely) in hashes.iter().zip(likely) {
+        *likely = match hash {
+            Some(hash) => node(snapshot, *hash),
+            None => None,
+        };
+    }
+}
+
+/// Seeks what denies the names of a batch, whose nodes were found or those of whose parents are likely.
 #[inline(never)]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 fn denials<'s, 'q>(
     snapshot: &'s Snapshot,
-    queries: impl Iterator<Item = (usize, &'q Query)>,
-    own: &[Option<&'s [u8]>; BATCH],
-    parents: &[Option<&'s [u8]>; BATCH],
-    found: &mut Found<'s>,
+    queries: impl Iterator<Item = &'q Query>,
+    parents: &[Option<Node<'s>>; BATCH],
+    found: &mut [Found<'s>; BATCH],
 ) {
     let mut sought: [Option<Sought<'s>>; BATCH] = [const { None }; BATCH];
-    for (number, query) in queries.filter(|(_, query)| query.dnssec_ok()) {
-        let of = |likely: &[Option<&'s [u8]>; BATCH], skip: usize| {
-            let node = Node::read((*likely.get(number)?)?)?;
-            (node.name() == query.suffix(skip) && !node.is(flag::BIG | flag::PARENT))
-                .then_some((node, skip))
-        };
-        let closest = of(own, 0).or_else(|| of(parents, 1));
-        let Some(slot) = sought.get_mut(number) else { break };
-        *slot = closest.and_then(|(node, skip)| ahead::seek(snapshot, query, node, skip));
-        if let Some(sought) = slot {
-            lines::<LEAF_LINES>(sought.leaf());
+    for (query, ((sought, parent), found)) in
+        queries.zip(sought.iter_mut().zip(parents).zip(found.iter()))
+    {
+        if !query.dnssec_ok() || found.node.is_some_and(|node| node.set(query.qtype).is_some()) {
+            continue;
+        }
+        let parent = || parent.filter(|node| is_of(*node, query.suffix(1))).map(|node| (node, 1));
+        let closest = found.node.map(|node| (node, 0)).or_else(parent);
+        *sought = closest.and_then(|(node, skip)| ahead::seek(snapshot, query, node, skip));
+        if let Some(sought) = sought {
+            lines::<LEAF_OCTETS>(sought.leaf());
         }
     }
-    for (sought, found) in sought.iter().zip(&mut found.0) {
-        *found = sought.as_ref().and_then(Sought::find);
-        if let Some(ahead) = found {
-            lines::<ENTRY_LINES>(ahead.octets());
+    for (sought, found) in sought.iter().zip(found) {
+        found.ahead = sought.as_ref().and_then(Sought::find);
+        if let Some(ahead) = &found.ahead {
+            lines::<ENTRY_OCTETS>(ahead.octets());
         }
     }
 }
 
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-fn directory_of(snapshot: &Snapshot, query: &Query, skip: usize) {
-    if let Some(page) = snapshot.page(query.hash(skip)) {
+fn directory_of(snapshot: &Snapshot, hash: u64) {
+    if let Some(page) = snapshot.page(hash) {
         line(page);
     }
 }
@@ -137,29 +171,27 @@ fn directory_of(snapshot: &Snapshot, query: &Query, skip: usize) {
 /// Asks for the head of a page.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-fn page(snapshot: &Snapshot, query: &Query, skip: usize) {
-    if let Some(page) = snapshot.page(query.hash(skip)) {
-        lines::<PAGE_LINES>(page);
+fn page(snapshot: &Snapshot, hash: u64) {
+    if let Some(page) = snapshot.page(hash) {
+        lines::<PAGE_OCTETS>(page);
     }
 }
 
 /// Asks for a node, if its page has one that may be it.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-fn node<'s>(snapshot: &'s Snapshot, query: &Query, skip: usize) -> Option<&'s [u8]> {
-    let hash = query.hash(skip);
+fn node(snapshot: &Snapshot, hash: u64) -> Option<Node<'_>> {
     let node = page::likely(snapshot.page(hash)?, page::tag(hash))?;
-    lines::<NODE_LINES>(node);
+    lines::<NODE_OCTETS>(node.octets());
     Some(node)
 }
 
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-fn lines<const COUNT: usize>(octets: &[u8]) {
-    for number in 0..COUNT {
-        if let Some(octet) = octets.get(number * LINE) {
-            line(octet);
-        }
+fn lines<const OCTETS: usize>(octets: &[u8]) {
+    let octets = octets.get(..OCTETS).unwrap_or(octets);
+    for octet in octets.iter().step_by(LINE).chain(octets.last()) {
+        line(octet);
     }
 }
 

@@ -7,7 +7,7 @@
 //! [RFC 1034]: https://www.rfc-editor.org/rfc/rfc1034
 //! [RFC 6672]: https://www.rfc-editor.org/rfc/rfc6672
 
-use super::asked::{Asked, Chased};
+use super::asked::{Any, Asked};
 use super::denial::Absence;
 use super::image::{OWNER_AT, QUESTION_TAIL, RECORD_HEAD};
 use super::node::{GLUE, Node, STOCK, Set, flag};
@@ -29,7 +29,7 @@ impl<'s> Turn<'_, 's, '_> {
         let Some(ns) = cut.set(Type::NS) else { return Ok(Next::Done) };
         let start = self.put_set(Section::Authority, &owner, ns)?;
         let up = skip + cut.up();
-        if self.proofs.is_some() {
+        if self.wants_sigs {
             match cut.set(Type::DS) {
                 // In a zone that is not signed nobody could trust it.
                 Some(ds) if ds.sigs == 0 => {}
@@ -80,7 +80,7 @@ impl<'s> Turn<'_, 's, '_> {
     #[inline(never)]
     fn put_siblings(&mut self, apex: &[u8], cut: &[u8], start: usize, ns: Set<'s>) {
         let mut at = start;
-        let mut target = Chased::new();
+        let mut target = Any::new();
         let mut other = None;
         for _ in 0..ns.count.min(SIBLINGS_MAX as u16) {
             let Some(next) = self.next_record(at) else { return };
@@ -104,7 +104,7 @@ impl<'s> Turn<'_, 's, '_> {
     /// above the one before, with its hash, which most often stands above this one too.
     fn put_addresses(
         &mut self,
-        target: &mut Chased,
+        target: &mut Any,
         other: &mut Option<(Node<'s>, u64)>,
         pointer: u16,
     ) {

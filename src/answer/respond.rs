@@ -8,10 +8,11 @@
 //! [RFC 1034]: https://www.rfc-editor.org/rfc/rfc1034
 
 use super::ahead::Ahead;
-use super::asked::{Asked, Chased};
+use super::asked::{Any, Asked, Chased, Short};
 use super::denial::{Absence, Proofs};
 use super::image::CHASE_OCTETS_MAX;
 use super::node::{Node, Set, ZoneState, flag};
+use super::prefetch::Found;
 use super::put::Owner;
 use super::table::Snapshot;
 use crate::wire::edns::Ede;
@@ -48,18 +49,18 @@ pub enum Kind {
 /// Answers one question of class IN from `snapshot`.
 #[inline]
 pub fn respond(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) -> Outcome {
-    respond_with(snapshot, query, None, None, reply)
+    respond_with(snapshot, query, None, Found::default(), reply)
 }
 
-/// As [`respond`], with what was sought ahead for this query in the same snapshot.
+/// As [`respond`], with what was found ahead for this query in the same snapshot.
 #[inline]
 pub fn respond_ahead<'s>(
     snapshot: &'s Snapshot,
     query: &Query,
-    ahead: Option<Ahead<'s>>,
+    found: Found<'s>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
-    respond_with(snapshot, query, None, ahead, reply)
+    respond_with(snapshot, query, None, found, reply)
 }
 
 /// As [`respond`]; zones whose apex, in lower case, `may` does not let through are refused, and no
@@ -71,7 +72,7 @@ pub fn respond_if(
     may: &dyn Fn(&[u8]) -> bool,
     reply: &mut Reply<'_>,
 ) -> Outcome {
-    respond_with(snapshot, query, Some(may), None, reply)
+    respond_with(snapshot, query, Some(may), Found::default(), reply)
 }
 
 #[inline(always)]
@@ -79,11 +80,10 @@ fn respond_with<'s>(
     snapshot: &'s Snapshot,
     query: &Query,
     may: Option<&dyn Fn(&[u8]) -> bool>,
-    ahead: Option<Ahead<'s>>,
+    found: Found<'s>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
     let wants_sigs = query.dnssec_ok();
-    let proofs = wants_sigs.then(Proofs::default);
     let outcome = Outcome { kind: Kind::Answer, key: query.hash(0) };
     let mut turn = Turn {
         snapshot,
@@ -91,12 +91,12 @@ fn respond_with<'s>(
         qtype: query.qtype,
         reply,
         wants_sigs,
-        proofs,
+        proofs: None,
         outcome,
         dnames: None,
-        ahead,
+        ahead: found.ahead,
     };
-    let done = match turn.step(query) {
+    let done = match turn.step(query, found.node) {
         Ok(Next::Done) => Ok(()),
         Ok(Next::Chase(at)) => turn.chase(query, at),
         Err(full) => Err(full),
@@ -124,7 +124,7 @@ pub(super) struct Turn<'t, 's, 'r> {
     pub qtype: Type,
     pub reply: &'t mut Reply<'r>,
     pub wants_sigs: bool,
-    /// The proofs gathered so far, if the client wants signatures.
+    /// The proofs gathered so far, if there are any: most answers need none, and to clear them costs.
     pub proofs: Option<Proofs<'s>>,
     pub outcome: Outcome,
     /// The hashes of DNAME owners whose records were put: a chain may come by one several times.
@@ -136,6 +136,28 @@ pub(super) struct Turn<'t, 's, 'r> {
 /// Hashes of names, and how many.
 pub(super) type Dnames = ([u64; CHAIN_MAX + 1], usize);
 
+/// The names a chain came by.
+struct Trail {
+    seen: [u64; CHAIN_MAX + 1],
+    len: usize,
+}
+
+impl Trail {
+    /// Whether a chain may go on to the name of this hash: not in a loop, all of which stands in the
+    /// answer, and not for ever.
+    fn goes_on(&mut self, hash: u64) -> bool {
+        let known = self.seen.iter().take(self.len).any(|&seen| seen == hash);
+        match self.seen.get_mut(self.len).filter(|_| !known) {
+            Some(slot) => {
+                *slot = hash;
+                self.len += 1;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
 /// How it goes on after one name.
 pub(super) enum Next {
     Done,
@@ -144,10 +166,10 @@ pub(super) enum Next {
 }
 
 impl<'s> Turn<'_, 's, '_> {
-    /// Answers for one name ([RFC 1034](https://www.rfc-editor.org/rfc/rfc1034) §4.3.2, step 3).
+    /// Answers for one name, where its node may have been `found` already ([RFC 1034](https://www.rfc-editor.org/rfc/rfc1034) §4.3.2, step 3).
     #[inline(always)]
-    fn step<A: Asked>(&mut self, asked: &A) -> Result<Next, Full> {
-        let Some((node, skip)) = self.find(asked) else {
+    fn step<A: Asked>(&mut self, asked: &A, found: Option<Node<'s>>) -> Result<Next, Full> {
+        let Some((node, skip)) = self.find(asked, found) else {
             return Ok(self.refuse(ZoneState::Suspended, asked));
         };
         if let Some(may) = self.may
@@ -191,36 +213,48 @@ impl<'s> Turn<'_, 's, '_> {
     #[inline(never)]
     fn chase(&mut self, query: &Query, at: usize) -> Result<(), Full> {
         self.reply.set_authoritative();
-        let mut seen = [0; CHAIN_MAX + 1];
-        seen[0] = query.hash(0);
-        let mut at = at;
-        let mut asked = Chased::new();
-        for slot in 1..=CHAIN_MAX {
-            let message = self.reply.octets();
-            if at > CHASE_OCTETS_MAX {
+        let mut trail = Trail { seen: [0; CHAIN_MAX + 1], len: 0 };
+        trail.goes_on(query.hash(0));
+        match self.follow(&mut trail, Short::new(), at)? {
+            Some(long) => self.chase_any(&mut trail, long),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on where there is no room for a name in a [`Short`].
+    #[cold]
+    fn chase_any(&mut self, trail: &mut Trail, at: usize) -> Result<(), Full> {
+        self.follow(trail, Any::new(), at).map(drop)
+    }
+
+    /// Follows a chain on from the name at `at`, which is read into `asked`; returns where a name stands
+    /// that has no room there.
+    #[inline(always)]
+    fn follow<const LABELS: usize, const OCTETS: usize>(
+        &mut self,
+        trail: &mut Trail,
+        mut asked: Chased<LABELS, OCTETS>,
+        mut at: usize,
+    ) -> Result<Option<usize>, Full> {
+        while at <= CHASE_OCTETS_MAX {
+            if asked.read(self.reply.octets(), at, &self.snapshot.key).is_none() {
+                return Ok(Some(at));
+            }
+            if !trail.goes_on(asked.hash(0)) {
                 break;
             }
-            if asked.read(message, at, &self.snapshot.key).is_none() {
-                break;
-            }
-            if seen.contains(&asked.hash(0)) {
-                break; // a loop: all of it stands in the answer
-            }
-            if let Some(slot) = seen.get_mut(slot) {
-                *slot = asked.hash(0);
-            }
-            match self.step(&asked)? {
+            match self.step(&asked, None)? {
                 Next::Done => break,
                 Next::Chase(next) => at = next,
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The node of the name, or of the closest one above that exists, so many labels above.
     #[inline(always)]
-    fn find<A: Asked>(&self, asked: &A) -> Option<(Node<'s>, usize)> {
-        match self.snapshot.find(asked.hash(0), asked.suffix(0)) {
+    fn find<A: Asked>(&self, asked: &A, found: Option<Node<'s>>) -> Option<(Node<'s>, usize)> {
+        match found.or_else(|| self.snapshot.find(asked.hash(0), asked.suffix(0))) {
             Some(node) if node.is(flag::APEX) && self.qtype == Type::DS => {
                 Some(self.find_above(asked, node))
             }

@@ -11,7 +11,8 @@ use super::chaos;
 use super::cookie::{Checked, State};
 use super::rrl::{Kind, Verdict};
 use super::shared::{Shared, Transport};
-use crate::answer::{self, Ahead, Snapshot, prefetch};
+use crate::answer::prefetch::{self, Found};
+use crate::answer::{self, Snapshot};
 use crate::metrics::{
     COOKIES, Counters, DROPPED, QUERIES, RATE_LIMITED, RESPONSES, TRUNCATED, TYPES,
 };
@@ -129,7 +130,7 @@ pub fn handle(context: &Context, slot: &mut Slot, now_s: u32) -> Outcome {
     let snapshot = context.shared.zones.load();
     context.begin(now_s);
     slot.parse(&snapshot);
-    slot.outcome = context.outcome(&snapshot, slot, None, now_s);
+    slot.outcome = context.outcome(&snapshot, slot, Found::default(), now_s);
     context.end(&snapshot, std::slice::from_ref(slot), now_s);
     slot.outcome
 }
@@ -147,7 +148,8 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
     }
     let found = prefetch::rest(&snapshot, slots.iter().map(|slot| &slot.query));
     for (number, slot) in slots.iter_mut().enumerate() {
-        slot.outcome = context.outcome(&snapshot, slot, found.of(number), now_s);
+        let found = found.get(number).copied().unwrap_or_default();
+        slot.outcome = context.outcome(&snapshot, slot, found, now_s);
     }
     context.end(&snapshot, slots, now_s);
 }
@@ -157,7 +159,7 @@ impl Context {
         &self,
         snapshot: &'s Snapshot,
         slot: &mut Slot,
-        ahead: Option<Ahead<'s>>,
+        found: Found<'s>,
         now_s: u32,
     ) -> Outcome {
         self.counters.add(&QUERIES, self.transport as usize);
@@ -177,7 +179,7 @@ impl Context {
         let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
         let kind = match *fault {
             Some(Fault::Answer(rcode)) => refuse(&mut reply, rcode, Kind::Error),
-            _ => match self.fill((snapshot, ahead), query, (peer.ip(), None), &mut reply) {
+            _ => match self.fill((snapshot, found), query, (peer.ip(), None), &mut reply) {
                 Ok(kind) => kind,
                 Err(ask) => return Outcome::Ask(ask),
             },
@@ -198,7 +200,7 @@ impl Context {
     /// Writes the answer to a well-formed message, or says who must be asked for it.
     pub(super) fn fill<'s>(
         &self,
-        (snapshot, ahead): (&'s Snapshot, Option<Ahead<'s>>),
+        (snapshot, found): (&'s Snapshot, Found<'s>),
         query: &Query,
         asker: (IpAddr, Option<&Name>),
         reply: &mut Reply<'_>,
@@ -235,7 +237,7 @@ impl Context {
         }
         let closed = &self.shared.settings.closed;
         let answered = match closed.is_empty() {
-            true => answer::respond_ahead(snapshot, query, ahead, reply),
+            true => answer::respond_ahead(snapshot, query, found, reply),
             false => {
                 let may = |apex: &[u8]| closed.opens(apex, asker.0, asker.1);
                 answer::respond_if(snapshot, query, &may, reply)

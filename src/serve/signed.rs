@@ -8,6 +8,7 @@ use super::asks::{Broken, Messages};
 use super::handle::{Context, Outcome, Slot, explain};
 use super::rrl::{Kind, Verdict};
 use crate::answer::Snapshot;
+use crate::answer::prefetch::Found;
 use crate::metrics::TRUNCATED;
 use crate::wire::tsig::{self, Refusal, Signer};
 use crate::wire::{Rcode, Reply};
@@ -32,7 +33,12 @@ impl Context {
         let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
         reply.reserve(signer.octets());
         let key = signer.key().name.clone();
-        let kind = match self.fill((snapshot, None), query, (peer.ip(), Some(&key)), &mut reply) {
+        let kind = match self.fill(
+            (snapshot, Found::default()),
+            query,
+            (peer.ip(), Some(&key)),
+            &mut reply,
+        ) {
             Ok(kind) => kind,
             Err(ask) => return Outcome::Ask(ask),
         };

@@ -190,20 +190,23 @@ impl Query {
         Ok(())
     }
 
-    /// Copies the name. Octets behind its end come along; nobody reads them unmasked.
+    /// Copies the name. Octets behind the end of a short one come along; nobody reads them unmasked.
     #[inline]
     fn lower(&mut self, wire: &[u8], len: usize) {
-        let Some(words) = wire.get(..len.next_multiple_of(8)) else {
-            // The message ends within the last word, as few do: they have no OPT.
-            for (slot, octet) in self.name.iter_mut().zip(wire) {
-                *slot = octet.to_ascii_lowercase();
+        // Length octets are below any letter, so they pass unchanged.
+        let block = len.max(hash::BLOCK);
+        let (Some(to), Some(from)) = (self.name.get_mut(..block), wire.get(..block)) else {
+            // A short name at the very end of the message: one without OPT.
+            for (to, from) in self.name.iter_mut().zip(wire) {
+                *to = from.to_ascii_lowercase();
             }
             return;
         };
-        // Length octets are below any letter, so they pass unchanged.
-        for (slot, word) in self.name.chunks_exact_mut(8).zip(words.chunks_exact(8)) {
-            let word = word.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
-            slot.copy_from_slice(&hash::lower(word).to_le_bytes());
+        for (to, from) in to.as_chunks_mut().0.iter_mut().zip(from.as_chunks().0) {
+            *to = hash::lower_block(*from);
+        }
+        if let (Some(to), Some(from)) = (to.last_chunk_mut(), from.last_chunk()) {
+            *to = hash::lower_block(*from);
         }
     }
 
