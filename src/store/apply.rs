@@ -30,6 +30,9 @@ const HELD_BYTES_MAX: u64 = BACKLOG_BYTES_MAX / 2;
 /// How much is applied between two flushes, in octets: the index holds it in memory until then.
 const FLUSH_BYTES: u64 = 16 << 20;
 
+/// Rows that leave the synced layer in one go: readers wait meanwhile.
+const STEP_ROWS: usize = 256;
+
 /// How much of a backlog is still applied when the store is closed, in octets. The rest is in the
 /// log, from where the next start reads it faster than the index takes it.
 const CLOSE_BYTES: u64 = 8 << 20;
@@ -228,13 +231,15 @@ impl Shared {
         }
         self.index.apply(&mut needed.into_iter(), Some(upto))?;
         self.applied.store(upto.0, Ordering::Release);
-        let mut synced = self.synced.write().unwrap_or_else(PoisonError::into_inner);
-        for key in net.keys() {
-            if synced.get(key).is_some_and(|(lsn, _)| *lsn <= upto) {
-                synced.remove(key);
+        let keys: Vec<_> = net.into_keys().collect();
+        for some in keys.chunks(STEP_ROWS) {
+            let mut synced = self.synced.write().unwrap_or_else(PoisonError::into_inner);
+            for key in some {
+                if synced.get(key).is_some_and(|(lsn, _)| *lsn <= upto) {
+                    synced.remove(key);
+                }
             }
         }
-        drop(synced);
         let bytes: u64 = run.iter().map(|transaction| transaction.bytes).sum();
         held(&self.backlog.state).bytes -= bytes;
         self.backlog.changed.notify_all();

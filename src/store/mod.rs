@@ -27,6 +27,7 @@ mod follow;
 mod group;
 mod index;
 mod key;
+mod leaf;
 mod lock;
 mod log;
 mod migrate;
