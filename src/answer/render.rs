@@ -374,10 +374,10 @@ impl<'a> Touched<'a> {
 
     /// Whether a name has records or stands above one that has.
     fn exists(&self, name: &Name) -> Result<bool, ReadFault> {
-        let key = name.key();
+        let (key, mut place) = (name.key(), Vec::new());
         let mut found = false;
         self.zone.view.walk(&key, &mut |node| {
-            let below = node.name().key().starts_with(&key);
+            let below = node.key_in(&mut place).starts_with(&key);
             found = below && !is_denial_only(node);
             // NSEC3 owners stand among the names and are none.
             if below && !found { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -2,7 +2,7 @@
 //!
 //! A commit looks at the same few rows again and again, a zone's own and its SOA before all, and one of
 //! many changes does so for each. What it saw is kept: rows by their keys, and of runs that were looked
-//! at from behind what stands last in them.
+//! at what stands first or last in them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ pub(super) struct Seen {
     rows: RefCell<BTreeMap<Octets, Option<Octets>>>,
     /// By its first key: a run, up to the second, that has no row but perhaps one with its first key.
     runs: RefCell<BTreeMap<Octets, (Octets, Option<Octets>)>>,
+    /// By its first key: a run, up to the second, that has no row but perhaps one with its second key.
+    leads: RefCell<BTreeMap<Octets, (Octets, Option<Octets>)>>,
     octets: Cell<usize>,
 }
 
@@ -36,6 +38,7 @@ impl Seen {
         if self.octets.get() > KEPT_OCTETS_MAX {
             self.rows.borrow_mut().clear();
             self.runs.borrow_mut().clear();
+            self.leads.borrow_mut().clear();
             self.octets.set(row);
         }
     }
@@ -80,6 +83,38 @@ impl Seen {
         Ok(found)
     }
 
+    /// The first row of `run`, as it was seen or as `read` finds it.
+    pub(super) fn first(
+        &self,
+        run: Run<'_>,
+        read: impl FnOnce() -> Result<Option<Row>, RowError>,
+    ) -> Result<Option<Row>, RowError> {
+        let (from, Some(to)) = run else { return read() };
+        if let Some(known) = self.known_first(from, to) {
+            return Ok(known);
+        }
+        let found = read()?;
+        self.make_room(from, found.as_ref().map(|(_, value)| value));
+        let lead = match &found {
+            Some((key, value)) => (key.clone(), Some(value.clone())),
+            None => (to.into(), None),
+        };
+        self.leads.borrow_mut().insert(from.into(), lead);
+        Ok(found)
+    }
+
+    /// The first row between two keys, if enough was seen to say; the second is not among them.
+    fn known_first(&self, from: &[u8], to: &[u8]) -> Option<Option<Row>> {
+        let leads = self.leads.borrow();
+        let upto = (std::ops::Bound::Unbounded, std::ops::Bound::Included(from));
+        let (_, (end, value)) = leads.range::<[u8], _>(upto).next_back()?;
+        match value {
+            _ if to <= &**end => Some(None),
+            Some(value) if from <= &**end => Some(Some((end.clone(), value.clone()))),
+            _ => None,
+        }
+    }
+
     /// The last row between two keys, if enough was seen to say; the second is not among them.
     fn known(&self, from: &[u8], to: &[u8]) -> Option<Option<Row>> {
         let runs = self.runs.borrow();
@@ -105,7 +140,7 @@ mod tests {
     proptest! {
         /// Goal: what is remembered is what would be read. Method: any runs over few keys, beside a plain map.
         #[test]
-        fn the_last_row_of_a_run_is_the_same_remembered_as_read(
+        fn the_first_and_last_row_of_a_run_are_the_same_remembered_as_read(
             keys in prop::collection::btree_set(0u8..20, 0..8),
             runs in prop::collection::vec((0u8..20, 0u8..22), 1..60),
         ) {
@@ -114,12 +149,12 @@ mod tests {
             let seen = Seen::default();
             for (from, to) in runs.into_iter().filter(|(from, to)| from < to) {
                 let (from, to) = ([from], [to]);
-                let read = || {
-                    let range = (std::ops::Bound::Included(&from[..]), std::ops::Bound::Excluded(&to[..]));
-                    map.range::<[u8], _>(range).next_back().map(|(key, value)| (key.clone(), value.clone()))
-                };
-                let found = seen.last((&from, Some(&to)), || Ok(read())).unwrap();
-                prop_assert_eq!(found, read());
+                let range = (std::ops::Bound::Included(&from[..]), std::ops::Bound::Excluded(&to[..]));
+                let row = |(key, value): (&Octets, &Octets)| (key.clone(), value.clone());
+                let last = || map.range::<[u8], _>(range).next_back().map(row);
+                let first = || map.range::<[u8], _>(range).next().map(row);
+                prop_assert_eq!(seen.last((&from, Some(&to)), || Ok(last())).unwrap(), last());
+                prop_assert_eq!(seen.first((&from, Some(&to)), || Ok(first())).unwrap(), first());
             }
         }
     }

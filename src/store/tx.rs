@@ -81,17 +81,16 @@ impl RawRows for Tx<'_> {
     }
 
     fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
-        let (mut from, mut to) = (run.0.to_vec(), run.1.map(<[u8]>::to_vec));
-        if back {
-            // Most who look from behind look for one row, and often for the same.
-            match self.last(run)? {
-                Some((key, value)) if visit(&key, &value).is_continue() => to = Some(key.to_vec()),
-                _ => return Ok(()),
-            }
-        }
-        // Few rows at first, many look for one. None are shown while a lock is held: `visit` may
-        // well read this transaction.
-        for count in [1, 8, 32, 128].into_iter().chain(std::iter::repeat(512)) {
+        // Most look for one row, and often for the same.
+        let (mut from, mut to) = match self.edge(run, back)? {
+            Some((key, value)) if visit(&key, &value).is_continue() => match back {
+                true => (run.0.to_vec(), Some(key.to_vec())),
+                false => ([&key, &[0][..]].concat(), run.1.map(<[u8]>::to_vec)),
+            },
+            _ => return Ok(()),
+        };
+        // None are shown while a lock is held: `visit` may well read this transaction.
+        for count in [8, 32, 128].into_iter().chain(std::iter::repeat(512)) {
             let page = self.page((&from, to.as_deref()), back, count, Own::Shown)?;
             for (key, value) in &page {
                 if visit(key, value).is_break() {
@@ -183,20 +182,26 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// The last row of `run`.
-    fn last(&self, run: Run<'_>) -> Result<Option<Row>, RowError> {
+    /// The row of `run` that stands first, or last if looked at from the back.
+    fn edge(&self, run: Run<'_>, back: bool) -> Result<Option<Row>, RowError> {
         if run.1.is_some_and(|to| to <= run.0) {
             return Ok(None);
         }
         let end = run.1.map_or(Bound::Unbounded, Bound::Excluded);
-        let own = self.rows.range::<[u8], _>((Bound::Included(run.0), end)).next_back();
-        let below = self.seen.last(run, || Ok(self.page(run, true, 1, Own::Hidden)?.pop()))?;
+        let mut own = self.rows.range::<[u8], _>((Bound::Included(run.0), end));
+        let page = |own| Ok(self.page(run, back, 1, own)?.pop());
+        let (own, below) = match back {
+            true => (own.next_back(), self.seen.last(run, || page(Own::Hidden))?),
+            false => (own.next(), self.seen.first(run, || page(Own::Hidden))?),
+        };
         match (own, below) {
             (None, below) => Ok(below),
-            (Some((key, _)), Some(below)) if below.0 > *key => Ok(Some(below)),
+            (Some((key, _)), Some(below)) if below.0 != *key && (below.0 > *key) == back => {
+                Ok(Some(below))
+            }
             (Some((key, Some(value))), _) => Ok(Some((key.clone(), value.clone()))),
-            // What stands last was taken out here: whatever is before it.
-            (Some((_, None)), _) => Ok(self.page(run, true, 1, Own::Shown)?.pop()),
+            // What stands there was taken out here: whatever is beside it.
+            (Some((_, None)), _) => page(Own::Shown),
         }
     }
 

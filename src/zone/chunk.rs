@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 use super::delta::{Delta, Set, SetChange};
 use super::packed::{self, Node, Packer, RrSetRef};
 use super::{ReadFault, View};
+use crate::wire::name::canonical_cmp;
 use crate::wire::{Name, Type};
 
 /// A row is cut when it grows beyond this; a single larger node has a row of its own.
@@ -157,10 +158,10 @@ impl View for ChunkView<'_> {
             None if from < self.apex_key.as_slice() => &[],
             None => return Ok(()),
         };
-        let mut skipping = !start.is_empty();
+        let (mut skipping, mut key) = (!start.is_empty(), Vec::new());
         let mut visit = |octets: &[u8]| {
             packed::nodes(octets).try_for_each(|node| {
-                if skipping && node.name().key().as_slice() < from {
+                if skipping && node.key_in(&mut key) < from {
                     return ControlFlow::Continue(());
                 }
                 skipping = false;
@@ -188,8 +189,8 @@ impl View for ChunkView<'_> {
                 None => self.rows.at_or_before(&BEHIND_ALL)?,
             };
             let Some((row_key, octets)) = row else { return Ok(None) };
-            let earlier =
-                packed::nodes(&octets).take_while(|node| node.name().key().as_slice() < key);
+            let mut place = Vec::new();
+            let earlier = packed::nodes(&octets).take_while(|node| node.key_in(&mut place) < key);
             if let Some(node) = earlier.last() {
                 return Ok(Some(node.name()));
             }
@@ -216,14 +217,16 @@ pub fn update(rows: &mut dyn RowsMut, apex: &Name, delta: &Delta) -> Result<Coun
             Some((row_key, octets)) => (row_key, octets.into_owned()),
             None => (Vec::new(), Vec::new()),
         };
-        let end = key_behind(rows, &row_key)?;
-        let mut mine = Vec::new();
-        while let Some(group) = groups.pop_if(|(key, _)| end.as_ref().is_none_or(|end| &*key < end))
-        {
-            mine.push(group);
+        let mut mine: Vec<_> = groups.pop().into_iter().collect();
+        if !groups.is_empty() {
+            let end = key_behind(rows, &row_key)?;
+            let is_mine = |key: &[u8]| end.as_deref().is_none_or(|end| key < end);
+            while let Some(group) = groups.pop_if(|(key, _)| is_mine(key)) {
+                mine.push(group);
+            }
         }
-        let new = merge_row(&old, &mine, prefix, &mut counts);
-        write_row(rows, &row_key, new, end, prefix)?;
+        let new = merge_row(&old, &mine, &mut counts);
+        write_row(rows, &row_key, new, prefix)?;
     }
     Ok(counts)
 }
@@ -285,19 +288,15 @@ impl Either<'_> {
     }
 }
 
-fn merge_row(
-    old: &[u8],
-    groups: &[(Vec<u8>, &[SetChange])],
-    prefix: usize,
-    counts: &mut Counts,
-) -> Vec<u8> {
+fn merge_row(old: &[u8], groups: &[(Vec<u8>, &[SetChange])], counts: &mut Counts) -> Vec<u8> {
     let mut packer = Packer::default();
     let mut nodes = packed::nodes(old).peekable();
-    for (key, changes) in groups {
-        while let Some(node) = nodes.next_if(|node| relative_key(&node.name(), prefix) < *key) {
+    for (_, changes) in groups {
+        let Some(owner) = changes.first().map(|change| &change.owner) else { continue };
+        let is_before = |node: &Node<'_>| canonical_cmp(node.owner, owner.as_wire()).is_lt();
+        while let Some(node) = nodes.next_if(is_before) {
             packer.push(node);
         }
-        let Some(owner) = changes.first().map(|change| &change.owner) else { continue };
         let node = nodes.next_if(|node| is_owner(*node, owner));
         let start = packer.len();
         merge_node(node, owner, changes, &mut packer);
@@ -313,16 +312,15 @@ fn merge_row(
     packer.finish()
 }
 
-/// Writes a row that became `octets`: cut, joined with the next at `end`, or gone.
+/// Writes a row that became `octets`: cut, joined with the next, or gone.
 fn write_row(
     rows: &mut dyn RowsMut,
     key: &[u8],
     mut octets: Vec<u8>,
-    end: Option<Vec<u8>>,
     prefix: usize,
 ) -> Result<(), ReadFault> {
     if octets.len() < CHUNK_OCTETS_MIN
-        && let Some(next) = end
+        && let Some(next) = key_behind(rows, key)?
     {
         let neighbour = rows.at_or_before(&next)?.map(|(_, octets)| octets.into_owned());
         let neighbour = neighbour.filter(|more| octets.len() + more.len() <= CHUNK_OCTETS_FILL);
