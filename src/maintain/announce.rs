@@ -24,7 +24,7 @@ use super::rows::{self, Zone};
 use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, Seen, Standing, Watch};
 use super::servers::{Addresses, Server, Servers};
 use super::strangers::Strangers;
-use super::{Maintain, now_us, publish, secondaries, secondary};
+use super::{Maintain, now_us, secondaries, secondary};
 use crate::store::RawRows;
 use crate::wire::{Header, Name, Rcode, Serial, Type};
 use crate::zone::ReadFault;
@@ -34,6 +34,10 @@ const PATIENCE: Duration = Duration::from_millis(1_900);
 
 /// Notes taken up at a time; each is a small reading task.
 const NOTES_MAX: usize = 256;
+
+/// How long notes gather that come while there are others: under load one look at a zone's servers does
+/// for many commits.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Servers of one zone asked side by side.
 const LOOKS_MAX: usize = 16;
@@ -145,12 +149,17 @@ impl Board {
             return;
         }
         let mut notes = held(&self.notes);
+        let is_first = notes.is_empty();
         for zone in zones.iter().filter(|zone| zone.from != zone.to) {
             let sets = zone.changed.iter().map(|change| (change.owner.clone(), change.rtype));
             put(&mut notes, zone.zone, &zone.apex, zone.to, sets, true);
         }
+        let is_news = is_first && !notes.is_empty();
         drop(notes);
-        self.wake.notify_one();
+        // While there are notes somebody comes for them.
+        if is_news {
+            self.wake.notify_one();
+        }
     }
 
     /// Ends the thread that serves this board.
@@ -378,19 +387,22 @@ impl Maintain {
         let (mut noted, began) = (0, Instant::now());
         let addresses = Arc::new(Addresses::default());
         let mut tasks: JoinSet<Done> = JoinSet::new();
+        let mut gathered = Instant::now();
         while !board.stopped.load(Ordering::Acquire) {
             let again = self.note_again(&mut recent, &mut noted, began);
-            if tasks.len() < NOTES_MAX + super::notify::FLIGHTS_MAX + ROUNDS_MAX {
+            let has_room = tasks.len() < NOTES_MAX + super::notify::FLIGHTS_MAX + ROUNDS_MAX;
+            if has_room && gathered.elapsed() >= GATHER {
                 for (zone, note) in board.take_notes() {
+                    gathered = Instant::now();
                     self.take_note(zone, note, &addresses, &mut tasks);
                 }
             }
             let next = self.begin_due(&addresses, &mut tasks);
-            let next = next.into_iter().chain(again.then_some(AGAIN_AFTER)).min();
-            let more = !held(&board.notes).is_empty();
+            let more = has_room && !held(&board.notes).is_empty();
+            let rest = more.then(|| GATHER.saturating_sub(gathered.elapsed()));
+            let wait = next.into_iter().chain(again.then_some(AGAIN_AFTER)).chain(rest).min();
             let wait = async {
-                match next {
-                    _ if more => tokio::task::yield_now().await,
+                match wait {
                     Some(wait) => tokio::time::sleep(wait).await,
                     None => std::future::pending().await,
                 }
@@ -448,6 +460,7 @@ impl Maintain {
         let now_ms = known.now_ms();
         let everywhere = match done {
             Done::Servers { zone, serial, servers } => {
+                known.matrix.found(zone, &servers, now_ms);
                 let told: Vec<SocketAddr> =
                     servers.known.iter().filter(|s| s.notify).map(|s| s.address).collect();
                 known.notifier.retain(zone, |server| told.contains(&server));
@@ -485,7 +498,7 @@ impl Maintain {
     async fn find_servers(self, zone: u32, addresses: Arc<Addresses>) -> Done {
         let found = self.store().read(|rows| rows::by_id(rows, zone));
         let row = match found {
-            Ok(Some(row)) if publish::is_answered(&row) => row,
+            Ok(Some(row)) if row.is_answered() => row,
             // The round of questions says so.
             _ => return Done::Servers { zone, serial: Serial(0), servers: Servers::default() },
         };
@@ -534,7 +547,7 @@ impl Maintain {
         }
         let unread = |fault| Done::Unread { zone, fault: Some(fault) };
         let row = match self.store().read(|rows| rows::by_id(rows, zone)) {
-            Ok(Some(row)) if publish::is_answered(&row) => row,
+            Ok(Some(row)) if row.is_answered() => row,
             Ok(Some(_)) => return Done::Silent { zone, apex: None },
             Ok(None) => return Done::Unread { zone, fault: None },
             Err(fault) => return unread(fault),
@@ -543,6 +556,8 @@ impl Maintain {
             Ok(servers) => servers,
             Err(fault) => return unread(fault),
         };
+        // Nothing is to be compared where nobody is asked.
+        let sets = if servers.known.iter().any(|server| server.probe) { sets } else { Vec::new() };
         let asked = match self.store().read(|rows| look::claims(rows, zone, &sets)) {
             Ok(Some(asked)) => Arc::new(asked),
             Ok(None) => return Done::Unread { zone, fault: None },

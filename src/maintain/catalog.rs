@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use super::apply::Refused;
 use super::change::{AppliedZone, Content, Reason};
 use super::commit::Door;
-use super::publish::is_answered;
 use super::rows::{self, Zone, fault};
 use super::secondaries::Scope;
 use crate::store::{RawRows, RowError, Rows, Table, Tail, Tx};
@@ -385,7 +384,7 @@ impl Door<'_, '_> {
             _ => None,
         };
         let is = by_id(wanted.as_ref().and_then(|member| member.catalog));
-        let is = is.filter(|_| is_answered(zone));
+        let is = is.filter(|_| zone.is_answered());
         if was.map(|old| old.zone) == is.map(|new| new.zone) && before == wanted {
             return Ok(());
         }

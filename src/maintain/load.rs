@@ -258,7 +258,7 @@ impl Maintain {
         octets: Option<&[u8]>,
         into: &mut Rendered,
     ) -> Result<(), ReadFault> {
-        if !publish::is_answered(zone) {
+        if !zone.is_answered() {
             publish::put_stub(into, zone);
             return Ok(());
         }
@@ -279,8 +279,7 @@ impl Maintain {
     /// The nodes of each zone of a page, read in one sweep; none for a zone to be read on its own:
     /// it is too large for memory, or has chunks in parts.
     fn contents(&self, page: &[Zone]) -> Result<Vec<Option<Vec<u8>>>, ReadFault> {
-        let fits =
-            |zone: &Zone| zone.counts.octets < MEMORY_OCTETS_MAX && publish::is_answered(zone);
+        let fits = |zone: &Zone| zone.counts.octets < MEMORY_OCTETS_MAX && zone.is_answered();
         let mut contents: Vec<Option<Vec<u8>>> =
             page.iter().map(|zone| fits(zone).then(Vec::new)).collect();
         let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(contents) };

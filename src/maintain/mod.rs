@@ -233,7 +233,7 @@ impl Maintain {
 /// Whether queries are answered from what a commit did to a zone, as far as that can be known.
 fn is_answered(reader: &Reader<'_>, zone: &AppliedZone) -> bool {
     match rows::by_id(reader, zone.zone) {
-        Ok(Some(zone)) => publish::is_answered(&zone),
+        Ok(Some(zone)) => zone.is_answered(),
         Ok(None) | Err(_) => true,
     }
 }

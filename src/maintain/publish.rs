@@ -73,11 +73,6 @@ impl Publisher {
     }
 }
 
-/// Whether a zone's records are answered from.
-pub(super) fn is_answered(zone: &Zone) -> bool {
-    matches!(zone.state, ZoneState::Live | ZoneState::Held)
-}
-
 /// What stands in the table for a zone whose records are not answered from.
 pub(super) fn put_stub(into: &mut Rendered, zone: &Zone) {
     let state = match zone.state {
@@ -122,8 +117,8 @@ impl Rendering<'_, '_> {
             }
         }
         let sets = joined(sets);
-        let was = before.as_ref().filter(|zone| is_answered(zone));
-        let is = after.as_ref().filter(|zone| is_answered(zone));
+        let was = before.as_ref().filter(|zone| zone.is_answered());
+        let is = after.as_ref().filter(|zone| zone.is_answered());
         match (was, is) {
             (Some(was), Some(is)) if was.generation == is.generation => {
                 self.touched(is, &sets, &children)?;

@@ -64,6 +64,13 @@ pub struct Zone {
     pub changed_us: u64,
 }
 
+impl Zone {
+    /// Whether queries are answered from its records.
+    pub fn is_answered(&self) -> bool {
+        matches!(self.state, ZoneState::Live | ZoneState::Held)
+    }
+}
+
 /// What the journal of a zone holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct JournalExtent {

@@ -252,6 +252,20 @@ impl Matrix {
         rounds
     }
 
+    /// Says who the servers of a zone are that changed: if not one can be asked, nobody is.
+    pub(super) fn found(&mut self, zone: u32, servers: &Servers, now_ms: u64) {
+        let Some(watch) = self.watches.get_mut(&zone).filter(|watch| !watch.asking) else { return };
+        let waits = servers.unknown.iter().any(|name| !servers.unknown_waived.contains(name));
+        if !waits || servers.known.iter().any(|server| server.probe) {
+            return;
+        }
+        watch.unknown.clone_from(&servers.unknown);
+        watch.unknown_waived.clone_from(&servers.unknown_waived);
+        watch.cells.clear();
+        watch.idle = true;
+        self.plan(zone, Some(now_ms + SLOW_MS));
+    }
+
     /// Says what a round saw of the zone at `serial`; returns whether it is everywhere now.
     pub(super) fn done(
         &mut self,
@@ -433,6 +447,22 @@ mod tests {
         let servers = Servers { unknown: vec!["ns.elsewhere.".into()], ..servers(1) };
         assert_eq!(matrix.done(1, Serial(2), servers, vec![seen(1, Standing::Ok)], 200), None);
         assert!(matrix.next_ms().is_some());
+    }
+
+    #[test]
+    fn a_zone_that_changes_where_nobody_can_be_asked_is_not_asked_about() {
+        let nobody = Servers { unknown: vec!["ns.elsewhere.".into()], ..Servers::default() };
+        let mut matrix = watching();
+        matrix.found(1, &nobody, 20);
+        assert_eq!(matrix.next_ms(), Some(20 + SLOW_MS));
+        assert_eq!(matrix.get(1).unwrap().unknown, nobody.unknown, "and it is shown at once");
+
+        let waived = Servers { unknown_waived: nobody.unknown.clone(), ..nobody };
+        for servers in [servers(1), waived] {
+            matrix.watch(1, &apex(), Serial(3), [], false, 50_000);
+            matrix.found(1, &servers, 50_020);
+            assert_eq!(matrix.next_ms(), Some(50_000 + FIRST_MS));
+        }
     }
 
     #[test]
