@@ -21,6 +21,8 @@ pub enum Which {
     Outcome = 2,
     /// What would undo an order.
     Undo = 3,
+    /// What an order left that was applied.
+    Left = 4,
 }
 
 /// Keeps a value in place of the one there was.

@@ -117,11 +117,23 @@ pub fn first_start(manage: &Manage) -> Result<First, TokenError> {
     Ok(First { operator, secret })
 }
 
+/// The operator's organisation, which is the same for good.
+///
+/// # Errors
+///
+/// [`Stop::Store`] when the store takes no writes.
+pub fn operator_org(manage: &Manage) -> Result<OrgId, Stop> {
+    match manage.operator.get() {
+        Some(org) => Ok(*org),
+        None => operator(manage).map(|operator| *manage.operator.get_or_init(|| operator.org)),
+    }
+}
+
 /// The server itself as the one who acts.
 ///
 /// # Errors
 ///
 /// [`Stop::Store`] when the store takes no writes.
 pub fn system(manage: &Manage) -> Result<Context, Stop> {
-    Ok(Context::system(operator(manage)?.org))
+    Ok(Context::system(operator_org(manage)?))
 }

@@ -21,7 +21,7 @@ pub mod people;
 pub mod time;
 mod words;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::maintain::Maintain;
 use crate::store::{Store, Tx};
@@ -34,12 +34,15 @@ pub struct Manage {
     pub maintain: Maintain,
     /// Orders whose answers are looked for.
     settling: Arc<change::settle::Settling>,
+    /// The operator's organisation, once it was looked for.
+    operator: Arc<OnceLock<id::OrgId>>,
 }
 
 impl Manage {
     /// What people may do with the zones that `maintain` keeps.
     pub fn new(maintain: Maintain) -> Manage {
-        Manage { store: maintain.store().clone(), maintain, settling: Arc::default() }
+        let (settling, operator) = Default::default();
+        Manage { store: maintain.store().clone(), maintain, settling, operator }
     }
 
     /// One transaction, the store's refusals told as the operation tells its own.

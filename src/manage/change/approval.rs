@@ -6,6 +6,7 @@ use super::basket;
 use super::draft;
 use super::item::{self, Body, Draft, Item};
 use super::kept::{self, Approval, ORDERS, Order, step};
+use super::left;
 use super::order::{self, OrderError};
 use super::receipt::{self, OrderView, Outcome};
 use super::schedule;
@@ -13,7 +14,6 @@ use super::state::State;
 use crate::maintain::rows as zones;
 use crate::manage::Manage;
 use crate::manage::access::{self, Context, NoAccess, Permission, Role};
-use crate::manage::blob::{self, Which};
 use crate::manage::event::{Kind as Happened, hex};
 use crate::manage::fault::{Problem, Stop};
 use crate::manage::holding::zone as holding;
@@ -87,7 +87,7 @@ fn waiting(
 ) -> Result<(Order, Vec<Item>), OrderError> {
     let order = kept::fetch(rows, context, id)?;
     context.may(Permission::OrderApprove)?;
-    let items = kept::items_of(rows, id)?;
+    let items = left::items(rows, id)?;
     for org in draft::orgs_of(items.iter().map(|item| &item.org)) {
         if !access::reaches(rows, context, org)? {
             return Err(NoAccess::Forbidden(Permission::OrderApprove).into());
@@ -137,7 +137,7 @@ pub(super) fn fail(
     problems: Vec<Problem>,
 ) -> Result<(), OrderError> {
     step(order, State::Failed)?;
-    blob::put(tx, order.id.octets(), Which::Outcome, &Outcome::failed(problems))?;
+    left::put_unapplied(tx, order.id, &Outcome::failed(problems))?;
     tx.put(&ORDERS, &order.id, order)?;
     receipt::record(tx, context, Happened::OrderRefused, order, items, None)?;
     Ok(())
@@ -189,7 +189,7 @@ pub fn cancel(
                     return Err(NoAccess::Forbidden(Permission::OrderCancel).into());
                 }
             }
-            let items = kept::items_of(tx, id)?;
+            let items = left::items(tx, id)?;
             end(tx, context, order, &items, (State::Cancelled, Happened::OrderCancelled), decline)
         })
     })?;
@@ -265,7 +265,7 @@ pub fn return_to_basket(
             }
             holding::may_change(tx, context)?;
             let mut returned = Returned { items: Vec::new(), left: 0 };
-            let items = kept::items_of(tx, id)?;
+            let items = left::items(tx, id)?;
             for item in &items {
                 match copy(tx, context, item, how)? {
                     Some(copy) if basket::take_back(tx, context, user, &copy)? => {

@@ -31,8 +31,8 @@ use crate::manage::time::Timestamp;
 use crate::store::{Rows, Table, Tx};
 use crate::wire::{Name, Serial, Type};
 
-/// What an order waits for, and what came of it.
-const CONFIRMS: Table<OrderId, Confirm> = Table::new("confirms", *b"oe");
+/// What an order waits for that an older release applied; of others it stands with them.
+pub(super) const CONFIRMS: Table<OrderId, Confirm> = Table::new("confirms", *b"oe");
 /// The orders that wait for a zone, with the serial it has to have.
 const CONFIRM_ZONES: Table<(u32, OrderId), u32> = Table::new("confirm_zones", *b"ox");
 
@@ -62,19 +62,17 @@ impl Confirm {
 }
 
 /// Notes what an order that is being applied waits for.
-pub(super) fn begin(tx: &mut Tx<'_>, id: OrderId, applied: &Applied) -> Result<(), Stop> {
+pub(super) fn begin(tx: &mut Tx<'_>, order: &mut Order, applied: &Applied) -> Result<(), Stop> {
     let mut confirm = Confirm { zones_left: 0, old_ttl_s: Some(0), everywhere_at: None };
     for zone in applied.zones.iter().filter(|zone| zone.from != zone.to) {
         let longest = old_ttl_s(tx, zone)?;
         confirm.old_ttl_s = confirm.old_ttl_s.map(|one| one.max(longest));
         confirm.zones_left += 1;
         // Of a zone that is no more the serial does not matter.
-        tx.put(&CONFIRM_ZONES, &(zone.zone, id), &zone.to.unwrap_or(Serial(0)).0)?;
+        tx.put(&CONFIRM_ZONES, &(zone.zone, order.id), &zone.to.unwrap_or(Serial(0)).0)?;
     }
-    match confirm.zones_left {
-        0 => Ok(()),
-        _ => Ok(tx.put(&CONFIRMS, &id, &confirm)?),
-    }
+    order.confirm = (confirm.zones_left > 0).then_some(confirm);
+    Ok(())
 }
 
 /// Seconds that others may keep what a zone said before.
@@ -108,8 +106,11 @@ fn negative_ttl_s(rows: &impl Rows, zone: &zones::Zone) -> Result<u32, Stop> {
 }
 
 /// How far an order is; none when it never waited.
-pub(super) fn of(rows: &impl Rows, id: OrderId) -> Result<Option<Confirm>, Stop> {
-    Ok(rows.get(&CONFIRMS, &id)?)
+pub(super) fn of(rows: &impl Rows, order: &Order) -> Result<Option<Confirm>, Stop> {
+    match &order.confirm {
+        Some(confirm) => Ok(Some(confirm.clone())),
+        None => Ok(rows.get(&CONFIRMS, &order.id)?),
+    }
 }
 
 /// Takes an order on to `confirmed` if it is served and waits for no zone any more.
@@ -122,14 +123,14 @@ pub(super) fn finish(
     context: &Context,
     order: &mut Order,
 ) -> Result<(), OrderError> {
-    let Some(confirm) = tx.get(&CONFIRMS, &order.id)? else { return Ok(()) };
+    let Some(confirm) = of(tx, order)? else { return Ok(()) };
     if confirm.zones_left > 0 || order.state() != State::Served {
         return Ok(());
     }
     let at = confirm.everywhere_at.unwrap_or_else(Timestamp::now);
     let gone = order.history.go(State::Confirmed, at);
     gone.map_err(|state| OrderError::NotIn { state, needed: State::Served.word() })?;
-    tx.put(&CONFIRMS, &order.id, &Confirm { everywhere_at: Some(at), ..confirm })?;
+    order.confirm = Some(Confirm { everywhere_at: Some(at), ..confirm });
     receipt::record(tx, context, Happened::OrderConfirmed, order, &[], None)?;
     Ok(())
 }
@@ -178,11 +179,11 @@ fn take(
             continue;
         }
         tx.delete(&CONFIRM_ZONES, &(zone, *id))?;
-        let Some(mut confirm) = tx.get(&CONFIRMS, id)? else { continue };
+        let Some(mut order) = tx.get(&ORDERS, id)? else { continue };
+        let Some(mut confirm) = of(tx, &order)? else { continue };
         confirm.zones_left = confirm.zones_left.saturating_sub(1);
         confirm.everywhere_at = Some(now);
-        tx.put(&CONFIRMS, id, &confirm)?;
-        let Some(mut order) = tx.get(&ORDERS, id)? else { continue };
+        order.confirm = Some(confirm);
         finish(tx, context, &mut order)?;
         confirmed += usize::from(order.state() == State::Confirmed);
         tx.put(&ORDERS, id, &order)?;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::confirm::Confirm;
 use super::draft;
 use super::item::{self, Item, What};
 use super::refusal::OrderError;
@@ -14,10 +15,10 @@ use crate::manage::id::{OrderId, OrgId, TokenId, UserId};
 use crate::manage::limits;
 use crate::manage::people::organisation::{ChangeMode, ORGS};
 use crate::manage::time::Timestamp;
-use crate::store::{Rows, Table, Tx};
+use crate::store::{Rows, Table, Tx, Value};
 
-pub(super) const ORDERS: Table<OrderId, Order> = Table::new("orders", *b"od");
-/// The items of an order, by their place in it.
+pub(super) const ORDERS: Table<OrderId, Order> = Table::new("orders", *b"od").at_version(2, older);
+/// The items of an order that waits, has waited or was not applied, by their place in it.
 pub(super) const ORDER_ITEMS: Table<(OrderId, u32), Item> = Table::new("order_items", *b"ot");
 /// The orders an organisation may see.
 pub(super) const ORDERS_OF: Table<(OrgId, OrderId), ()> = Table::new("orders_of", *b"of");
@@ -99,6 +100,14 @@ pub struct Order {
     pub reverted_by: Option<OrderId>,
     /// Whether its items went back into a basket.
     pub returned: bool,
+    /// How far it is served everywhere; of orders that older releases applied it stands apart.
+    pub confirm: Option<Confirm>,
+}
+
+/// Reads an order as it was kept before [`Order::confirm`] stood in it.
+fn older(version: u8, octets: &[u8]) -> Option<Order> {
+    const NONE: u8 = 0;
+    (version == 1).then(|| Order::unpack(&[octets, &[NONE]].concat()))?
 }
 
 impl Order {
@@ -198,6 +207,7 @@ pub(super) fn new(
         reverts: terms.reverts,
         reverted_by: None,
         returned: false,
+        confirm: None,
     })
 }
 
@@ -235,12 +245,6 @@ pub(super) fn close(tx: &mut Tx<'_>, order: &Order, items: &[Item]) -> Result<()
     }
     tx.delete(&ORDER_HOLDS, &order.id)?;
     Ok(tx.delete(&ORDERS_WAITING, &(order.org, order.id))?)
-}
-
-/// The items of an order, in their order.
-pub(super) fn items_of(rows: &impl Rows, id: OrderId) -> Result<Vec<Item>, Stop> {
-    let found = rows.scan(&ORDER_ITEMS, &id, None, usize::MAX)?;
-    Ok(found.into_iter().map(|(_, item)| item).collect())
 }
 
 /// The order, if the one who acts may see it.

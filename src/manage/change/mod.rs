@@ -11,6 +11,7 @@ pub mod explain;
 pub mod file;
 pub mod item;
 mod kept;
+mod left;
 pub mod merged;
 pub mod order;
 pub mod pending;
@@ -24,3 +25,6 @@ pub mod settle;
 pub mod shown;
 pub mod state;
 pub mod update;
+
+#[cfg(test)]
+pub(in crate::manage) use left::keep_as_before;

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::apply::{self, Against, ConflictView, Go};
 use super::basket;
 use super::item::{self, Holder, Item};
-use super::kept::{self, Consent, ORDER_ITEMS, ORDER_NUMBERS, ORDER_TIMES, ORDERS, ORDERS_OF};
+use super::kept::{self, Consent, ORDER_NUMBERS, ORDER_TIMES, ORDERS, ORDERS_OF};
 use super::kept::{ORDERS_UNSERVED, ORDERS_WAITING, Order, Terms, step};
+use super::left;
 use super::receipt::{self, Outcome};
 use super::refusal::{note_fits, refused};
 use super::schedule;
@@ -17,7 +18,6 @@ use super::state::State;
 use crate::maintain::{Applied, Committed, Door};
 use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
-use crate::manage::blob::{self, Which};
 use crate::manage::event::Kind as Happened;
 use crate::manage::fault::Problem;
 use crate::manage::holding::zone as holding;
@@ -144,8 +144,10 @@ pub(super) fn put_untold(
     };
     let needs_approval = wanted || order.nests && context.may(Permission::ZoneNest).is_err();
     let waits = needs_approval || not_before.is_some();
+    if waits {
+        left::put_items(door.tx(), order.id, &items)?;
+    }
     for (n, item) in (0..).zip(&items) {
-        door.tx().put(&ORDER_ITEMS, &(order.id, n), item)?;
         door.tx().put(&ORDERS_OF, &(item.org, order.id), &())?;
         if waits {
             let holder =
@@ -162,7 +164,10 @@ pub(super) fn put_untold(
         let id = order.id;
         return match apply_untold(door, context, &mut order, &items)? {
             Became::Applied(applied) => Ok((id, Some(Untold { order, items, applied }))),
-            Became::InConflict => Ok((id, None)),
+            Became::InConflict => {
+                left::put_items(door.tx(), id, &items)?;
+                Ok((id, None))
+            }
             Became::Nothing(problems) => Err(OrderError::Invalid(problems)),
         };
     }
@@ -236,7 +241,7 @@ fn apply_untold(
     items: &[Item],
 ) -> Result<Became, OrderError> {
     step(order, State::Applying)?;
-    if item::digest_of_all(door.tx(), items)? != order.digest {
+    if order.history.has_waited() && item::digest_of_all(door.tx(), items)? != order.digest {
         return Err(OrderError::DigestDiffers);
     }
     let undo = super::revert::undo_of_zones(door.tx(), items)?;
@@ -253,13 +258,12 @@ fn apply_untold(
     };
     step(order, State::Applied)?;
     let tx = door.tx();
-    let id = order.id.octets();
-    blob::put(tx, id, Which::Outcome, &Outcome::applied(&applied))?;
-    blob::put(tx, id, Which::Undo, &super::revert::undo_of(&applied, items, undo))?;
+    let undo = super::revert::undo_of(&applied, items, undo);
+    left::put(tx, order, items, Outcome::applied(&applied), undo)?;
     if let Some(reverted) = order.reverts {
         super::revert::mark_reverted(tx, reverted, order.id)?;
     }
-    super::confirm::begin(tx, order.id, &applied)?;
+    super::confirm::begin(tx, order, &applied)?;
     tx.put(&ORDERS_UNSERVED, &order.id, &())?;
     tx.put(&ORDERS, &order.id, order)?;
     Ok(Became::Applied(applied))
@@ -273,7 +277,7 @@ fn end_in_conflict(
     conflicts: Vec<ConflictView>,
 ) -> Result<(), OrderError> {
     step(order, State::Conflict)?;
-    blob::put(tx, order.id.octets(), Which::Outcome, &Outcome::in_conflict(conflicts))?;
+    left::put_unapplied(tx, order.id, &Outcome::in_conflict(conflicts))?;
     kept::close(tx, order, items)?;
     tx.put(&ORDERS, &order.id, order)?;
     receipt::record(tx, context, Happened::OrderRefused, order, items, None)?;

@@ -13,6 +13,7 @@ use super::draft;
 use super::file::Asks;
 use super::item::Item;
 use super::kept::{self, Origin, Terms};
+use super::left;
 use super::order::{self, OrderError};
 use super::receipt::{OrderView, Outcome, ZoneLine};
 use super::refusal::note_fits;
@@ -178,7 +179,7 @@ pub fn preview_order(
 ) -> Result<Preview, OrderError> {
     preview(manage, |door| {
         kept::fetch(door.tx(), context, id)?;
-        Ok(kept::items_of(door.tx(), id)?)
+        Ok(left::items(door.tx(), id)?)
     })
 }
 

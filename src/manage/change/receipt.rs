@@ -9,13 +9,13 @@ use super::confirm::{self, Confirm};
 use super::item::Item;
 use super::kept::{self, Hold, ORDER_HOLDS, ORDER_NUMBERS, ORDER_TIMES, ORDERS, ORDERS_OF};
 use super::kept::{ORDERS_WAITING, Order, Origin};
+use super::left;
 use super::order::Untold;
 use super::shown::{self, ItemView, Person};
 use super::state::{Reached, State};
 use crate::maintain::{Applied, AppliedZone};
 use crate::manage::Manage;
 use crate::manage::access::{self, Context, NoAccess, Permission, Role};
-use crate::manage::blob::{self, Which};
 use crate::manage::event::{self, Digest, Kind as Happened, News, Object, Touched, digest_of, hex};
 use crate::manage::fault::{Problem, Stop};
 use crate::manage::holding::servers::{self, ZoneServersView};
@@ -243,12 +243,12 @@ pub fn find(manage: &Manage, text: &str) -> Result<OrderId, Stop> {
 }
 
 fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, Stop> {
-    let outcome: Outcome = blob::get(rows, order.id.octets(), Which::Outcome)?.unwrap_or_default();
+    let outcome = left::outcome(rows, order.id)?;
     let state = order.state();
     let mut items = Vec::new();
     let mine = order.placed_by.is_some() && order.placed_by == context.actor.user();
     let mut hidden = Vec::new();
-    for item in kept::items_of(rows, order.id)? {
+    for item in left::items(rows, order.id)? {
         if !mine && !access::reaches(rows, context, item.org)? {
             hidden.push(item.zone);
             continue;
@@ -259,7 +259,7 @@ fn view(rows: &impl Rows, context: &Context, order: Order) -> Result<OrderView, 
     }
     let seen = |zone: &Name| !hidden.contains(zone);
     let zones = outcome.zones.into_iter().filter(|zone| seen(&zone.zone));
-    let receipt = receipt(&order, zones, confirm::of(rows, order.id)?.as_ref());
+    let receipt = receipt(&order, zones, confirm::of(rows, &order)?.as_ref());
     let who = |user: Option<_>| user.map(|user| shown::person(rows, user)).transpose();
     let approvals = order.approvals.iter().map(|approval| {
         Ok(ApprovalView {

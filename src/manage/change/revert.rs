@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ask;
 use super::item::{Body, Draft, Item, What};
 use super::kept::{self, ORDERS, ORDERS_UNSERVED, Origin, Terms};
+use super::left;
 use super::order::{self, OrderError};
 use super::pending::{Base, Net};
 use super::receipt::OrderView;
@@ -17,7 +18,6 @@ use crate::maintain::rows as zones;
 use crate::maintain::{Applied, AppliedZone, ChangedRrSet};
 use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
-use crate::manage::blob::{self, Which};
 use crate::manage::fault::Stop;
 use crate::manage::holding::zone as holding;
 use crate::manage::id::{ItemId, OrderId, OrgId};
@@ -40,6 +40,13 @@ pub(super) struct Undo {
     created: Vec<Name>,
     /// Why it cannot be undone, if it cannot.
     not: Option<String>,
+}
+
+impl Undo {
+    /// Whether it holds no whole zones.
+    pub fn is_small(&self) -> bool {
+        self.zones.is_empty()
+    }
 }
 
 /// A zone as it was before it was deleted or exchanged.
@@ -95,7 +102,7 @@ pub(super) fn changed_sets(
     zone: u32,
 ) -> Result<Vec<(Name, Type)>, Stop> {
     let Some(zone) = zones::by_id(rows, zone)? else { return Ok(Vec::new()) };
-    let undo: Undo = blob::get(rows, id.octets(), Which::Undo)?.unwrap_or_default();
+    let undo = left::undo(rows, id)?.unwrap_or_default();
     let sets = undo.sets.into_iter().filter(|(apex, ..)| *apex == zone.apex);
     Ok(sets.map(|(_, owner, rtype, ..)| (owner, rtype)).collect())
 }
@@ -167,14 +174,14 @@ pub fn revert(
         if !order.state().is_applied() {
             return Err(OrderError::NotIn { state: order.state(), needed: "applied" });
         }
-        let undo: Option<Undo> = blob::get(tx, id.octets(), Which::Undo)?;
+        let undo = left::undo(tx, id)?;
         let undo = undo.ok_or(OrderError::NotUndoable("what the order changed was not kept"))?;
         if undo.not.is_some() {
             return Err(OrderError::NotUndoable(
                 "the order changed more than is kept to undo it: import the zone as it was",
             ));
         }
-        let switches = switched_back(tx, context, &kept::items_of(tx, id)?)?;
+        let switches = switched_back(tx, context, &left::items(tx, id)?)?;
         let mut drafts = drafts(tx, context, undo)?;
         drafts.extend(switches);
         let author = context.actor.user();

@@ -15,6 +15,7 @@ use super::apply::{self, Go};
 use super::approval::{self, Decline};
 use super::item::Item;
 use super::kept::{self, Hold, ORDER_HOLDS, ORDER_TIMES, ORDERS, ORDERS_DUE, Order, step};
+use super::left;
 use super::order::{self, OrderError};
 use super::receipt::{self, OrderView};
 use super::state::State;
@@ -173,7 +174,7 @@ pub fn apply_due(manage: &Manage, system: &Context, now: Timestamp) -> Result<us
 fn go(door: &mut Door<'_, '_>, system: &Context, id: OrderId) -> Result<OrderId, OrderError> {
     let order = door.tx().get(&ORDERS, &id)?.ok_or(NoAccess::NotFound)?;
     approval::author_may_still(door.tx(), &order)?;
-    let items = kept::items_of(door.tx(), id)?;
+    let items = left::items(door.tx(), id)?;
     if let Err(against) = apply::through(door, &items, Go::Try)?
         && let Some(held) = against.problems.iter().find(|problem| problem.rule == "held")
     {

@@ -2,27 +2,28 @@
 //!
 //! Those whose callers wait at the same time are looked for together: one of the callers asks for all,
 //! and one record of the log says what came of it. Dynamic updates have their answer by then, for they
-//! wait for what is durable and published only; they are seen by the next [look around](settle_later).
+//! wait for what is durable and published only; they are seen by the next [look around](settle_later),
+//! which asks for the newest of them.
 //!
 //! Promises: an order that was applied becomes `served` once the answers are seen, if not right
 //! away then when somebody looks again ([`Lookout`], and [`resume`] at a start). Whether they are seen
 //! changes nothing that is served. One that switches DNSSEC is not served before its zones are switched.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::draft;
 use super::item::What;
-use super::kept::{self, ORDERS, ORDERS_UNSERVED, Order};
-use super::receipt::{self, Outcome};
+use super::kept::{ORDERS, ORDERS_UNSERVED, Order};
+use super::left;
+use super::receipt;
 use super::refusal::OrderError;
 use super::state::State;
 use crate::maintain::rows as zones;
 use crate::maintain::{AppliedZone, ChangedRrSet, Old, dnssec};
 use crate::manage::Manage;
 use crate::manage::access::Context;
-use crate::manage::blob::{self, Which};
 use crate::manage::fault::Stop;
 use crate::manage::id::OrderId;
 use crate::manage::time::Timestamp;
@@ -44,10 +45,19 @@ const ROUNDS: usize = 4;
 #[derive(Default)]
 pub(in crate::manage) struct Settling {
     /// Those somebody waits for.
-    pub waiting: Mutex<Vec<Waiting>>,
-    /// Whoever has it looks for all that wait.
-    pub turn: Mutex<()>,
+    pub line: Mutex<Line>,
     later: Mutex<Later>,
+}
+
+/// Orders whose callers wait, the first that came in front.
+///
+/// One of the callers looks for the first few; then the one who stands in front by that time does.
+/// A lock would not do: whoever is woken for it finds it taken again, and some would wait for long.
+#[derive(Default)]
+pub(in crate::manage) struct Line {
+    pub waiting: VecDeque<Waiting>,
+    /// Somebody looks, or was told to.
+    pub is_led: bool,
 }
 
 /// An order whose caller waits.
@@ -59,6 +69,8 @@ pub(in crate::manage) struct Waiting {
 
 /// What a caller hears who waits for an order.
 enum Told {
+    /// It is for this caller to look for those in front, of which it is the first.
+    Lead,
     Settled,
     /// It was not seen together with others: the caller looks for it alone.
     Alone,
@@ -114,8 +126,7 @@ pub(super) fn settle(
     if zones.len() <= TOGETHER_MAX {
         let (told, result) = sync_channel(1);
         let waiting = Waiting { applied: applied.clone(), zones: zones.to_vec(), told };
-        held(&manage.settling.waiting).push(waiting);
-        if let Told::Settled = wait(manage, &result) {
+        if wait(manage, waiting, &result) {
             return Ok(());
         }
         for _ in 0..ROUNDS {
@@ -141,7 +152,7 @@ fn wait_signed(manage: &Manage, id: OrderId, zones: &[AppliedZone]) -> Result<bo
 
 /// The zones whose DNSSEC an order switches.
 fn switched(rows: &impl Rows, id: OrderId) -> Result<Vec<Name>, Stop> {
-    let items = kept::items_of(rows, id)?.into_iter();
+    let items = left::items(rows, id)?.into_iter();
     Ok(items.filter(|item| item.what == What::Dnssec).map(|item| item.zone).collect())
 }
 
@@ -173,20 +184,50 @@ fn seen_in(
     changed.try_fold(durable_at, |at, zone| Some(at.max(*seen.get(&zone.zone)?)))
 }
 
-/// Waits until somebody has looked for an order; whoever gets the turn looks for all that wait.
-fn wait(manage: &Manage, result: &Receiver<Told>) -> Told {
-    let _turn = held(&manage.settling.turn);
+/// Waits in line until somebody has looked for an order, if need be this caller; returns whether it is
+/// settled.
+fn wait(manage: &Manage, waiting: Waiting, result: &Receiver<Told>) -> bool {
+    let line = &manage.settling.line;
+    let leads = {
+        let mut line = held(line);
+        line.waiting.push_back(waiting);
+        !std::mem::replace(&mut line.is_led, true)
+    };
+    if leads {
+        lead(manage);
+    }
     loop {
-        match result.try_recv() {
-            Ok(told) => return told,
-            Err(TryRecvError::Disconnected) => return Told::Alone,
-            Err(TryRecvError::Empty) => {}
+        match result.recv() {
+            Ok(Told::Lead) => lead(manage),
+            Ok(Told::Settled) => return true,
+            // Whoever looked may have ended in panic, and told nobody.
+            Ok(Told::Alone) | Err(_) => return false,
         }
-        let mut waiting = held(&manage.settling.waiting);
-        let count = waiting.len().min(TOGETHER_MAX);
-        let group: Vec<Waiting> = waiting.drain(..count).collect();
-        drop(waiting);
-        settle_together(manage, group);
+    }
+}
+
+/// Looks for those in front, then passes the lead on.
+fn lead(manage: &Manage) {
+    let line = &manage.settling.line;
+    let _next = PassOn(line);
+    let group = {
+        let mut line = held(line);
+        let count = line.waiting.len().min(TOGETHER_MAX);
+        line.waiting.drain(..count).collect()
+    };
+    settle_together(manage, group);
+}
+
+/// Tells the one in front to lead, when dropped: also if whoever led ended in panic.
+pub(in crate::manage) struct PassOn<'a>(pub &'a Mutex<Line>);
+
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        let mut line = held(self.0);
+        line.is_led = false;
+        if let Some(next) = line.waiting.front() {
+            line.is_led = next.told.send(Told::Lead).is_ok();
+        }
     }
 }
 
@@ -226,13 +267,13 @@ fn look_at(manage: &Manage, shows: &Shows) -> Result<BTreeMap<u32, Timestamp>, S
 pub(super) fn remember(
     manage: &Manage,
     applied: Applied,
-    (zone, apex): (u32, &Name),
+    zone: &zones::Zone,
     shows: Option<(Name, Type)>,
 ) {
     let mut later = held(&manage.settling.later);
     if later.orders.len() < LATER_MAX {
-        later.orders.push((applied, zone));
-        later.zones.insert(zone, (apex.clone(), shows));
+        later.orders.push((applied, zone.id));
+        later.zones.insert(zone.id, (zone.apex.clone(), shows));
     }
 }
 
@@ -243,6 +284,26 @@ pub(super) fn remember(
 /// [`OrderError::Stop`] when the store takes no writes. The [`Lookout`] finds them then.
 pub fn settle_later(manage: &Manage) -> Result<usize, OrderError> {
     let Later { orders, zones } = std::mem::take(&mut *held(&manage.settling.later));
+    let Some((_, last)) = orders.last() else { return Ok(0) };
+    // All are published by now, and snapshots follow one another: the one that answers for the last
+    // of them has what all of them changed.
+    let shows = zones.get(last).map(|shows| (*last, shows.clone()));
+    let newest = look_at(manage, &shows.into_iter().collect())?;
+    let each = if newest.is_empty() { each_seen(manage, zones)? } else { BTreeMap::new() };
+    let seen_at = |(applied, zone)| {
+        let at = newest.get(last).or_else(|| each.get(zone))?;
+        Some((applied, Some(*at)))
+    };
+    let seen = orders.iter().map(|(applied, zone)| (applied, zone)).filter_map(seen_at);
+    let seen: Vec<(&Applied, Option<Timestamp>)> = seen.collect();
+    for some in seen.chunks(TOGETHER_MAX) {
+        manage.transact(|tx| put_seen(tx, some))?;
+    }
+    Ok(seen.len())
+}
+
+/// Asks for each of these zones; when each was seen that was.
+fn each_seen(manage: &Manage, zones: Shows) -> Result<BTreeMap<u32, Timestamp>, Stop> {
     let mut seen = BTreeMap::new();
     let mut zones: Vec<_> = zones.into_iter().collect();
     for _ in 0..ROUNDS {
@@ -251,13 +312,7 @@ pub fn settle_later(manage: &Manage) -> Result<usize, OrderError> {
         }
         zones.retain(|(id, _)| !seen.contains_key(id));
     }
-    let seen_at = |(applied, zone): &(Applied, u32)| Some((applied.clone(), *seen.get(zone)?));
-    let seen: Vec<(Applied, Timestamp)> = orders.iter().filter_map(seen_at).collect();
-    for some in seen.chunks(TOGETHER_MAX) {
-        let some: Vec<_> = some.iter().map(|(applied, at)| (applied, Some(*at))).collect();
-        manage.transact(|tx| put_seen(tx, &some))?;
-    }
-    Ok(seen.len())
+    Ok(seen)
 }
 
 /// Stores that orders were looked for, and when they were seen if they were. Those of one organisation
@@ -404,8 +459,7 @@ fn again(manage: &Manage, context: &Context, id: OrderId) -> Result<Again, Order
 /// What to ask for to see an order: of each zone what stands there now, for later orders have
 /// perhaps changed it again.
 fn zones_of(rows: &impl Rows, id: OrderId) -> Result<Vec<AppliedZone>, Stop> {
-    let outcome: Outcome = blob::get(rows, id.octets(), Which::Outcome)?.unwrap_or_default();
-    let applied = outcome.zones.into_iter().map(|receipt| {
+    let applied = left::outcome(rows, id)?.zones.into_iter().map(|receipt| {
         let id = zones::zone(rows, &receipt.zone)?.map_or(0, |zone| zone.id);
         let from = receipt.serial_from.map(Serial);
         Ok(AppliedZone { from, ..as_it_stands(rows, id, &receipt.zone, &receipt.shows)? })

@@ -144,6 +144,11 @@ impl History {
         self.0.iter().find(|reached| reached.state == state).map(|reached| reached.at)
     }
 
+    /// Whether it did not go through at once.
+    pub fn has_waited(&self) -> bool {
+        self.0.iter().any(|reached| reached.state.waits())
+    }
+
     /// Goes one step on. Time never runs backwards in a history, whatever the clock says.
     ///
     /// # Errors

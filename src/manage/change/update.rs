@@ -104,8 +104,7 @@ struct Applied {
     /// What its event says, until it is told.
     untold: Option<Untold>,
     context: Context,
-    /// Id and apex.
-    zone: (u32, Name),
+    zone: Zone,
     /// An RRset that shows it.
     shows: Option<(Name, Type)>,
 }
@@ -127,16 +126,14 @@ pub fn update_all(manage: &Manage, requests: &[Request<'_>]) -> Vec<Reply> {
         replies.push(Reply::from(message.as_ref().err().copied().unwrap_or(Rcode::SERVFAIL)));
         good.extend(message.ok().map(|message| (place, request, message)));
     }
-    let Ok(operator) = bootstrap::operator(manage) else { return replies };
+    let Ok(operator) = bootstrap::operator_org(manage) else { return replies };
     for some in good.chunks(TOGETHER_MAX) {
-        let answers = match together(manage, operator.org, some) {
+        let answers = match together(manage, operator, some) {
             Some(answers) => answers,
             // What one of them does to the transaction is not for the others to suffer.
-            None => some
-                .chunks(1)
-                .flat_map(|one| together(manage, operator.org, one))
-                .flatten()
-                .collect(),
+            None => {
+                some.chunks(1).flat_map(|one| together(manage, operator, one)).flatten().collect()
+            }
         };
         for ((place, ..), answer) in some.iter().zip(answers) {
             if let Some(reply) = replies.get_mut(*place) {
@@ -210,9 +207,12 @@ fn answer(manage: &Manage, became: Result<Became, No>, durable_at: Timestamp) ->
     match became {
         Ok(Became::Nothing) => Rcode::NOERROR.into(),
         Ok(Became::Applied(applied)) => {
-            let Applied { order, context, zone: (id, apex), shows, .. } = *applied;
+            let Applied { order, context, zone, shows, .. } = *applied;
             let applied = settle::Applied { id: order, context, durable_at };
-            settle::remember(manage, applied, (id, &apex), shows);
+            // A zone that is not answered from has nothing to show, and is left to who looks later.
+            if zone.is_answered() {
+                settle::remember(manage, applied, &zone, shows);
+            }
             Rcode::NOERROR.into()
         }
         Ok(Became::Waits(number)) => {
@@ -370,14 +370,12 @@ fn place(
     let note = author.policy.as_ref().map(|policy| format!("signed with {}", policy.key));
     let terms = Terms { consent, note, ..Terms::of(Origin::Update) };
     let (id, untold) = order::put_untold(door, context, items, terms).map_err(No::Order)?;
-    let order = door.tx().get(&ORDERS, &id)?.ok_or(NoAccess::NotFound)?;
-    match order.state().is_applied() {
-        true => {
-            let (context, zone) = (context.clone(), (zone.id, zone.apex.clone()));
-            Ok(Became::Applied(Box::new(Applied { order: id, untold, context, zone, shows })))
-        }
-        false => Ok(Became::Waits(order.name())),
+    if untold.is_some() {
+        let (context, zone) = (context.clone(), zone.clone());
+        return Ok(Became::Applied(Box::new(Applied { order: id, untold, context, zone, shows })));
     }
+    let order = door.tx().get(&ORDERS, &id)?.ok_or(NoAccess::NotFound)?;
+    Ok(Became::Waits(order.name()))
 }
 
 /// The number of an order of the same author that waits with the same items.

@@ -1,9 +1,10 @@
 //! Where what is served comes from.
 
 use super::*;
-use crate::manage::change::explain;
-use crate::manage::change::settle;
+use crate::maintain::served::Everywhere;
+use crate::manage::change::revert::{self, Revert};
 use crate::manage::change::state::State;
+use crate::manage::change::{confirm, explain, receipt, settle};
 
 #[test]
 fn i06_every_change_traces_to_its_order_and_author() {
@@ -63,6 +64,37 @@ fn an_order_not_seen_at_once_is_looked_for_again() {
     answering.join().unwrap();
     let after = crate::manage::change::receipt::get(&world.manage, &acme.member, order.id);
     assert_eq!(after.unwrap().state, State::Served);
+}
+
+/// Goal: an order that an older release kept, in rows of another form, is shown, confirmed and undone.
+#[test]
+fn an_order_kept_by_an_older_release_goes_on() {
+    let world = World::in_mode(ChangeMode::Direct);
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let answering = answer_from(&world, stopped);
+    let zone = &world.acme.zone;
+    let edit = put("www", "A", 60, &["192.0.2.77"]);
+    let order = world.push(&world.operator, vec![change(zone, vec![edit])]).unwrap();
+    assert_eq!((order.state, order.items.len()), (State::Served, 1));
+    let manage = &world.manage;
+
+    manage.transact(|tx| crate::manage::change::keep_as_before(tx, order.id)).unwrap();
+
+    let shown = || receipt::get(manage, &world.operator, order.id).unwrap();
+    assert_eq!(shown(), order);
+    let row = manage.store.read(|rows| zones::zone(rows, zone)).unwrap().unwrap();
+    let news = Everywhere { zone: row.id, serial: Some(row.serial) };
+    let system = bootstrap::system(manage).unwrap();
+    assert!(confirm::seen(manage, &system, &[news]).unwrap() >= 1);
+    let confirmed = shown();
+    assert_eq!(confirmed.state, State::Confirmed);
+    let receipt = confirmed.receipt.unwrap();
+    assert!(receipt.old_gone_at > receipt.confirmed_at && receipt.confirmed_at.is_some());
+    revert::revert(manage, &world.operator, order.id, Revert::default()).unwrap();
+    assert_eq!(world.served(zone, "www", Type::A), ["192.0.2.1"]);
+    assert_eq!(shown().state, State::Reverted);
+    drop(stop);
+    answering.join().unwrap();
 }
 
 /// A listener that answers whatever is asked as the store has it, until told to stop.

@@ -198,7 +198,8 @@ fn orders_whose_callers_wait_are_seen_served_in_one_record() {
     let world = World::in_mode(ChangeMode::Direct);
     let (stop, stopped) = std::sync::mpsc::channel();
     let answering = super::explained::answer_from(&world, stopped);
-    let turn = world.manage.settling.turn.lock().unwrap();
+    let line = &world.manage.settling.line;
+    line.lock().unwrap().is_led = true;
     let push = |n: usize| {
         let edit = put(&format!("h{n}"), "A", 60, &[&format!("192.0.2.{n}")]);
         world.push(&world.operator, vec![change(&world.acme.zone, vec![edit])]).unwrap().state
@@ -207,11 +208,11 @@ fn orders_whose_callers_wait_are_seen_served_in_one_record() {
     let (states, before) = std::thread::scope(|scope| {
         let push = &push;
         let threads: Vec<_> = (0..ORDERS).map(|n| scope.spawn(move || push(n))).collect();
-        while world.manage.settling.waiting.lock().unwrap().len() < ORDERS {
+        while line.lock().unwrap().waiting.len() < ORDERS {
             std::thread::yield_now();
         }
         let before = world.manage.store.stats().transactions;
-        drop(turn);
+        drop(settle::PassOn(line));
         let states: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         (states, before)
     });
