@@ -431,7 +431,13 @@ impl Setup<'_> {
             }
         }
         if launch.contains("lmdb") {
-            let _ = write!(text, "lmdb-filename={dir}/pdns.lmdb\nlmdb-shards=1\n");
+            // Zones come in while the operating system writes when it likes: one after the other would
+            // wait for it. In service it writes before it answers, as all others do.
+            let sync = if launch == "lmdb" { "sync" } else { "nosync" };
+            let _ = write!(
+                text,
+                "lmdb-filename={dir}/pdns.lmdb\nlmdb-shards=1\nlmdb-sync-mode={sync}\n"
+            );
         }
         let conf = self.write("pdns.conf", &text)?;
         if launch == "bind" && self.data.set.is_signed() {
@@ -451,11 +457,7 @@ impl Setup<'_> {
 
     /// Brings the zones into LMDB from the files, as PowerDNS does it at once for many zones.
     fn powerdns_lmdb(&self) -> io::Result<Command> {
-        // To disk when the operating system likes: one zone after the other waits for it otherwise.
         self.powerdns("bind,lmdb")?;
-        let conf = self.dir.join("pdns.conf");
-        let text = fs::read_to_string(&conf)? + "lmdb-sync-mode=nosync\n";
-        fs::write(conf, text)?;
         self.pdnsutil(&["b2b-migrate", "bind", "lmdb"])?;
         self.powerdns("lmdb")
     }
