@@ -103,16 +103,16 @@ impl Primary {
         self.put(&zone);
     }
 
-    /// Writes the next version, with so many hosts of four kilobytes each; two of five are others than in
+    /// Writes the next version, with so many hosts and long texts of each; two of five are others than in
     /// another `round`.
-    pub(super) fn write_large(&mut self, hosts: usize, round: usize) {
+    pub(super) fn write_large(&mut self, (hosts, texts): (usize, usize), round: usize) {
         self.serial += 1;
         let mut zone = format!(
             "$ORIGIN {ZONE}\n$TTL 60\n@ SOA ns hostmaster {} 2 1 600 60\n@ NS ns\nns A 192.0.2.1\n\
              version A 192.0.2.{round}\n",
             self.serial
         );
-        let filler = format!(" \"{}\"", "x".repeat(240)).repeat(16);
+        let filler = format!(" \"{}\"", "x".repeat(240)).repeat(texts);
         for host in 0..hosts {
             let version = if host % 5 < 2 { round } else { 0 };
             writeln!(zone, "h{host} TXT \"{version}\"{filler}").unwrap();
