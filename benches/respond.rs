@@ -301,6 +301,12 @@ struct Slot {
     buffer: Vec<u8>,
 }
 
+impl AsRef<Query> for Slot {
+    fn as_ref(&self) -> &Query {
+        &self.query
+    }
+}
+
 /// Parses and answers a batch; returns the octets of the replies.
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 fn answer(snapshot: &Snapshot, slots: &mut [Slot], messages: &[Vec<u8>]) -> usize {
@@ -309,7 +315,7 @@ fn answer(snapshot: &Snapshot, slots: &mut [Slot], messages: &[Vec<u8>]) -> usiz
         slot.query.parse(&slot.buffer[..message.len()], snapshot.key()).unwrap();
         prefetch::directory(snapshot, &slot.query);
     }
-    let found = prefetch::rest(snapshot, slots.iter().map(|slot| &slot.query));
+    let found = prefetch::rest(snapshot, slots);
     let mut octets = 0;
     for (number, slot) in slots.iter_mut().enumerate() {
         let dnssec_ok = slot.query.dnssec_ok();

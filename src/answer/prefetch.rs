@@ -54,38 +54,91 @@ pub struct Found<'s> {
 /// looked at.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-pub fn rest<'s, 'q>(
-    snapshot: &'s Snapshot,
-    queries: impl Iterator<Item = &'q Query> + Clone,
-) -> [Found<'s>; BATCH] {
+pub fn rest<'s, Q: AsRef<Query>>(snapshot: &'s Snapshot, queries: &[Q]) -> [Found<'s>; BATCH] {
     let mut found = [Found::default(); BATCH];
-    let (mut next, mut likely) = ([None; BATCH], [None; BATCH]);
-    for query in queries.clone() {
-        page(snapshot, query.hash(0));
+    for query in queries {
+        page(snapshot, query.as_ref().hash(0));
     }
-    for (query, found) in queries.clone().zip(&mut found) {
-        found.node = node(snapshot, query.hash(0));
+    for (query, found) in queries.iter().zip(&mut found) {
+        found.node = node(snapshot, query.as_ref().hash(0));
     }
-    let mut proofs = false;
-    for (query, (found, next)) in queries.clone().zip(found.iter_mut().zip(&mut next)) {
+    let (mut steps, mut proofs) = (Steps::default(), false);
+    for (number, (query, found)) in queries.iter().zip(&mut found).enumerate() {
+        let query = query.as_ref();
         found.node = found.node.filter(|node| is_of(*node, query.name()));
-        *next = match found.node {
+        let next = match found.node {
             Some(node) => after(snapshot, query, node),
             None => Some(query.hash(1)),
         };
-        proofs |= next.is_some() && query.dnssec_ok();
+        if let Some(hash) = next {
+            steps.push(number, hash);
+            proofs |= query.dnssec_ok();
+        }
     }
-    names(snapshot, &next, &mut likely);
+    steps.fetch(snapshot);
     if proofs {
-        denials(snapshot, queries.clone(), &likely, &mut found);
+        denials(snapshot, queries, &steps, &mut found);
     }
     // An alias may lead to another.
-    for (query, (next, likely)) in queries.zip(next.iter_mut().zip(&likely)) {
-        let alias = likely.filter(|node| node.is(flag::CNAME));
-        *next = alias.and_then(|node| after(snapshot, query, node));
+    let mut more = Steps::default();
+    for step in steps.iter() {
+        if let Some(node) = step.likely.filter(|node| node.is(flag::CNAME))
+            && let Some(query) = queries.get(step.number)
+            && let Some(hash) = after(snapshot, query.as_ref(), node)
+        {
+            more.push(step.number, hash);
+        }
     }
-    names(snapshot, &next, &mut likely);
+    more.fetch(snapshot);
     found
+}
+
+/// The next step of one query.
+#[derive(Clone, Copy, Default)]
+struct Step<'s> {
+    /// The query's.
+    number: usize,
+    /// Of the name to be looked up.
+    hash: u64,
+    /// The node that may be its.
+    likely: Option<Node<'s>>,
+}
+
+/// The next steps of those queries of a batch that take one.
+#[derive(Default)]
+struct Steps<'s> {
+    list: [Step<'s>; BATCH],
+    len: usize,
+}
+
+impl<'s> Steps<'s> {
+    #[inline(always)]
+    fn push(&mut self, number: usize, hash: u64) {
+        if let Some(slot) = self.list.get_mut(self.len) {
+            *slot = Step { number, hash, likely: None };
+            self.len += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn iter(&self) -> impl Iterator<Item = &Step<'s>> {
+        self.list.iter().take(self.len)
+    }
+
+    /// Asks for all that is needed to look the names up.
+    #[inline]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
+    fn fetch(&mut self, snapshot: &'s Snapshot) {
+        for step in self.iter() {
+            directory_of(snapshot, step.hash);
+        }
+        for step in self.iter() {
+            page(snapshot, step.hash);
+        }
+        for step in self.list.iter_mut().take(self.len) {
+            step.likely = node(snapshot, step.hash);
+        }
+    }
 }
 
 /// Whether a node is that of a name, and all of it.
@@ -107,52 +160,33 @@ fn after(snapshot: &Snapshot, query: &Query, node: Node<'_>) -> Option<u64> {
     Some(target.unwrap_or(query.hash(1)))
 }
 
-/// Asks for all that is needed to look names up; the nodes that may be theirs.
-#[inline]
-#[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-fn names<'s>(
-    snapshot: &'s Snapshot,
-    hashes: &[Option<u64>; BATCH],
-    likely: &mut [Option<Node<'s>>; BATCH],
-) {
-    for hash in hashes.iter().flatten() {
-        directory_of(snapshot, *hash);
-    }
-    for hash in hashes.iter().flatten() {
-        page(snapshot, *hash);
-    }
-    for (hash, likely) in hashes.iter().zip(likely) {
-        *likely = match hash {
-            Some(hash) => node(snapshot, *hash),
-            None => None,
-        };
-    }
-}
-
 /// Seeks what denies the names of a batch, whose nodes were found or those of whose parents are likely.
 #[inline(never)]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-fn denials<'s, 'q>(
+fn denials<'s, Q: AsRef<Query>>(
     snapshot: &'s Snapshot,
-    queries: impl Iterator<Item = &'q Query>,
-    parents: &[Option<Node<'s>>; BATCH],
+    queries: &[Q],
+    steps: &Steps<'s>,
     found: &mut [Found<'s>; BATCH],
 ) {
     let mut sought: [Option<Sought<'s>>; BATCH] = [const { None }; BATCH];
-    for (query, ((sought, parent), found)) in
-        queries.zip(sought.iter_mut().zip(parents).zip(found.iter()))
-    {
-        if !query.dnssec_ok() || found.node.is_some_and(|node| node.set(query.qtype).is_some()) {
+    for (step, sought) in steps.iter().zip(&mut sought) {
+        let (Some(query), Some(found)) = (queries.get(step.number), found.get(step.number)) else {
+            continue;
+        };
+        let query = query.as_ref();
+        if !query.dnssec_ok() {
             continue;
         }
-        let parent = || parent.filter(|node| is_of(*node, query.suffix(1))).map(|node| (node, 1));
-        let closest = found.node.map(|node| (node, 0)).or_else(parent);
+        let parent = || step.likely.filter(|node| is_of(*node, query.suffix(1)));
+        let closest = found.node.map(|node| (node, 0)).or_else(|| Some((parent()?, 1)));
         *sought = closest.and_then(|(node, skip)| ahead::seek(snapshot, query, node, skip));
         if let Some(sought) = sought {
             lines::<LEAF_OCTETS>(sought.leaf());
         }
     }
-    for (sought, found) in sought.iter().zip(found) {
+    for (step, sought) in steps.iter().zip(&sought) {
+        let Some(found) = found.get_mut(step.number) else { continue };
         found.ahead = sought.as_ref().and_then(Sought::find);
         if let Some(ahead) = &found.ahead {
             lines::<ENTRY_OCTETS>(ahead.octets());
@@ -189,9 +223,13 @@ fn node(snapshot: &Snapshot, hash: u64) -> Option<Node<'_>> {
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 fn lines<const OCTETS: usize>(octets: &[u8]) {
-    let octets = octets.get(..OCTETS).unwrap_or(octets);
-    for octet in octets.iter().step_by(LINE).chain(octets.last()) {
-        line(octet);
+    for number in 0..OCTETS.div_ceil(LINE) {
+        if let Some(octet) = octets.get(number * LINE) {
+            line(octet);
+        }
+    }
+    if let Some(last) = octets.get(octets.len().min(OCTETS).wrapping_sub(1)) {
+        line(last);
     }
 }
 

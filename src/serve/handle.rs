@@ -91,6 +91,13 @@ impl Slot {
     }
 }
 
+impl AsRef<Query> for Slot {
+    #[inline(always)]
+    fn as_ref(&self) -> &Query {
+        &self.query
+    }
+}
+
 impl Context {
     pub fn new(shared: &Arc<Shared>, transport: Transport) -> Context {
         Context {
@@ -146,7 +153,7 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
         slot.parse(&snapshot);
         prefetch::directory(&snapshot, &slot.query);
     }
-    let found = prefetch::rest(&snapshot, slots.iter().map(|slot| &slot.query));
+    let found = prefetch::rest(&snapshot, slots);
     for (number, slot) in slots.iter_mut().enumerate() {
         let found = found.get(number).copied().unwrap_or_default();
         slot.outcome = context.outcome(&snapshot, slot, found, now_s);
