@@ -13,6 +13,7 @@ pub mod key;
 pub mod keyfile;
 pub mod made;
 pub mod plan;
+mod remembered;
 pub mod rollover;
 pub mod rrsig;
 mod signer;

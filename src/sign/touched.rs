@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use super::authority::{Kind, Walk, kind_of};
 use super::denial::{self, Hash};
 use super::plan::Denial;
+use super::remembered::Remembered;
 use super::rrsig::Signable;
 use super::signer::{SignError, Signer};
 use crate::wire::name::LABEL_OCTETS_MAX;
@@ -38,7 +39,8 @@ impl Signer {
     ///
     /// [`SignError::Key`] or [`SignError::Unreadable`].
     pub fn touched(&self, view: &dyn View, changes: &[SetChange]) -> Result<Delta, SignError> {
-        let mut work = Work::new(self, view);
+        let view = Remembered::new(view);
+        let mut work = Work::new(self, &view);
         work.names.insert(self.apex.clone());
         for change in changes {
             let flips = change.before.is_none() != change.after.is_none();
@@ -61,7 +63,8 @@ impl Signer {
         owners: &[Name],
         window_s: u32,
     ) -> Result<Delta, SignError> {
-        let mut work = Work::new(self, view);
+        let view = Remembered::new(view);
+        let mut work = Work::new(self, &view);
         work.names.extend(owners.iter().cloned());
         work.run(window_s)
     }

@@ -6,6 +6,7 @@ mod keys;
 mod orders;
 mod parents;
 mod policies;
+mod steered;
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, UdpSocket};

@@ -1,0 +1,187 @@
+//! What an operator switches, lists and asks of DNSSEC, and what a zone announces by it.
+
+use super::*;
+use crate::server::nameplane;
+
+/// What a command says as the operator; it must succeed.
+fn said(server: &Server, words: &[&str]) -> String {
+    let mut command = nameplane();
+    command.args(words).stdin(Stdio::null());
+    command.env("NAMEPLANE_SERVER", format!("http://{}", server.http));
+    command.env("NAMEPLANE_TOKEN", server.operator_token());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The key tags of the signatures over a set.
+fn signers(server: &Server, name: &str, rtype: &str) -> Vec<String> {
+    let head = format!("RRSIG {rtype} ");
+    let records = records(server, name, rtype).into_iter();
+    let sigs = records.filter(|line| line.starts_with(&head));
+    sigs.map(|line| line.split(' ').nth(7).unwrap().to_owned()).collect()
+}
+
+fn tag_of(status: &Value, role: &str) -> String {
+    let keys = status["keys"].as_array().unwrap();
+    keys.iter().find(|key| key["role"] == role).unwrap()["tag"].to_string()
+}
+
+/// Goal: DNSSEC is switched, watched, rolled and listed by command; the schedule says of every zone what
+/// comes next, and when or upon what.
+#[test]
+fn dnssec_is_switched_listed_and_rolled_by_command() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[]);
+    let mut slow = hasty();
+    slow["propagation_s"] = json!(100_000);
+    server.api("PUT", "/v1/dnssec/policies/slow", Some(&slow));
+    let shown = said(&server, &["dnssec", "on", PARENT, "--policy", "slow"]);
+    assert!(shown.starts_with(&format!("{PARENT} signing, policy slow")), "{shown}");
+    assert!(is_signed(&server, PARENT, "SOA"));
+    let listed = said(&server, &["dnssec", "schedule"]);
+    let line = |what: &str| listed.lines().find(|line| line.contains(what)).unwrap_or_default();
+    assert!(line("ask the parent for the DS of").contains(PARENT), "{listed}");
+    assert!(line("every server of the parent shows the DS").contains("parent"), "{listed}");
+    assert!(!listed.contains(CHILD), "it is off: {listed}");
+    let schedule = server.api("GET", "/v1/dnssec/schedule", None);
+    let mut lines = schedule["items"].as_array().unwrap().iter();
+    let ask = lines.find(|line| line["what"].as_str().unwrap().starts_with("ask the"));
+    assert!(ask.unwrap()["at"].is_string(), "{schedule:#}");
+
+    said(&server, &["dnssec", "on", CHILD]);
+    wait(&server, CHILD, "is secure", is_secure_at_rest);
+    let before = tags(&status(&server, CHILD));
+    let shown = said(&server, &["dnssec", "rollover", CHILD, "--role", "csk"]);
+    assert!(shown.contains("NEXT"), "{shown}");
+    wait(&server, CHILD, "has rolled", |status| {
+        is_secure_at_rest(status) && tags(status).iter().all(|tag| !before.contains(tag))
+    });
+    let shown = said(&server, &["dnssec", "off", CHILD]);
+    assert!(shown.starts_with(&format!("{CHILD} going_insecure")), "{shown}");
+    wait(&server, CHILD, "is off", |status| status["state"] == "off");
+    assert!(said(&server, &["dnssec", "status", CHILD]).starts_with(&format!("{CHILD} off")));
+}
+
+/// Goal: RFC 7344 §4.1: CDS and CDNSKEY are signed by the key that the parent vouches for; CSYNC by that
+/// which signs the zone; both digests of DS are made where the policy asks for them.
+#[test]
+fn rfc7344_4_1_cds_is_signed_by_the_ksk_and_csync_by_the_zsk() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    let shape = [("split", json!(true)), ("csync", json!(true)), ("digests", json!([2, 4]))];
+    keep_policy(&server, &shape);
+    switch(&server, CHILD, true);
+    let status = wait(&server, CHILD, "is secure", is_secure_at_rest);
+    let (ksk, zsk) = (tag_of(&status, "ksk"), tag_of(&status, "zsk"));
+    for rtype in ["DNSKEY", "CDS", "CDNSKEY"] {
+        assert_eq!(signers(&server, CHILD, rtype), [ksk.clone()], "{rtype}");
+    }
+    assert_eq!(rdata(&server, CHILD, "CSYNC"), ["0 1 A NS AAAA"]);
+    for rtype in ["CSYNC", "SOA"] {
+        assert_eq!(signers(&server, CHILD, rtype), [zsk.clone()], "{rtype}");
+    }
+    let algorithms = |rtype| {
+        let sets = rdata(&server, CHILD, rtype).into_iter();
+        sets.map(|ds| ds.split(' ').nth(2).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (algorithms("CDS"), algorithms("DS")),
+        (vec!["2".into(), "4".into()], vec!["2".into(), "4".into()])
+    );
+}
+
+/// Goal: the DNSKEY response fits into a datagram while every key is rolled at once.
+#[test]
+fn a_dnskey_response_fits_into_1232_octets_in_the_middle_of_a_rollover() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[("split", json!(true))]);
+    switch(&server, CHILD, true);
+    wait(&server, CHILD, "is secure", is_secure_at_rest);
+    // A parent that is slow keeps both old and new keys published.
+    keep_policy(
+        &server,
+        &[("split", json!(true)), ("parent_delay_s", json!(100_000)), ("dnskey_ttl_s", json!(600))],
+    );
+    server.api("POST", &format!("/v1/zones/{CHILD}/dnssec/rollover"), None);
+    wait(&server, CHILD, "has four keys", |_| rdata(&server, CHILD, "DNSKEY").len() == 4);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.connect(server.dns).unwrap();
+    let mut query = vec![0x12, 0x34, 0x01, 0x20, 0, 1, 0, 0, 0, 0, 0, 1];
+    for label in CHILD.trim_end_matches('.').split('.') {
+        query.push(label.len() as u8);
+        query.extend_from_slice(label.as_bytes());
+    }
+    query.extend_from_slice(&[0, 0, 48, 0, 1, 0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0]);
+    socket.send(&query).unwrap();
+    let mut reply = [0; 4096];
+    let len = socket.recv(&mut reply).unwrap();
+    let (is_truncated, answers) = (reply[2] & 2 != 0, u16::from_be_bytes([reply[6], reply[7]]));
+    assert!(len <= 1232 && !is_truncated, "{len}");
+    assert_eq!(answers, 6, "four keys and the signatures of both KSKs");
+}
+
+/// Goal: lint E: nothing is done that leaves a DS without its key, and the way out is named.
+#[test]
+fn a_zone_that_its_parent_vouches_for_is_not_deleted_and_its_key_not_replaced() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[]);
+    switch(&server, CHILD, true);
+    wait(&server, CHILD, "is secure", is_secure_at_rest);
+    let delete = json!({"items": [{"kind": "zone_delete", "zone": CHILD}]});
+    let (code, why) = refused(&server, "POST", "/v1/change-orders", &delete);
+    assert_eq!(code, 422, "{why}");
+    assert!(why.contains("ds-orphan") && why.contains("switch DNSSEC off"), "{why}");
+    let ds = format!("1 13 2 {}", "00".repeat(32));
+    let edit = json!({"op": "replace", "name": "child", "type": "DS", "ttl": 1, "records": [ds]});
+    let change = json!({"items": [{"kind": "dns_change", "zone": PARENT, "edits": [edit]}]});
+    let (code, why) = refused(&server, "POST", "/v1/change-orders", &change);
+    assert_eq!(code, 422, "{why}");
+    assert!(why.contains("ds-orphan") && why.contains("names no key"), "{why}");
+    assert!(is_signed(&server, CHILD, "SOA"));
+}
+
+/// Goal: a step waits for the slowest of the zone's servers, however short the policy's waits are.
+/// Method: a server that stays at an old version is a secondary; once it is none, the step is taken.
+#[test]
+fn a_rollover_waits_for_a_secondary_that_lags_behind() {
+    let home = tempfile::tempdir().unwrap();
+    let mut one = server(home.path());
+    keep_policy(&one, &[("split", json!(true))]);
+    switch(&one, CHILD, true);
+    let first = wait(&one, CHILD, "is secure", is_secure_at_rest);
+    one.stop();
+    copies::copy(&home.path().join("data"), &home.path().join("slow"));
+    one.restart();
+    let config = home.path().join("server.toml");
+    let slow = Server::at(&home.path().join("slow"), &["--config", config.to_str().unwrap()]);
+    let body = json!({"name": "slow", "addresses": [slow.dns.to_string()]});
+    one.api("POST", "/v1/secondaries", Some(&body));
+
+    let zsk = tag_of(&first, "zsk");
+    one.api(
+        "POST",
+        &format!("/v1/zones/{CHILD}/dnssec/rollover"),
+        Some(&json!({"roles": ["zsk"]})),
+    );
+    wait(&one, CHILD, "publishes a new key", |status| tags(status).len() == 3);
+    let standing = || one.api("GET", &format!("/v1/zones/{CHILD}/servers"), None).to_string();
+    let end = Instant::now() + PATIENCE;
+    while !standing().contains("\"behind\"") {
+        assert!(Instant::now() < end, "{}", standing());
+        thread::sleep(Duration::from_millis(50));
+    }
+    // Long enough for all of it without the secondary: its waits are of a second.
+    thread::sleep(Duration::from_secs(6));
+    assert_eq!(signers(&one, CHILD, "SOA"), [zsk.clone()], "{:#}", status(&one, CHILD));
+
+    one.api("DELETE", "/v1/secondaries/slow", None);
+    wait(&one, CHILD, "has rolled", |status| {
+        is_secure_at_rest(status) && tag_of(status, "zsk") != zsk
+    });
+    assert_ne!(signers(&one, CHILD, "SOA"), [zsk]);
+}
