@@ -12,7 +12,7 @@ use super::denial::{Hasher, KEY_MAX, relative_key};
 use super::leaf::{Entry, Leaf};
 use super::node::{Node, flag};
 use super::table::Snapshot;
-use crate::wire::Query;
+use crate::wire::{Query, Type};
 
 /// Octets of the longest key that is looked for ahead.
 const KEY: usize = 64;
@@ -44,8 +44,9 @@ pub(super) fn seek<'s>(
     node: Node<'s>,
     skip: usize,
 ) -> Option<Sought<'s>> {
-    if skip == 0 && node.is(flag::APEX) {
-        return None; // where that stands is known
+    let known = skip == 0 && node.is(flag::APEX | flag::CNAME);
+    if known || node.is(flag::CUT) && node.set(Type::DS).is_some() {
+        return None; // where that stands is known, or nothing is denied
     }
     let up = skip + node.up();
     let apex = match node.is(flag::APEX) {

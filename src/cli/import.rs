@@ -281,7 +281,7 @@ fn to_directory(
     let org = manage.store.read(|rows| organisation::find(rows, &command.org))?;
     let org = org.ok_or_else(|| no_org(&command.org))?.id;
     // The next start reads from the log what the index lacks, faster than the index takes it.
-    let _held = manage.store.hold_index();
+    let index = manage.store.hold_index();
     let hands = match command.axfr {
         Some(_) => 1, // the server asked may count connections
         None => thread::available_parallelism().map_or(1, usize::from).min(HANDS_MAX),
@@ -301,6 +301,7 @@ fn to_directory(
             Err(_) => Err("a thread that reads zone files panicked".to_owned()),
         })
     })?;
+    index.settle();
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! [`notify`](super::notify) and [`served`](super::served); here they get a clock and the network.
 //!
 //! Promises: a commit leaves only a note and goes on; what is not told when the server stops is told
-//! at the next start, for every zone that changed within [`RECENT_US`] of the last change.
+//! at the next start (see [`again`](super::again)).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::again::Again;
 use super::change::AppliedZone;
 use super::gone::{self, Left};
 use super::look;
@@ -25,7 +26,6 @@ use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, Seen, Standing, Watch
 use super::servers::{Addresses, Server, Servers};
 use super::strangers::Strangers;
 use super::{Maintain, now_us, secondaries, secondary};
-use crate::store::RawRows;
 use crate::wire::{Header, Name, Rcode, Serial, Type};
 use crate::zone::ReadFault;
 
@@ -42,16 +42,7 @@ const GATHER: Duration = Duration::from_millis(10);
 /// Servers of one zone asked side by side.
 const LOOKS_MAX: usize = 16;
 
-/// Microseconds before the last change within which a zone's servers are told again after a start.
-pub const RECENT_US: u64 = 3_600 * 1_000_000;
-
-/// Zones read in one step at start.
-const PAGE: usize = 1_000;
-
-/// How many zones a second are told again after a start: each is a small reading task.
-const AGAIN_PER_S: usize = 500;
-
-/// How long it waits at most for more of them to be due.
+/// How long it waits at most for more zones to be due that are told of again after a start.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What has changed and is to be told, and what is known of who has it.
@@ -73,8 +64,10 @@ struct Note {
     /// None when it is no more.
     serial: Option<Serial>,
     sets: Vec<(Name, Type)>,
-    /// Whether its servers are to be told, not only asked.
+    /// Whether its servers are to be told.
     tell: bool,
+    /// Whether they are to be asked until they have it.
+    watch: bool,
 }
 
 struct Known {
@@ -152,7 +145,7 @@ impl Board {
         let is_first = notes.is_empty();
         for zone in zones.iter().filter(|zone| zone.from != zone.to) {
             let sets = zone.changed.iter().map(|change| (change.owner.clone(), change.rtype));
-            put(&mut notes, zone.zone, &zone.apex, zone.to, sets, true);
+            put(&mut notes, zone.zone, &zone.apex, zone.to, sets, Wish::TellAndWatch);
         }
         let is_news = is_first && !notes.is_empty();
         drop(notes);
@@ -197,14 +190,23 @@ fn put(
     apex: &Name,
     serial: Option<Serial>,
     sets: impl Iterator<Item = (Name, Type)>,
-    tell: bool,
+    wish: Wish,
 ) {
-    let fresh = || Note { apex: apex.clone(), serial, sets: Vec::new(), tell };
+    let fresh = || Note { apex: apex.clone(), serial, sets: Vec::new(), tell: false, watch: false };
     let note = notes.entry(zone).or_insert_with(fresh);
     note.serial = serial;
-    note.tell |= tell;
+    note.tell |= wish != Wish::Watch;
+    note.watch |= wish != Wish::Tell;
     let room = super::served::SETS_MAX.saturating_sub(note.sets.len());
     note.sets.extend(sets.take(room));
+}
+
+/// What is to be done about the servers of a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Tell,
+    Watch,
+    TellAndWatch,
 }
 
 /// What a task came back with.
@@ -297,7 +299,8 @@ impl Maintain {
         let board = self.board();
         if board.running.load(Ordering::Acquire) {
             let serial = Some(zone.serial);
-            put(&mut held(&board.notes), zone.id, &zone.apex, serial, sets.into_iter(), tell);
+            let wish = if tell { Wish::TellAndWatch } else { Wish::Watch };
+            put(&mut held(&board.notes), zone.id, &zone.apex, serial, sets.into_iter(), wish);
             board.wake.notify_one();
         }
     }
@@ -336,60 +339,44 @@ impl Maintain {
         };
         let board = self.board();
         board.running.store(true, Ordering::Release);
-        let recent = self.recent().unwrap_or_else(|fault| {
+        let again = self.note_gone().and_then(|()| Again::of(self.store()));
+        let again = again.unwrap_or_else(|fault| {
             tracing::warn!(%fault, "changes of the last run are not told again: {fault}");
-            Vec::new()
+            Again::default()
         });
-        runtime.block_on(self.converse(recent));
+        runtime.block_on(self.converse(again));
         board.running.store(false, Ordering::Release);
     }
 
-    /// The zones whose servers may not have heard of their last version, those that changed last at
-    /// the end; those that are no more are noted.
-    fn recent(&self) -> Result<Vec<u32>, ReadFault> {
+    /// Notes the zones that are no more.
+    fn note_gone(&self) -> Result<(), ReadFault> {
         for gone in self.store().read(|rows| gone::all(rows))? {
             let mut notes = held(&self.board().notes);
-            put(&mut notes, gone.zone, &gone.apex, None, std::iter::empty(), false);
+            put(&mut notes, gone.zone, &gone.apex, None, std::iter::empty(), Wish::Watch);
         }
-        let (mut after, mut changed) = (None, Vec::new());
-        loop {
-            let page = self.store().read(|rows| rows::zones(rows, after.as_ref(), PAGE))?;
-            changed.extend(page.iter().map(|zone| (zone.changed_us, zone.id)));
-            match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.apex.clone()),
-                _ => break,
-            }
-        }
-        let latest = changed.iter().map(|(at, _)| *at).max().unwrap_or_default();
-        changed.retain(|(at, _)| *at >= latest.saturating_sub(RECENT_US));
-        changed.sort_unstable_by_key(|(at, _)| *at);
-        Ok(changed.into_iter().map(|(_, id)| id).collect())
+        Ok(())
     }
 
-    /// Notes zones of the last run, as many as are due since `began`; returns whether more are to come.
-    fn note_again(&self, recent: &mut Vec<u32>, noted: &mut usize, began: Instant) -> bool {
-        let due = AGAIN_PER_S * began.elapsed().as_millis() as usize / 1_000 + 1;
-        while *noted < due
-            && let Some(id) = recent.pop()
-        {
-            *noted += 1;
+    /// Notes the zones of the last run that are due.
+    fn note_again(&self, again: &mut Again, since_start: Duration) {
+        while let Some((id, watched)) = again.next(since_start) {
+            let wish = if watched { Wish::TellAndWatch } else { Wish::Tell };
             let found = self.store().read(|rows| rows::by_id(rows, id));
             if let Ok(Some(zone)) = found {
                 let mut notes = held(&self.board().notes);
-                put(&mut notes, id, &zone.apex, Some(zone.serial), std::iter::empty(), true);
+                put(&mut notes, id, &zone.apex, Some(zone.serial), std::iter::empty(), wish);
             }
         }
-        !recent.is_empty()
     }
 
-    async fn converse(&self, mut recent: Vec<u32>) {
+    async fn converse(&self, mut again: Again) {
         let board = self.board();
-        let (mut noted, began) = (0, Instant::now());
+        let began = Instant::now();
         let addresses = Arc::new(Addresses::default());
         let mut tasks: JoinSet<Done> = JoinSet::new();
         let mut gathered = Instant::now();
         while !board.stopped.load(Ordering::Acquire) {
-            let again = self.note_again(&mut recent, &mut noted, began);
+            self.note_again(&mut again, began.elapsed());
             let has_room = tasks.len() < NOTES_MAX + super::notify::FLIGHTS_MAX + ROUNDS_MAX;
             if has_room && gathered.elapsed() >= GATHER {
                 for (zone, note) in board.take_notes() {
@@ -400,7 +387,8 @@ impl Maintain {
             let next = self.begin_due(&addresses, &mut tasks);
             let more = has_room && !held(&board.notes).is_empty();
             let rest = more.then(|| GATHER.saturating_sub(gathered.elapsed()));
-            let wait = next.into_iter().chain(again.then_some(AGAIN_AFTER)).chain(rest).min();
+            let later = (!again.is_over()).then_some(AGAIN_AFTER);
+            let wait = next.into_iter().chain(later).chain(rest).min();
             let wait = async {
                 match wait {
                     Some(wait) => tokio::time::sleep(wait).await,
@@ -434,7 +422,9 @@ impl Maintain {
             known.notifier.retain(zone, |_| false);
             return known.matrix.watch_gone(zone, &note.apex, now_ms);
         };
-        known.matrix.watch(zone, &note.apex, serial, note.sets, calm, now_ms);
+        if note.watch {
+            known.matrix.watch(zone, &note.apex, serial, note.sets, calm, now_ms);
+        }
         if note.tell {
             tasks.spawn(self.clone().find_servers(zone, Arc::clone(addresses)));
         }
@@ -516,7 +506,7 @@ impl Maintain {
         let failed = |why: String| Failure::Unanswered(why);
         let found = self.store().read(|rows| {
             let Some((zone, soa)) = look::soa_of(rows, errand.zone)? else { return Ok(None) };
-            let key = key_for(rows, &zone, errand.server)?;
+            let key = secondaries::key_for(rows, &zone, errand.server).map_err(rows::fault)?;
             Ok::<_, ReadFault>(Some((zone, soa, key)))
         });
         let Some((zone, soa, key)) = found.map_err(|fault| failed(fault.to_string()))? else {
@@ -626,17 +616,4 @@ where
 fn everywhere_us(known: &Known, watch: &Watch, serial: Option<Serial>) -> Option<u64> {
     let at = watch.everywhere_ms.filter(|_| Some(watch.serial) == serial);
     at.map(|ms| known.us(ms))
-}
-
-/// The name of the TSIG key that messages about a zone to this address are signed with.
-fn key_for<R: RawRows + ?Sized>(
-    rows: &R,
-    zone: &Zone,
-    server: SocketAddr,
-) -> Result<Option<Name>, ReadFault> {
-    let all = secondaries::all(rows).map_err(rows::fault)?;
-    let row = all
-        .into_iter()
-        .find(|row| row.key.is_some() && row.addresses.contains(&server) && row.scope.covers(zone));
-    Ok(row.and_then(|row| row.key))
 }

@@ -1,6 +1,7 @@
 //! Keeps zones true: the one door through which they change, their start-up, their upkeep.
 
 pub mod access;
+mod again;
 pub mod announce;
 mod apart;
 mod apply;

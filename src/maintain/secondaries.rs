@@ -90,3 +90,14 @@ pub fn put(tx: &mut Tx<'_>, secondary: &Secondary) -> Result<(), RowError> {
 pub fn delete(tx: &mut Tx<'_>, name: &str) -> Result<(), RowError> {
     tx.delete(&SECONDARIES, &name.to_owned())
 }
+
+/// The name of the TSIG key that messages about a zone to this address are signed with.
+pub(super) fn key_for<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    server: SocketAddr,
+) -> Result<Option<Name>, RowError> {
+    let is_its = |row: &Secondary| row.addresses.contains(&server) && row.scope.covers(zone);
+    let row = all(rows)?.into_iter().find(|row| row.key.is_some() && is_its(row));
+    Ok(row.and_then(|row| row.key))
+}

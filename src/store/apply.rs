@@ -14,7 +14,7 @@ use super::backup::{self, ExportError, Summary};
 use super::error::RowError;
 use super::files::held;
 use super::log::Transaction;
-use super::{BACKLOG_BYTES_MAX, Condition, Handle, Lsn, Shared, Store};
+use super::{Condition, Handle, Lsn, Shared, Store};
 
 /// How long no transaction comes before what has gathered is applied: rows changed twice are written
 /// once, and rows that came and went not at all.
@@ -24,8 +24,9 @@ const GATHER: Duration = Duration::from_millis(250);
 /// also seen served.
 const GATHER_BYTES: u64 = 32 << 20;
 
-/// How far behind the index stays at most while it is [held back](Store::hold_index), in octets.
-const HELD_BYTES_MAX: u64 = BACKLOG_BYTES_MAX / 2;
+/// How far behind the index stays while it is [held back](Store::hold_index), in octets: less than what a start
+/// keeps in memory of what it reads from the log, and so has not to apply first.
+const HELD_BYTES_MAX: u64 = 160 << 20;
 
 /// How much is applied between two flushes, in octets: the index holds it in memory until then.
 const FLUSH_BYTES: u64 = 16 << 20;
@@ -59,6 +60,15 @@ pub(super) struct BacklogState {
 
 /// The index is left behind while this is there.
 pub struct IndexHeld(Arc<Handle>);
+
+impl IndexHeld {
+    /// Waits until the index is no further behind than it stays while it is held back.
+    pub fn settle(&self) {
+        let backlog = &self.0.shared.backlog;
+        let far = |state: &mut BacklogState| state.bytes >= HELD_BYTES_MAX && !state.gone;
+        drop(backlog.changed.wait_while(held(&backlog.state), far));
+    }
+}
 
 impl Drop for IndexHeld {
     fn drop(&mut self) {
@@ -137,7 +147,9 @@ impl Backlog {
             let free = state.holders == 0 || !state.exports.is_empty() || state.closing;
             let rests = !free && state.bytes < HELD_BYTES_MAX;
             if !state.queue.is_empty() && (waited || hurry) && !rests {
-                return Work::Apply(take_run(&mut state.queue));
+                // Far behind, more is taken at once: in the order of keys rows of one place come together.
+                let most = GATHER_BYTES.max(state.bytes / 2);
+                return Work::Apply(take_run(&mut state.queue, most));
             }
             if let Some(export) = state.exports.pop() {
                 return Work::Export(export);
@@ -153,10 +165,10 @@ impl Backlog {
     }
 }
 
-/// The first transactions of `queue`, up to about [`GATHER_BYTES`].
-fn take_run(queue: &mut VecDeque<Transaction>) -> Vec<Transaction> {
+/// The first transactions of `queue`, up to about `most` octets.
+fn take_run(queue: &mut VecDeque<Transaction>, most: u64) -> Vec<Transaction> {
     let (mut run, mut bytes) = (Vec::new(), 0);
-    while bytes < GATHER_BYTES {
+    while bytes < most {
         let Some(transaction) = queue.pop_front() else { break };
         bytes += transaction.bytes;
         run.push(transaction);
@@ -229,7 +241,22 @@ impl Shared {
                 needed.push((key.clone(), value.clone()));
             }
         }
-        self.index.apply(&mut needed.into_iter(), Some(upto))?;
+        let mut needed = needed.into_iter().peekable();
+        loop {
+            let (mut part, mut bytes) = (Vec::new(), 0);
+            while bytes < FLUSH_BYTES
+                && let Some(op) = needed.next()
+            {
+                bytes += op.1.as_ref().map_or(0, |value| value.len() as u64);
+                part.push(op);
+            }
+            if needed.peek().is_none() {
+                self.index.apply(&mut part.into_iter(), Some(upto))?;
+                break;
+            }
+            self.index.apply(&mut part.into_iter(), None)?;
+            self.index.flush()?;
+        }
         self.applied.store(upto.0, Ordering::Release);
         let keys: Vec<_> = net.into_keys().collect();
         for some in keys.chunks(STEP_ROWS) {
@@ -298,5 +325,43 @@ impl Shared {
             let _ = super::files::replace(mark, why.as_bytes());
         }
         *condition = Condition::Failed(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transaction(lsn: u64, bytes: u64) -> Transaction {
+        Transaction { lsn: Lsn(lsn), ops: Arc::new([]), bytes }
+    }
+
+    #[test]
+    fn an_index_held_back_rests_until_memory_runs_short_or_it_is_let_go() {
+        let backlog = Backlog::default();
+        held(&backlog.state).holders = 1;
+
+        backlog.add(&[transaction(1, GATHER_BYTES)]);
+        assert!(matches!(backlog.take(), Work::Rest));
+        backlog.add(&[transaction(2, HELD_BYTES_MAX)]);
+        assert!(matches!(backlog.take(), Work::Apply(run) if run.len() == 2));
+
+        held(&backlog.state).bytes = 0;
+        backlog.add(&[transaction(3, GATHER_BYTES)]);
+        assert!(matches!(backlog.take(), Work::Rest));
+        held(&backlog.state).holders = 0;
+        assert!(matches!(backlog.take(), Work::Apply(run) if run.len() == 1));
+    }
+
+    #[test]
+    fn an_index_held_back_is_brought_up_to_date_for_an_export() {
+        let backlog = Backlog::default();
+        held(&backlog.state).holders = 1;
+        backlog.add(&[transaction(1, 1)]);
+
+        let _told = backlog.export(PathBuf::new());
+
+        assert!(matches!(backlog.take(), Work::Apply(_)));
+        assert!(matches!(backlog.take(), Work::Export(_)));
     }
 }

@@ -34,8 +34,9 @@ const GROUP_ROWS: usize = 100;
 /// files of their own, which it never syncs.
 const PART_BYTES: usize = 5 << 10;
 
-/// sled's page cache, in octets as they are on disk.
-pub const CACHE_BYTES: u64 = 128 << 20;
+/// sled's page cache, in octets as they are on disk; in memory they are two to three times as many. Answers come
+/// from the table, so only changes read here, and what they read again and again is little.
+pub const CACHE_BYTES: u64 = 64 << 20;
 
 /// How long sled may take to let go of its files.
 const LET_GO_MS: u32 = 10_000;

@@ -225,4 +225,17 @@ mod tests {
             assert!((3600.0..4600.0).contains(&chi), "chi-square {chi}");
         }
     }
+
+    /// Goal: nobody fills one page of the table with names of his choice, for he does not know the key.
+    /// Method: the names that meet in one of 4096 cells under one key are spread under another.
+    #[test]
+    fn names_that_meet_under_one_key_do_not_under_another() {
+        let other = HashKey::new(*b"nmlkjihgfedcba9876543210");
+        let cell = |key: &HashKey, label: &str| key.child(key.root(), label.as_bytes()) >> 52;
+        let labels = (0..1_000_000).map(|number| format!("customer-{number}"));
+        let meeting: Vec<String> = labels.filter(|label| cell(&key(), label) == 7).collect();
+        let cells: std::collections::BTreeSet<u64> =
+            meeting.iter().map(|label| cell(&other, label)).collect();
+        assert!(meeting.len() > 200 && cells.len() > 200, "{} in {}", meeting.len(), cells.len());
+    }
 }
