@@ -50,23 +50,43 @@ pub struct Found<'s> {
     pub(super) ahead: Option<Ahead<'s>>,
 }
 
+/// What was found for the queries of a batch.
+pub struct Batch<'s> {
+    nodes: [Option<Node<'s>>; BATCH],
+    /// If any query wants proofs: to clear room for them costs.
+    aheads: Option<Aheads<'s>>,
+}
+
+type Aheads<'s> = [Option<Ahead<'s>>; BATCH];
+
+impl<'s> Batch<'s> {
+    /// What was found for the query of this number.
+    #[inline(always)]
+    pub fn of(&self, number: usize) -> Found<'s> {
+        let node = self.nodes.get(number).copied().flatten();
+        let ahead = self.aheads.as_ref().and_then(|aheads| *aheads.get(number)?);
+        Found { node, ahead }
+    }
+}
+
 /// Asks for all else that the queries of a batch need, and says what was found for each. More than 32 are not
 /// looked at.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-pub fn rest<'s, Q: AsRef<Query>>(snapshot: &'s Snapshot, queries: &[Q]) -> [Found<'s>; BATCH] {
-    let mut found = [Found::default(); BATCH];
+pub fn rest<'s, Q: AsRef<Query>>(snapshot: &'s Snapshot, queries: &[Q]) -> Batch<'s> {
+    let mut batch = Batch { nodes: [None; BATCH], aheads: None };
     for query in queries {
         page(snapshot, query.as_ref().hash(0));
     }
-    for (query, found) in queries.iter().zip(&mut found) {
-        found.node = node(snapshot, query.as_ref().hash(0));
+    for (query, found) in queries.iter().zip(&mut batch.nodes) {
+        *found = node(snapshot, query.as_ref().hash(0));
     }
-    let (mut steps, mut proofs) = (Steps::default(), false);
-    for (number, (query, found)) in queries.iter().zip(&mut found).enumerate() {
+    let mut steps = Steps { list: [Step::default(); BATCH], len: 0 };
+    let mut proofs = false;
+    for (number, (query, found)) in queries.iter().zip(&mut batch.nodes).enumerate() {
         let query = query.as_ref();
-        found.node = found.node.filter(|node| is_of(*node, query.name()));
-        let next = match found.node {
+        *found = found.filter(|node| is_of(*node, query.name()));
+        let next = match *found {
             Some(node) => after(snapshot, query, node),
             None => Some(query.hash(1)),
         };
@@ -77,35 +97,25 @@ pub fn rest<'s, Q: AsRef<Query>>(snapshot: &'s Snapshot, queries: &[Q]) -> [Foun
     }
     steps.fetch(snapshot);
     if proofs {
-        denials(snapshot, queries, &steps, &mut found);
+        batch.aheads = Some(denials(snapshot, queries, &steps, &batch.nodes));
     }
-    // An alias may lead to another.
-    let mut more = Steps::default();
-    for step in steps.iter() {
-        if let Some(node) = step.likely.filter(|node| node.is(flag::CNAME))
-            && let Some(query) = queries.get(step.number)
-            && let Some(hash) = after(snapshot, query.as_ref(), node)
-        {
-            more.push(step.number, hash);
-        }
-    }
-    more.fetch(snapshot);
-    found
+    steps.go_on(snapshot, queries);
+    steps.fetch(snapshot);
+    batch
 }
 
 /// The next step of one query.
 #[derive(Clone, Copy, Default)]
 struct Step<'s> {
-    /// The query's.
-    number: usize,
     /// Of the name to be looked up.
     hash: u64,
     /// The node that may be its.
     likely: Option<Node<'s>>,
+    /// The query's.
+    number: u32,
 }
 
 /// The next steps of those queries of a batch that take one.
-#[derive(Default)]
 struct Steps<'s> {
     list: [Step<'s>; BATCH],
     len: usize,
@@ -115,7 +125,7 @@ impl<'s> Steps<'s> {
     #[inline(always)]
     fn push(&mut self, number: usize, hash: u64) {
         if let Some(slot) = self.list.get_mut(self.len) {
-            *slot = Step { number, hash, likely: None };
+            *slot = Step { hash, likely: None, number: number as u32 };
             self.len += 1;
         }
     }
@@ -123,6 +133,21 @@ impl<'s> Steps<'s> {
     #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = &Step<'s>> {
         self.list.iter().take(self.len)
+    }
+
+    /// Leaves the steps that come after these: an alias may lead to another.
+    #[inline(always)]
+    fn go_on<Q: AsRef<Query>>(&mut self, snapshot: &Snapshot, queries: &[Q]) {
+        let taken = std::mem::take(&mut self.len);
+        for at in 0..taken {
+            let Some(Step { likely, number, .. }) = self.list.get(at).copied() else { return };
+            if let Some(node) = likely.filter(|node| node.is(flag::CNAME))
+                && let Some(query) = queries.get(number as usize)
+                && let Some(hash) = after(snapshot, query.as_ref(), node)
+            {
+                self.push(number as usize, hash);
+            }
+        }
     }
 
     /// Asks for all that is needed to look the names up.
@@ -167,31 +192,32 @@ fn denials<'s, Q: AsRef<Query>>(
     snapshot: &'s Snapshot,
     queries: &[Q],
     steps: &Steps<'s>,
-    found: &mut [Found<'s>; BATCH],
-) {
+    found: &[Option<Node<'s>>; BATCH],
+) -> Aheads<'s> {
     let mut sought: [Option<Sought<'s>>; BATCH] = [const { None }; BATCH];
     for (step, sought) in steps.iter().zip(&mut sought) {
-        let (Some(query), Some(found)) = (queries.get(step.number), found.get(step.number)) else {
-            continue;
-        };
+        let number = step.number as usize;
+        let (Some(query), Some(own)) = (queries.get(number), found.get(number)) else { continue };
         let query = query.as_ref();
         if !query.dnssec_ok() {
             continue;
         }
         let parent = || step.likely.filter(|node| is_of(*node, query.suffix(1)));
-        let closest = found.node.map(|node| (node, 0)).or_else(|| Some((parent()?, 1)));
+        let closest = own.map(|node| (node, 0)).or_else(|| Some((parent()?, 1)));
         *sought = closest.and_then(|(node, skip)| ahead::seek(snapshot, query, node, skip));
         if let Some(sought) = sought {
             lines::<LEAF_OCTETS>(sought.leaf());
         }
     }
+    let mut aheads = [None; BATCH];
     for (step, sought) in steps.iter().zip(&sought) {
-        let Some(found) = found.get_mut(step.number) else { continue };
-        found.ahead = sought.as_ref().and_then(Sought::find);
-        if let Some(ahead) = &found.ahead {
+        let Some(slot) = aheads.get_mut(step.number as usize) else { continue };
+        *slot = sought.as_ref().and_then(Sought::find);
+        if let Some(ahead) = slot {
             lines::<ENTRY_OCTETS>(ahead.octets());
         }
     }
+    aheads
 }
 
 #[inline]

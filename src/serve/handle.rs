@@ -155,8 +155,7 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
     }
     let found = prefetch::rest(&snapshot, slots);
     for (number, slot) in slots.iter_mut().enumerate() {
-        let found = found.get(number).copied().unwrap_or_default();
-        slot.outcome = context.outcome(&snapshot, slot, found, now_s);
+        slot.outcome = context.outcome(&snapshot, slot, found.of(number), now_s);
     }
     context.end(&snapshot, slots, now_s);
 }
