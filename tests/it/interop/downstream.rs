@@ -257,6 +257,7 @@ fn nsd(primary: SocketAddr, secret: &str, dir: &Path, port: u16) -> Command {
 }
 
 fn knot(primary: SocketAddr, secret: &str, dir: &Path, port: u16) -> Command {
+    fs::create_dir_all(dir.join("db")).unwrap(); // without it Knot takes no step, only whole zones
     let (home, from) = (dir.display(), primary.port());
     let text = format!(
         "server:\n rundir: {home}\n listen: 127.0.0.1@{port}\n udp-workers: 1\n tcp-workers: 2\n \
