@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A room, and the rooms it may name with `crate::`. Lower rooms first, so no cycle can be written.
 #[rustfmt::skip]
@@ -164,4 +165,26 @@ fn sources_under(dir: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// Goal: what is built to run the server is not built again for its tests.
+/// Method: a dependency with one set of features for the server has the same with tests beside it.
+#[test]
+fn what_only_tests_use_turns_on_no_feature_of_the_server() {
+    let packages = |edges: &str| -> BTreeSet<String> {
+        let tree = ["tree", "--locked", "--offline", "--prefix=none", "--format={p} {f}"];
+        let out = Command::new(env!("CARGO"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(tree)
+            .args(["--edges", edges])
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let lines = String::from_utf8(out.stdout).unwrap();
+        lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+    };
+    let (server, all) = (packages("normal,build"), packages("normal,build,dev"));
+    let twice: Vec<&String> = server.difference(&all).collect();
+    assert!(server.len() > 100 && all.len() > server.len());
+    assert!(twice.is_empty(), "give [dependencies] the features tests want, too: {twice:#?}");
 }
