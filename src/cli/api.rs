@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Failure;
 use super::args::Target;
+use super::{Failure, usage};
 use crate::http::InProcess;
 use crate::run;
 
@@ -31,12 +31,12 @@ impl Api {
     ///
     /// A server without a token; a directory that cannot be opened, which is told with the way out.
     pub(super) fn open(target: &Target) -> Result<Api, Failure> {
-        let Some(server) = &target.server else {
+        let Some(server) = target.server() else {
             return Ok(Api::Directory(Box::new(run::in_process(&target.directory())?)));
         };
-        let token = target.token.clone().ok_or(
-            "--server needs --token or NAMEPLANE_TOKEN: the first is in operator.token of the data directory",
-        )?;
+        let token = target.token.clone().ok_or_else(|| {
+            usage("a server needs --token or NAMEPLANE_TOKEN: the first is in operator.token of its data directory")
+        })?;
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))

@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::Failure;
 pub(super) use super::args_dns::{Catalog, DnssecCommand, DnssecPolicy, Primaries, Secondary};
-use crate::config::Config;
+use crate::config::{Config, UDP_WORKERS_MAX};
 
 /// An authoritative DNS server and its management plane in one binary.
 #[derive(Debug, Parser)]
@@ -87,7 +87,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "ADDR:PORT")]
     listen_http: Option<SocketAddr>,
     /// UDP threads for each address
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=UDP_WORKERS_MAX.into()))]
     udp_workers: Option<u32>,
     /// Start with example zones, customers, a basket and an order; everything on loopback
     #[arg(long)]
@@ -138,15 +138,24 @@ pub(super) struct Target {
     /// A data directory no server holds
     #[arg(long, value_name = "DIR", conflicts_with = "server")]
     pub data_dir: Option<PathBuf>,
-    /// A running server
-    #[arg(long, value_name = "URL", env = "NAMEPLANE_SERVER")]
-    pub server: Option<String>,
+    /// A running server; unless --data-dir is given, that of NAMEPLANE_SERVER
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
     /// An API token for that server
     #[arg(long, value_name = "TOKEN", env = "NAMEPLANE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 }
 
 impl Target {
+    /// The server meant: of two that are named, a flag counts before the environment.
+    pub(super) fn server(&self) -> Option<String> {
+        let named = || std::env::var("NAMEPLANE_SERVER").ok().filter(|url| !url.is_empty());
+        match &self.data_dir {
+            Some(_) => None,
+            None => self.server.clone().or_else(named),
+        }
+    }
+
     /// The data directory meant when no server is named.
     pub(super) fn directory(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| Config::default().store.dir)
@@ -527,4 +536,46 @@ pub(super) enum Store {
 pub(super) enum Check {
     /// Name every fault of a settings file
     Config { file: PathBuf },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_what_no_flag_names_is_the_files() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("server.toml");
+        let text = "[dns]\nlisten = \"192.0.2.1:53\"\nudp_workers = 3\n[http]\nlisten = \"192.0.2.1:80\"\n[store]\ndir = \"there\"\n";
+        std::fs::write(&file, text).unwrap();
+        let serve = |flags: &[&str]| {
+            let words = ["nameplane", "serve", "--config", file.to_str().unwrap()];
+            let args = Args::try_parse_from(words.iter().chain(flags)).unwrap();
+            let Command::Serve(serve) = args.command else { panic!("{args:?}") };
+            serve.into_options().unwrap()
+        };
+        let filed = serve(&["--demo"]);
+        assert!(filed.demo && filed.config.dns.udp_workers == 3);
+        assert_eq!(filed.config.store.dir, PathBuf::from("there"));
+
+        let flagged = serve(&[
+            "--listen-dns",
+            "[::1]:1",
+            "--listen-dns",
+            "127.0.0.1:1",
+            "--listen-http",
+            "127.0.0.1:2",
+            "--udp-workers",
+            "1",
+            "--data-dir",
+            "here",
+        ]);
+
+        let listen: Vec<String> =
+            flagged.config.dns.listen.iter().map(ToString::to_string).collect();
+        assert_eq!(listen, ["[::1]:1", "127.0.0.1:1"]);
+        assert_eq!(flagged.config.http.listen.to_string(), "127.0.0.1:2");
+        assert_eq!((flagged.config.dns.udp_workers, flagged.demo), (1, false));
+        assert_eq!(flagged.config.store.dir, PathBuf::from("here"));
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, encoded};
 use super::args::{DnssecCommand as Dnssec, DnssecPolicy, Target};
-use super::{Failure, print};
+use super::{Failure, print, usage};
 
 pub(super) fn run(command: Dnssec) -> Result<ExitCode, Failure> {
     match command {
@@ -178,7 +178,7 @@ fn policy(command: DnssecPolicy) -> Result<(), Failure> {
             for field in fields {
                 let (key, value) = field
                     .split_once('=')
-                    .ok_or_else(|| format!("{field} is not of the form field=value"))?;
+                    .ok_or_else(|| usage(format!("{field} is not of the form field=value")))?;
                 // Numbers, lists and truth values are JSON; whatever is not is a word.
                 let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
                 body.insert(key.to_owned(), value);

@@ -1,17 +1,18 @@
 //! Zone files on their way in: found, read, brought to a directory or a server, and summed up.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 
 use super::api::{Api, encoded, told};
 use super::args::{Dnssec, ZoneImport};
 use super::pull::Puller;
-use super::{Failure, print};
+use super::{Failure, print, usage};
 use crate::maintain::stage::STAGE_OCTETS_MIN;
 use crate::maintain::{CommitError, Content};
 use crate::manage::access::Context;
@@ -50,10 +51,9 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// The file cannot be read. The faults of its text are the inner result's.
-    pub(super) fn parse(&self) -> Result<Result<Parsed, Vec<Fault>>, Failure> {
-        let octets = std::fs::read(&self.path)
-            .map_err(|error| format!("{}: {error}", self.path.display()))?;
+    /// The file cannot be read. The faults of its text are the inner result's, with every rule of zones that it breaks.
+    pub(super) fn parse(&self) -> io::Result<Result<Parsed, Vec<Fault>>> {
+        let octets = std::fs::read(&self.path)?;
         let base = self.path.parent().map(Path::to_owned).unwrap_or_default();
         let mut include = |name: &str| included(&base, name);
         let options = Options {
@@ -61,7 +61,8 @@ impl Source {
             apex: self.apex.clone(),
             default_ttl: None,
             includes: Some(&mut include),
-            limits: Limits { records: usize::MAX, ..Limits::default() },
+            limits: Limits::default(),
+            rules: true,
         };
         Ok(text::parse(&octets, options))
     }
@@ -92,7 +93,7 @@ fn included(base: &Path, name: &str) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 ///
-/// A path that cannot be read; a directory without zone files.
+/// A directory that cannot be read, or without zone files. A file is looked at when its turn comes.
 pub(super) fn sources(
     paths: &[impl AsRef<Path>],
     apex: Option<Name>,
@@ -101,9 +102,13 @@ pub(super) fn sources(
     for path in paths {
         let path = path.as_ref();
         let told = |error: std::io::Error| format!("{}: {error}", path.display());
-        if !std::fs::metadata(path).map_err(told)?.is_dir() {
+        if !path.is_dir() {
             found.push(Source::new(path.to_owned(), apex.clone()));
             continue;
+        }
+        if apex.is_some() {
+            let what = "is a directory: its files are named <apex>.zone";
+            return Err(usage(format!("--zone names one apex, but {} {what}", path.display())));
         }
         let mut files = Vec::new();
         for entry in std::fs::read_dir(path).map_err(told)? {
@@ -119,7 +124,9 @@ pub(super) fn sources(
         found.extend(files.into_iter().map(|file| Source::new(file, None)));
     }
     if apex.is_some() && found.len() > 1 {
-        return Err("--zone names one apex, but there are several files: name it in their $ORIGIN or file names".into());
+        return Err(usage(
+            "--zone names one apex, but there are several files: name it in their $ORIGIN or file names",
+        ));
     }
     Ok(found)
 }
@@ -151,7 +158,7 @@ fn pulled(primary: &str, command: &ZoneImport) -> Result<Vec<Source>, Failure> {
     let mut zones = Vec::new();
     for name in &command.paths {
         let text = name.to_string_lossy();
-        let name = Name::parse(&text).map_err(|error| format!("{text}: {error}"))?;
+        let name = Name::parse(&text).map_err(|error| usage(format!("{text}: {error}")))?;
         match command.catalog {
             true => zones.extend(puller.members(&name)?),
             false => zones.push(name),
@@ -166,15 +173,20 @@ fn pulled(primary: &str, command: &ZoneImport) -> Result<Vec<Source>, Failure> {
     Ok(zones.into_iter().map(source).collect())
 }
 
+/// The apex that `--zone` names.
+pub(super) fn apex_named(text: &str) -> Result<Name, Failure> {
+    Name::parse(text).map_err(|error| usage(format!("--zone {text}: {error}")))
+}
+
 pub(super) fn run(command: ZoneImport) -> Result<ExitCode, Failure> {
-    let apex = command.zone.as_deref().map(Name::parse).transpose()?;
+    let apex = command.zone.as_deref().map(apex_named).transpose()?;
     let sources = match (&command.list, &command.axfr) {
         (Some(list), _) => listed(list)?,
         (None, Some(primary)) => pulled(primary, &command)?,
         (None, None) => sources(&command.paths, apex)?,
     };
     let mut tally = Tally::new(sources.len());
-    match command.target.server {
+    match command.target.server() {
         Some(_) => to_server(&command, sources, &mut tally)?,
         None => to_directory(&command, sources, &mut tally)?,
     }
@@ -187,11 +199,13 @@ struct Tally {
     taken: usize,
     refused: usize,
     records: usize,
+    waiting: usize,
+    warnings: usize,
 }
 
 impl Tally {
     fn new(files: usize) -> Tally {
-        Tally { bar: bar(files as u64), taken: 0, refused: 0, records: 0 }
+        Tally { bar: bar(files as u64), taken: 0, refused: 0, records: 0, waiting: 0, warnings: 0 }
     }
 
     fn take(&mut self, records: usize) {
@@ -206,41 +220,57 @@ impl Tally {
         self.bar.suspend(|| print::complain(&format!("{}: refused: {why}", file.display())));
     }
 
+    /// The zone is to come by an order that waits for somebody.
+    fn wait(&mut self, file: &Path, order: &str) {
+        self.bar.inc(1);
+        self.waiting += 1;
+        self.bar.suspend(|| print::complain(&format!("{}: waits: {order}", file.display())));
+    }
+
     fn finish(self) -> ExitCode {
         self.bar.finish_and_clear();
-        let Tally { taken, refused, records, .. } = self;
-        print::line(&format!("{taken} zones with {records} records imported, {refused} refused"));
-        ExitCode::from(u8::from(refused > 0))
+        let Tally { taken, refused, records, waiting, warnings, .. } = self;
+        if warnings > 0 {
+            print::complain(&format!("{warnings} warnings: nameplane zone check names them"));
+        }
+        let waiting_too = match waiting {
+            0 => String::new(),
+            waiting => format!(", {waiting} wait"),
+        };
+        print::line(&format!(
+            "{taken} zones with {records} records imported, {refused} refused{waiting_too}"
+        ));
+        ExitCode::from(u8::from(refused + waiting > 0))
     }
 }
 
-/// Reads one zone, as far as `dnssec` lets it in; the inner result says why not.
-fn read(source: &Source, dnssec: Dnssec) -> Result<Result<Parsed, String>, Failure> {
+/// Reads one zone, as far as `dnssec` lets it in.
+///
+/// # Errors
+///
+/// Why it is not taken: nothing is known of the others by that.
+fn read(source: &Source, dnssec: Dnssec) -> Result<Parsed, String> {
     let pulled = source.puller.as_ref().zip(source.apex.as_ref());
-    let parsed = match pulled.map(|(puller, apex)| puller.zone(apex)) {
-        Some(Ok(parsed)) => Ok(parsed),
-        Some(Err(why)) => return Ok(Err(why)),
-        None => source.parse()?,
-    };
-    let mut parsed = match parsed {
-        Ok(parsed) => parsed,
-        Err(faults) => {
-            let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-            return Ok(Err(lines.concat()));
-        }
+    let mut parsed = match pulled {
+        Some((puller, apex)) => puller.zone(apex)?,
+        None => source.parse().map_err(|error| error.to_string())?.map_err(|faults| {
+            faults.iter().map(|fault| format!("\n  {fault}")).collect::<String>()
+        })?,
     };
     match dnssec {
         Dnssec::Refuse if parsed.signed => {
             let why = "it is signed: take it as it is with --dnssec keep, or unsigned with --dnssec strip";
-            return Ok(Err(why.to_owned()));
+            return Err(why.to_owned());
         }
         Dnssec::Strip => {
             parsed.packed = packed::strip(&parsed.packed);
             parsed.signed = false;
+            let sets = packed::nodes(&parsed.packed).flat_map(packed::Node::rrsets);
+            parsed.records = sets.map(|set| usize::from(set.count)).sum();
         }
         Dnssec::Keep | Dnssec::Refuse => {}
     }
-    Ok(Ok(parsed))
+    Ok(parsed)
 }
 
 /// Zones brought to a directory in one record of its log.
@@ -329,13 +359,14 @@ impl Bringing<'_> {
 
     /// Reads a zone; a large one is staged at once.
     fn add(&self, source: Source, group: &mut Group) -> Result<(), Failure> {
-        let parsed = match read(&source, self.dnssec)? {
+        let parsed = match read(&source, self.dnssec) {
             Ok(parsed) => parsed,
             Err(why) => {
                 held(&self.tally).refuse(&source.path, &why);
                 return Ok(());
             }
         };
+        held(&self.tally).warnings += parsed.warnings.len();
         let (apex, records) = (parsed.apex, parsed.records);
         group.octets += parsed.packed.len();
         let large = parsed.packed.len() >= STAGE_OCTETS_MIN;
@@ -382,7 +413,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn to_server(command: &ZoneImport, sources: Vec<Source>, tally: &mut Tally) -> Result<(), Failure> {
     let api = Api::open(&command.target)?;
     for source in sources {
-        let parsed = match read(&source, command.dnssec)? {
+        let parsed = match read(&source, command.dnssec) {
             Ok(parsed) => parsed,
             Err(why) => {
                 tally.refuse(&source.path, &why);
@@ -398,12 +429,26 @@ fn to_server(command: &ZoneImport, sources: Vec<Source>, tally: &mut Tally) -> R
             encoded(&command.org)
         );
         match api.send("PUT", &path, "text/dns", text.into_bytes())? {
-            (200..300, _) => tally.take(parsed.records),
+            (200..300, body) => match waits(&body) {
+                Some(order) => tally.wait(&source.path, &order),
+                None => {
+                    tally.warnings += parsed.warnings.len();
+                    tally.take(parsed.records);
+                }
+            },
             (status @ (401 | 403), body) => return Err(told(status, &body).into()),
             (status, body) => tally.refuse(&source.path, &told(status, &body)),
         }
     }
     Ok(())
+}
+
+/// The order that a zone is to come by, if that waits for somebody.
+fn waits(body: &[u8]) -> Option<String> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let order = answer.get("order")?;
+    let text = |key: &str| order.get(key).and_then(Value::as_str);
+    Some(format!("order {} waits for its {}", text("number")?, text("waits_for")?))
 }
 
 fn no_org(org: &str) -> String {
@@ -453,6 +498,15 @@ mod tests {
             assert_eq!(Some(&parsed.apex), source.origin.as_ref());
             assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
         }
+    }
+
+    #[test]
+    fn a_zone_that_waits_for_an_operator_is_told_apart_from_one_that_came() {
+        let body =
+            |waits: &str| format!("{{\"order\":{{\"number\":\"O-1\",\"waits_for\":{waits}}}}}");
+        let waiting = waits(body("\"operator\"").as_bytes());
+        assert_eq!(waiting.as_deref(), Some("order O-1 waits for its operator"));
+        assert_eq!(waits(body("null").as_bytes()), None);
     }
 
     #[test]

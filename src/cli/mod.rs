@@ -23,6 +23,7 @@ mod top;
 mod tsig;
 mod zone;
 
+use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,13 +38,29 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             print::complain(&error.to_string());
-            ExitCode::from(1)
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }
 }
 
 /// What ends a command early: a sentence for the person at the terminal.
 type Failure = Box<dyn std::error::Error>;
+
+/// Arguments that only together, or only when read closely, make no sense.
+#[derive(Debug)]
+struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+fn usage(what: impl Into<String>) -> Failure {
+    Box::new(Usage(what.into()))
+}
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
@@ -67,7 +84,13 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 }
 
 fn check_config(file: &Path) -> Result<ExitCode, Failure> {
-    crate::run::check(&args::read_config(file)?)?;
+    let config = args::read_config(file)?;
+    crate::run::check(&config).map_err(|why| {
+        let lines = why.to_string();
+        let lines: Vec<String> =
+            lines.lines().map(|line| format!("{}: {line}", file.display())).collect();
+        lines.join("\n")
+    })?;
     print::line(&format!("{}: no faults", file.display()));
     Ok(ExitCode::SUCCESS)
 }

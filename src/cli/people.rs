@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, encoded};
 use super::args::{Order, Org, Target, Token, User};
-use super::{Failure, print};
+use super::{Failure, print, usage};
 use crate::manage::time::Timestamp;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -104,7 +104,7 @@ fn owner(
         return match user {
             Some(user) => Ok(Some(user.into())),
             None if role == "operator" => Ok(None),
-            None => Err(format!("a {role} is somebody's: name --org or --user").into()),
+            None => Err(usage(format!("a {role} is somebody's: name --org or --user"))),
         };
     };
     let users = api.all(&format!("/v1/orgs/{}/users", encoded(org)))?;

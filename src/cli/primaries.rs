@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, encoded};
 use super::args::Primaries;
-use super::{Failure, print};
+use super::{Failure, print, usage};
 
 pub(super) fn run(command: Primaries) -> Result<ExitCode, Failure> {
     let path = |zone: &str| format!("/v1/zones/{}/primaries", encoded(zone));
@@ -107,7 +107,7 @@ fn primary(text: &str) -> Result<Value, Failure> {
             Some(("key", key)) => drop(primary.insert("key".into(), key.into())),
             Some(("tls", server)) => name = Some(server),
             Some(("pin", pin)) => pins.push(pin),
-            _ => return Err(format!("{word:?} is none of key=…, tls=…, pin=…").into()),
+            _ => return Err(usage(format!("{word:?} is none of key=…, tls=…, pin=…"))),
         }
     }
     if name.is_some() || !pins.is_empty() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::Failure;
+use super::{Failure, usage};
 use crate::maintain::refresh::{self, Settings};
 use crate::maintain::secondary::Primary;
 use crate::serve::Prefixes;
@@ -39,7 +39,7 @@ impl Puller {
         let ip = address.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
         let address: SocketAddr = ip
             .or_else(|_| address.parse())
-            .map_err(|_| format!("{address:?} is no address of a server"))?;
+            .map_err(|_| usage(format!("{address:?} is no address of a server")))?;
         let key = match key.map(|key| (key, key.strip_prefix('@'))) {
             None => None,
             Some((_, Some(file))) => {
@@ -105,7 +105,7 @@ fn key_of(text: &str) -> Result<TsigKey, Failure> {
     let (algorithm, name, secret) = match words.as_slice() {
         [algorithm, name, secret] => (*algorithm, *name, *secret),
         [name, secret] => ("hmac-sha256", *name, *secret),
-        _ => return Err("a TSIG key is [algorithm:]name:secret".into()),
+        _ => return Err(usage("a TSIG key is [algorithm:]name:secret")),
     };
     let known = Algorithm::parse(algorithm);
     let known = known.ok_or_else(|| format!("{algorithm:?} is no algorithm of TSIG keys here"))?;

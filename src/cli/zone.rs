@@ -7,11 +7,8 @@ use serde_json::json;
 
 use super::api::{Api, encoded};
 use super::args::Zone;
-use super::import::{self, Source};
+use super::import;
 use super::{Failure, primaries, print, secondary};
-use crate::wire::Name;
-use crate::zone::tree::PackedZone;
-use crate::zone::{check, text};
 
 pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
     match command {
@@ -60,33 +57,25 @@ pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
 
 /// Names every fault of every file; 1 if there was one that keeps a file from being served.
 fn check_files(paths: &[impl AsRef<Path>], apex: Option<&str>) -> Result<ExitCode, Failure> {
-    let apex = apex.map(Name::parse).transpose()?;
+    let apex = apex.map(import::apex_named).transpose()?;
     let mut bad = false;
     for source in import::sources(paths, apex)? {
-        let faults = faults(&source)?;
-        for (text, error) in &faults {
-            print::line(&format!("{}:{text}", source.path.display()));
-            bad |= error;
+        let parsed = match source.parse() {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                print::complain(&format!("{}: {error}", source.path.display()));
+                bad = true;
+                continue;
+            }
+        };
+        bad |= parsed.is_err();
+        let faults = parsed.map_or_else(|faults| faults, |parsed| parsed.warnings);
+        for fault in &faults {
+            print::line(&format!("{}:{fault}", source.path.display()));
         }
         if faults.is_empty() {
             print::line(&format!("{}: no faults", source.path.display()));
         }
     }
     Ok(ExitCode::from(u8::from(bad)))
-}
-
-/// The faults of one file, and whether each keeps it from being served: of its text, else of its zone.
-fn faults(source: &Source) -> Result<Vec<(String, bool)>, Failure> {
-    let parsed = match source.parse()? {
-        Ok(parsed) => parsed,
-        Err(faults) => {
-            let error = |fault: &text::Fault| fault.severity == text::Severity::Error;
-            return Ok(faults.iter().map(|fault| (fault.to_string(), error(fault))).collect());
-        }
-    };
-    let mut found: Vec<(String, bool)> =
-        parsed.warnings.iter().map(|warning| (warning.to_string(), false)).collect();
-    let broken = check::check(&PackedZone::new(parsed.apex.clone(), &parsed.packed))?;
-    found.extend(broken.iter().map(|broken| (format!(" error: {broken}"), true)));
-    Ok(found)
 }

@@ -2,7 +2,7 @@
 
 use super::change::Reason;
 use crate::wire::Name;
-use crate::zone::check::{self, Broken, Rule};
+use crate::zone::check::{self, Broken};
 use crate::zone::{ReadFault, View};
 
 /// Every rule a whole zone breaks.
@@ -16,22 +16,7 @@ pub(super) fn touched(view: &dyn View, touched: &[Name]) -> Result<Vec<Reason>, 
 }
 
 fn reason(broken: Broken) -> Reason {
-    Reason::Broken { rule: word(broken.rule), owner: broken.owner, text: broken.what }
-}
-
-/// A word for a rule that programs may compare with.
-fn word(rule: Rule) -> &'static str {
-    match rule {
-        Rule::Soa => "soa",
-        Rule::ApexNs => "apex-ns",
-        Rule::Cname => "cname",
-        Rule::Dname => "dname",
-        Rule::InZone => "in-zone",
-        Rule::Size => "size",
-        Rule::Rdata => "rdata",
-        Rule::Ttl => "ttl",
-        Rule::Ds => "ds",
-    }
+    Reason::Broken { rule: broken.rule.word(), owner: broken.owner, text: broken.what }
 }
 
 /// A zone without SOA.

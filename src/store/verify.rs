@@ -248,7 +248,15 @@ impl fmt::Display for ImportError {
     }
 }
 
-impl std::error::Error for ImportError {}
+impl std::error::Error for ImportError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ImportError::Occupied(_) => None,
+            ImportError::Export(error) => error.source(),
+            ImportError::Open(error) => error.source(),
+        }
+    }
+}
 
 /// Makes a data directory in `dir` from the export at `path`; the first start builds its index.
 pub fn import(dir: &Path, path: &Path) -> Result<Summary, ImportError> {

@@ -176,7 +176,7 @@ fn target(node: Node<'_>) -> Option<Name> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zone::text::{self, Limits, Options};
+    use crate::zone::text::{self, Options};
     use crate::zone::tree::PackedZone;
 
     fn read(records: &str) -> Result<Vec<Member>, CatalogFault> {
@@ -186,8 +186,7 @@ mod tests {
             origin: Some(apex.clone()),
             apex: Some(apex.clone()),
             default_ttl: Some(60),
-            includes: None,
-            limits: Limits::default(),
+            ..Options::default()
         };
         let parsed = text::parse(file.as_bytes(), options).unwrap();
         members(&PackedZone::new(apex, &parsed.packed), 3).unwrap()

@@ -57,6 +57,23 @@ pub enum Rule {
     Ds,
 }
 
+impl Rule {
+    /// A word that programs may compare with.
+    pub fn word(self) -> &'static str {
+        match self {
+            Rule::Soa => "soa",
+            Rule::ApexNs => "apex-ns",
+            Rule::Cname => "cname",
+            Rule::Dname => "dname",
+            Rule::InZone => "in-zone",
+            Rule::Size => "size",
+            Rule::Rdata => "rdata",
+            Rule::Ttl => "ttl",
+            Rule::Ds => "ds",
+        }
+    }
+}
+
 /// A rule that a zone breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broken {
@@ -78,6 +95,16 @@ impl fmt::Display for Broken {
 ///
 /// [`ReadFault`] when the zone cannot be read.
 pub fn check(view: &dyn View) -> Result<Vec<Broken>, ReadFault> {
+    Ok(check_typed(view)?.into_iter().map(|(broken, _)| broken).collect())
+}
+
+/// As [`check`], each with the type of the records that break the rule, where one does; none where all of the
+/// owner's do.
+///
+/// # Errors
+///
+/// As [`check`].
+pub(super) fn check_typed(view: &dyn View) -> Result<Vec<(Broken, Option<Type>)>, ReadFault> {
     let mut found = Found::new(view.apex());
     let mut apex_seen = false;
     // The DNAME met last: in canonical order its descendants follow it at once.
@@ -122,7 +149,7 @@ pub fn check_touched<'n>(
             stands = !only_nsec3(node);
         })?;
         if stands && let Some(above) = dname_above(view, owner)? {
-            found.put(Rule::Dname, owner, below_dname_text(owner, &above));
+            found.put(Rule::Dname, owner, None, below_dname_text(owner, &above));
         }
         if has_dname {
             found.names_below(view, owner)?;
@@ -131,7 +158,7 @@ pub fn check_touched<'n>(
             found.no_apex();
         }
     }
-    Ok(found.broken)
+    Ok(found.broken.into_iter().map(|(broken, _)| broken).collect())
 }
 
 /// The nearest name above `owner`, inside the zone, that has a DNAME.
@@ -159,7 +186,7 @@ fn below_dname_text(owner: &Name, above: &Name) -> String {
 /// Broken rules as they are found.
 struct Found<'z> {
     apex: &'z Name,
-    broken: Vec<Broken>,
+    broken: Vec<(Broken, Option<Type>)>,
 }
 
 impl<'z> Found<'z> {
@@ -167,8 +194,8 @@ impl<'z> Found<'z> {
         Found { apex, broken: Vec::new() }
     }
 
-    fn put(&mut self, rule: Rule, owner: &Name, what: String) {
-        self.broken.push(Broken { rule, owner: owner.clone(), what });
+    fn put(&mut self, rule: Rule, owner: &Name, rtype: Option<Type>, what: String) {
+        self.broken.push((Broken { rule, owner: owner.clone(), what }, rtype));
     }
 
     fn go_on(&self) -> ControlFlow<()> {
@@ -182,7 +209,7 @@ impl<'z> Found<'z> {
     fn node(&mut self, owner: &Name, node: Node<'_>) {
         if !owner.is_at_or_below(self.apex) {
             let what = format!("{owner} is outside the zone {}: remove it", self.apex);
-            self.put(Rule::InZone, owner, what);
+            self.put(Rule::InZone, owner, None, what);
             return;
         }
         match owner == self.apex {
@@ -205,7 +232,7 @@ impl<'z> Found<'z> {
             1 => {}
             count => {
                 let what = format!("{owner} has {count} SOA records: keep one (RFC 1035 §5.2)");
-                self.put(Rule::Soa, owner, what);
+                self.put(Rule::Soa, owner, Some(Type::SOA), what);
             }
         }
         if node.rrset(Type::NS).is_none() {
@@ -215,7 +242,7 @@ impl<'z> Found<'z> {
             let what = format!(
                 "{owner} DS stands in its own zone: remove it here, it belongs to the parent zone (RFC 4035 §2.4)"
             );
-            self.put(Rule::Ds, owner, what);
+            self.put(Rule::Ds, owner, Some(Type::DS), what);
         }
     }
 
@@ -225,7 +252,7 @@ impl<'z> Found<'z> {
                 "{owner} SOA is not at the apex {}: remove it, or make {owner} a zone of its own (RFC 1035 §5.2)",
                 self.apex
             );
-            self.put(Rule::Soa, owner, what);
+            self.put(Rule::Soa, owner, Some(Type::SOA), what);
         }
     }
 
@@ -238,14 +265,14 @@ impl<'z> Found<'z> {
     fn no_soa(&mut self, owner: &Name) {
         let what =
             format!("{owner} has no SOA, as every zone must at its apex: add it (RFC 1035 §5.2)");
-        self.put(Rule::Soa, owner, what);
+        self.put(Rule::Soa, owner, Some(Type::SOA), what);
     }
 
     fn no_ns(&mut self, owner: &Name) {
         let what = format!(
             "{owner} has no NS, as every zone must at its apex: add the names of its name servers (RFC 1034 §4.2.1)"
         );
-        self.put(Rule::ApexNs, owner, what);
+        self.put(Rule::ApexNs, owner, Some(Type::NS), what);
     }
 
     fn aliases(&mut self, owner: &Name, node: Node<'_>) {
@@ -260,7 +287,7 @@ impl<'z> Found<'z> {
                 let what = format!(
                     "{owner} CNAME conflicts with {owner} {others}: remove one of them (RFC 1034 §3.6.2)"
                 );
-                self.put(Rule::Cname, owner, what);
+                self.put(Rule::Cname, owner, Some(Type::CNAME), what);
             }
             self.single(Rule::Cname, owner, cname, "RFC 2181 §10.1");
         }
@@ -270,7 +297,7 @@ impl<'z> Found<'z> {
                 let what = format!(
                     "{owner} DNAME conflicts with {owner} NS: remove one of them (RFC 6672 §2.3)"
                 );
-                self.put(Rule::Dname, owner, what);
+                self.put(Rule::Dname, owner, Some(Type::DNAME), what);
             }
         }
     }
@@ -279,7 +306,7 @@ impl<'z> Found<'z> {
         if set.count > 1 {
             let (rtype, count) = (set.rtype, set.count);
             let what = format!("{owner} has {count} {rtype} records: keep one ({clause})");
-            self.put(rule, owner, what);
+            self.put(rule, owner, Some(rtype), what);
         }
     }
 
@@ -288,7 +315,7 @@ impl<'z> Found<'z> {
         if set.ttl > TTL_MAX {
             let what =
                 format!("{owner} {rtype} has TTL {}: {TTL_MAX} is the most (RFC 2181 §8)", set.ttl);
-            self.put(Rule::Ttl, owner, what);
+            self.put(Rule::Ttl, owner, Some(rtype), what);
         }
         let records = set.rdatas().chain(set.sigs()).map(|rdata| RECORD_FRAME_OCTETS + rdata.len());
         let octets = MESSAGE_FRAME_OCTETS + owner.as_wire().len() + records.sum::<usize>();
@@ -296,23 +323,23 @@ impl<'z> Found<'z> {
             let what = format!(
                 "{owner} {rtype} makes an answer of {octets} octets: no message holds more than {MESSAGE_OCTETS_MAX}, remove some of its records"
             );
-            self.put(Rule::Size, owner, what);
+            self.put(Rule::Size, owner, Some(rtype), what);
         }
         if rtype == Type::RRSIG {
             let what = format!("{owner} RRSIG covers nothing: remove it");
-            self.put(Rule::Rdata, owner, what);
+            self.put(Rule::Rdata, owner, Some(rtype), what);
         }
         let faults = set.rdatas().filter_map(|rdata| validate(rtype, rdata).err());
         let sig_faults = set.sigs().filter_map(|rdata| validate(Type::RRSIG, rdata).err());
         for error in faults.chain(sig_faults) {
-            self.put(Rule::Rdata, owner, format!("{owner} {error}"));
+            self.put(Rule::Rdata, owner, Some(rtype), format!("{owner} {error}"));
         }
     }
 
     fn below_dname(&mut self, owner: &Name, node: Node<'_>, above: &Name) {
         // RFC 6672 §2.4 knows one exception: the hashed owners of a zone whose apex has the DNAME.
         if !only_nsec3(node) {
-            self.put(Rule::Dname, owner, below_dname_text(owner, above));
+            self.put(Rule::Dname, owner, None, below_dname_text(owner, above));
         }
     }
 
@@ -324,7 +351,7 @@ impl<'z> Found<'z> {
                 return ControlFlow::Continue(());
             }
             if owner.is_below(above) {
-                self.put(Rule::Dname, &owner, below_dname_text(&owner, above));
+                self.put(Rule::Dname, &owner, None, below_dname_text(&owner, above));
             }
             ControlFlow::Break(())
         })

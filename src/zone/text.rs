@@ -7,8 +7,8 @@
 //! Promises: nothing panics on any input; no input makes more records than [`Limits`] allow; what
 //! [`write`] writes, [`parse`] reads back to the same zone.
 //!
-//! Does not: open files (a callback gives the text of an `$INCLUDE`), nor know zone rules
-//! (see [`super::check`]).
+//! Does not: open files (a callback gives the text of an `$INCLUDE`), nor know zone rules: it asks
+//! [`super::check`] for those that a file breaks, if it is told to, and says where.
 //!
 //! [RFC 1035]: https://www.rfc-editor.org/rfc/rfc1035
 //! [RFC 2308]: https://www.rfc-editor.org/rfc/rfc2308
@@ -25,6 +25,7 @@ use std::sync::Arc;
 pub use read::parse;
 pub use write::{WriteError, write};
 
+use super::check::Rule;
 use crate::wire::{Name, Serial};
 
 /// How deep `$INCLUDE` may nest: real zones use one level, a loop uses all.
@@ -63,6 +64,9 @@ pub struct Options<'a> {
     /// Opens included files; without it `$INCLUDE` is a fault.
     pub includes: Option<&'a mut Include<'a>>,
     pub limits: Limits,
+    /// Whether the rules of zones that the file breaks are faults too. Whoever commits the zone checks them anyway,
+    /// but knows no lines.
+    pub rules: bool,
 }
 
 /// How much a file may make of itself.
@@ -80,7 +84,7 @@ impl Default for Limits {
     }
 }
 
-/// A zone as a file had it. Its records keep no zone rules yet but to be inside the zone.
+/// A zone as a file had it. Unless [`Options::rules`] was set, its records keep no rule yet but to be inside the zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
     pub apex: Name,
@@ -117,6 +121,8 @@ pub struct Fault {
     /// Octets from 1.
     pub column: u32,
     pub severity: Severity,
+    /// The rule of zones that is broken here, and by whom, if that is the fault.
+    pub breaks: Option<(Rule, Name)>,
     /// With the way out.
     pub what: String,
 }

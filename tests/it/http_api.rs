@@ -338,7 +338,14 @@ fn a_faulty_zone_file_is_refused_with_every_line_and_the_old_zone_stays() {
     assert_eq!(checked["faults"].as_array().unwrap().len(), 2);
     let cname = "@ 60 SOA ns1 hostmaster 1 2 3 4 5\n@ 60 NS ns1.elsewhere.\nwww 60 CNAME @\nwww 60 A 192.0.2.1\n";
     let checked = good(&shop.with("POST", "/v1/zones/shop.example./check", &zone, cname));
-    assert_eq!((checked["ok"].as_bool(), checked["records"].as_u64()), (Some(false), Some(4)));
+    let fault = &checked["faults"][0];
+    assert_eq!((checked["ok"].as_bool(), &fault["line"]), (Some(false), &json!(3)), "{checked:#}");
+    let refused = shop.with("PUT", "/v1/zones/shop.example./file", &zone, cname).json();
+    let fault = &refused["errors"][0];
+    assert_eq!((&fault["line"], &fault["rule"]), (&json!(3), &json!("cname")), "{refused:#}");
+    let taken = good(&shop.with("POST", "/v1/zones/shop.example./check", &zone, &before));
+    assert_eq!((checked["records"].as_u64(), taken["ok"].as_bool()), (Some(0), Some(true)));
+    assert_eq!(taken["records"], 2, "{taken:#}");
 }
 
 #[test]

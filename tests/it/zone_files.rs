@@ -73,6 +73,8 @@ const LINES: &[(&str, &str)] = &[
     ("a SSHFP 4 2 ( AA\n BB )", "a 3600 IN SSHFP 4 2 AABB"),
     ("a SMIMEA 3 0 0 AA", "a 3600 IN SMIMEA 3 0 0 AA"),
     ("a CSYNC 1 3 A NS", "a 3600 IN CSYNC 1 3 A NS"),
+    ("128/29 NS ns.x.", "128/29 3600 IN NS ns.x."),
+    ("$GENERATE 129-129 $ CNAME $.128/29", "129 3600 IN CNAME 129.128/29.example.com."),
 ];
 
 /// Lines that must not pass unseen.

@@ -154,7 +154,7 @@ fn text_of(octets: Bytes) -> Result<String, Problem> {
     })
 }
 
-/// What is wrong with a zone file.
+/// What is wrong with a zone file, and what it holds: nothing, if it would not be taken.
 #[derive(Serialize, ToSchema)]
 pub struct Checked {
     /// Whether it would be taken.

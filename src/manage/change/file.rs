@@ -95,6 +95,7 @@ fn parse(zone: &Name, org: &Organisation, file: &str, at: &str) -> Result<Body, 
             records: org.limits.records_per_zone as usize,
             generate: org.limits.generate_records as usize,
         },
+        rules: true,
     };
     match text::parse(file.as_bytes(), options) {
         Ok(parsed) => Ok(Body::Zone { packed: parsed.packed, presigned: parsed.signed }),
@@ -102,7 +103,10 @@ fn parse(zone: &Name, org: &Organisation, file: &str, at: &str) -> Result<Body, 
             let errors = faults.iter().filter(|fault| fault.severity == text::Severity::Error);
             let problem = |fault: &text::Fault| {
                 let place = format!("{at}:{}:{}", fault.line, fault.column);
-                Problem::at(place, "zone_file", &fault.what).of_zone(zone)
+                let broken = fault.breaks.as_ref();
+                let rule = broken.map_or("zone_file", |(rule, _)| rule.word());
+                let owner = broken.map(|(_, owner)| owner.to_string());
+                Problem { owner, ..Problem::at(place, rule, &fault.what).of_zone(zone) }
             };
             Err(errors.map(problem).collect())
         }

@@ -7,16 +7,15 @@ use crate::manage::access::{self, Context, Permission};
 use crate::manage::fault::Stop;
 use crate::manage::limits::{self, TTL_S_DEFAULT, ZONE_TEXT_OCTETS_MAX};
 use crate::wire::Name;
-use crate::zone::tree::PackedZone;
-use crate::zone::{check as rules, text};
+use crate::zone::text;
 
 /// One fault of a zone file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FaultView {
-    /// From 1; none for a rule that no single line breaks.
-    pub line: Option<u32>,
+    /// From 1.
+    pub line: u32,
     /// Octets from 1.
-    pub column: Option<u32>,
+    pub column: u32,
     /// `error` keeps the file out; `warning` does not.
     pub severity: Severity,
     /// The rule, where one is broken.
@@ -42,7 +41,7 @@ impl FaultView {
     }
 }
 
-/// What a zone file holds, and what is wrong with it.
+/// What is wrong with a zone file, and what it holds if nothing keeps it out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checked {
     pub records: u64,
@@ -77,50 +76,31 @@ pub fn check(
             records: org.limits.records_per_zone as usize,
             generate: org.limits.generate_records as usize,
         },
+        rules: true,
     };
-    let parsed = match text::parse(octets, options) {
-        Ok(parsed) => parsed,
-        Err(faults) => {
-            let faults = faults.iter().map(of_line).collect();
-            return Ok(Checked { faults, ..Checked::default() });
-        }
-    };
-    let mut faults: Vec<FaultView> = parsed.warnings.iter().map(of_line).collect();
-    let zone = PackedZone::new(parsed.apex, &parsed.packed);
-    faults.extend(rules::check(&zone)?.iter().map(of_rule));
-    Ok(Checked {
-        records: parsed.records as u64,
-        rrsets: parsed.rrsets as u64,
-        serial: parsed.serial.map(|serial| serial.0),
-        presigned: parsed.signed,
-        faults,
+    Ok(match text::parse(octets, options) {
+        Ok(parsed) => Checked {
+            records: parsed.records as u64,
+            rrsets: parsed.rrsets as u64,
+            serial: parsed.serial.map(|serial| serial.0),
+            presigned: parsed.signed,
+            faults: parsed.warnings.iter().map(shown).collect(),
+        },
+        Err(faults) => Checked { faults: faults.iter().map(shown).collect(), ..Checked::default() },
     })
 }
 
-fn of_line(fault: &text::Fault) -> FaultView {
+fn shown(fault: &text::Fault) -> FaultView {
     let severity = match fault.severity {
         text::Severity::Error => Severity::Error,
         text::Severity::Warning => Severity::Warning,
     };
     FaultView {
-        line: Some(fault.line),
-        column: Some(fault.column),
+        line: fault.line,
+        column: fault.column,
         severity,
-        rule: None,
-        name: None,
+        rule: fault.breaks.as_ref().map(|(rule, _)| rule.word().to_owned()),
+        name: fault.breaks.as_ref().map(|(_, owner)| owner.to_string()),
         text: fault.what.clone(),
-    }
-}
-
-fn of_rule(broken: &rules::Broken) -> FaultView {
-    FaultView {
-        line: None,
-        column: None,
-        severity: Severity::Error,
-        rule: serde_json::to_value(broken.rule)
-            .ok()
-            .and_then(|rule| rule.as_str().map(str::to_owned)),
-        name: Some(broken.owner.to_string()),
-        text: broken.what.clone(),
     }
 }

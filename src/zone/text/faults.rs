@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{FAULTS_MAX, Fault, Severity};
+use crate::wire::Name;
+use crate::zone::check::{Broken, Rule};
 
 /// A place in one of the files read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -25,10 +27,18 @@ enum Text<'a> {
     Included(Rc<[u8]>),
 }
 
+/// One fault, before its line is counted.
+struct Found {
+    place: Place,
+    severity: Severity,
+    breaks: Option<(Rule, Name)>,
+    what: String,
+}
+
 /// All faults, and the files they are in.
 pub(super) struct Faults<'a> {
     sources: Vec<Source<'a>>,
-    found: Vec<(Place, Severity, String)>,
+    found: Vec<Found>,
     /// Found past [`FAULTS_MAX`].
     more: usize,
     errors: usize,
@@ -52,36 +62,43 @@ impl<'a> Faults<'a> {
 
     pub(super) fn error(&mut self, place: Place, what: String) {
         self.errors += 1;
-        self.push(place, Severity::Error, what);
+        self.push(Found { place, severity: Severity::Error, breaks: None, what });
+    }
+
+    /// A rule of zones that what stands at `place` breaks.
+    pub(super) fn broken(&mut self, place: Place, broken: Broken) {
+        self.errors += 1;
+        let Broken { rule, owner, what } = broken;
+        self.push(Found { place, severity: Severity::Error, breaks: Some((rule, owner)), what });
     }
 
     /// The error that ends the reading: it is listed however many came before.
     pub(super) fn last_error(&mut self, place: Place, what: String) {
         self.errors += 1;
-        self.found.push((place, Severity::Error, what));
+        self.found.push(Found { place, severity: Severity::Error, breaks: None, what });
     }
 
     pub(super) fn warn(&mut self, place: Place, what: String) {
-        self.push(place, Severity::Warning, what);
+        self.push(Found { place, severity: Severity::Warning, breaks: None, what });
     }
 
     pub(super) fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
-    fn push(&mut self, place: Place, severity: Severity, what: String) {
+    fn push(&mut self, found: Found) {
         match self.found.len() < FAULTS_MAX {
-            true => self.found.push((place, severity, what)),
+            true => self.found.push(found),
             false => self.more += 1,
         }
     }
 
     /// All faults by place, with lines and columns.
     pub(super) fn finish(mut self) -> Vec<Fault> {
-        self.found.sort_by_key(|&(place, ..)| place);
+        self.found.sort_by_key(|found| found.place);
         let mut faults = Vec::with_capacity(self.found.len() + 1);
         let mut cursor = Cursor::default();
-        for (place, severity, what) in self.found {
+        for Found { place, severity, breaks, what } in self.found {
             let source = self.sources.get(usize::from(place.source));
             let text = source.map_or([].as_slice(), |source| match &source.text {
                 Text::Given(text) => text,
@@ -89,11 +106,11 @@ impl<'a> Faults<'a> {
             });
             let file = source.and_then(|source| source.name.clone());
             let (line, column) = cursor.advance(place, text);
-            faults.push(Fault { file, line, column, severity, what });
+            faults.push(Fault { file, line, column, severity, breaks, what });
         }
         if let (Some(last), 1..) = (faults.last(), self.more) {
             let what = format!("{} more faults were found but are not listed", self.more);
-            faults.push(Fault { what, ..last.clone() });
+            faults.push(Fault { what, breaks: None, ..last.clone() });
         }
         faults
     }

@@ -6,6 +6,7 @@
 mod order;
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use self::order::{Owners, Span};
@@ -153,6 +154,39 @@ impl Gathered {
             .cmp(&self.set_of(right))
             .then_with(|| canonical_cmp(left.rtype, self.rdata(left), self.rdata(right)))
             .then(left.place.cmp(&right.place))
+    }
+}
+
+/// Where the records of some owners stand.
+pub(super) struct Places(BTreeMap<Name, Vec<(Type, Place)>>);
+
+impl Places {
+    /// Looks for `owners` among all that was gathered.
+    pub(super) fn of<'n>(all: &Gathered, owners: impl Iterator<Item = &'n Name>) -> Places {
+        let mut places: BTreeMap<_, Vec<_>> =
+            owners.map(|owner| (owner.clone(), Vec::new())).collect();
+        let runs = if places.is_empty() { &[] } else { all.runs.as_slice() };
+        for (at, run) in runs.iter().enumerate() {
+            let Ok(owner) = Name::from_wire(all.name_at(run.owner_at)) else { continue };
+            if let Some(found) = places.get_mut(&owner) {
+                found.extend(all.records_of(at).iter().map(|entry| (entry.rtype, entry.place)));
+            }
+        }
+        Places(places)
+    }
+
+    /// The last record of a type, or of any.
+    pub(super) fn last(&self, owner: &Name, rtype: Option<Type>) -> Option<Place> {
+        let found = self.0.get(owner)?.iter();
+        found
+            .filter(|(of, _)| rtype.is_none_or(|rtype| rtype == *of))
+            .map(|(_, place)| *place)
+            .max()
+    }
+
+    /// The first record.
+    pub(super) fn first(&self, owner: &Name) -> Option<Place> {
+        self.0.get(owner)?.iter().map(|(_, place)| *place).min()
     }
 }
 

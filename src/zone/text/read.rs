@@ -3,13 +3,15 @@
 use std::rc::Rc;
 
 use super::faults::{Faults, Place};
-use super::gather::{Gathered, OwnerAt};
+use super::gather::{Gathered, OwnerAt, Places};
 use super::generate::Generate;
 use super::{Fault, INCLUDE_DEPTH_MAX, INCLUDES_MAX, INPUT_OCTETS_MAX, Options, Parsed, TTL_MAX};
 use crate::wire::name::push_name;
 use crate::wire::rdata::scan::{ScanError, Scanner, Token};
 use crate::wire::rdata::{RdataError, parse_into, seconds};
 use crate::wire::{Class, Type};
+use crate::zone::check;
+use crate::zone::tree::PackedZone;
 
 /// The octets that some editors put in front of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -119,6 +121,9 @@ impl<'i, 'o> Reader<'i, 'o> {
             return Err(self.faults.finish());
         };
         let mut parsed = self.all.pack(&apex, &mut self.faults);
+        if self.options.rules {
+            self.rules(&parsed);
+        }
         let failed = self.faults.has_errors();
         let faults = self.faults.finish();
         if failed {
@@ -126,6 +131,28 @@ impl<'i, 'o> Reader<'i, 'o> {
         }
         parsed.warnings = faults;
         Ok(parsed)
+    }
+
+    /// Reports the rules that the zone breaks, each where it is broken.
+    fn rules(&mut self, parsed: &Parsed) {
+        let faulty = self.faults.has_errors();
+        let broken = match check::check_typed(&PackedZone::new(parsed.apex.clone(), &parsed.packed))
+        {
+            Ok(broken) => broken,
+            Err(fault) => return self.faults.error(Place::default(), fault.to_string()),
+        };
+        let places = Places::of(&self.all, broken.iter().map(|(broken, _)| &broken.owner));
+        for (broken, rtype) in broken {
+            match places.last(&broken.owner, rtype) {
+                Some(place) => self.faults.broken(place, broken),
+                // What is missing may stand in one of the lines that could not be read.
+                None if faulty => {}
+                None => {
+                    let place = places.first(&broken.owner).unwrap_or_default();
+                    self.faults.broken(place, broken);
+                }
+            }
+        }
     }
 
     /// Reads one file.

@@ -8,7 +8,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use nameplane::sign::zonemd;
 use nameplane::wire::{Name, Serial, Type};
-use nameplane::zone::text::{self, Limits, Options};
+use nameplane::zone::text::{self, Options};
 use nameplane::zone::tree::PackedZone;
 use serde_json::{Value, json};
 
@@ -393,13 +393,8 @@ fn with_digest(serial: u32, address: &str, spoil: impl Fn(&mut [u8])) -> Vec<Str
     let mut records = vec![soa(serial, 600)];
     records.push(format!("{ZONE} 60 NS ns.{ZONE}"));
     records.push(format!("ns.{ZONE} 60 A {address}"));
-    let options = Options {
-        origin: Some(apex.clone()),
-        apex: Some(apex.clone()),
-        default_ttl: None,
-        includes: None,
-        limits: Limits::default(),
-    };
+    let options =
+        Options { origin: Some(apex.clone()), apex: Some(apex.clone()), ..Options::default() };
     let parsed = text::parse((records.join("\n") + "\n").as_bytes(), options).unwrap();
     let zone = PackedZone::new(apex, &parsed.packed);
     let mut digest = zonemd::of(&zone, zonemd::Hash::Sha384).unwrap();

@@ -7,7 +7,7 @@ use std::process::Command;
 use hickory_proto::rr::RecordType;
 use nameplane::wire::Name;
 use nameplane::zone::packed;
-use nameplane::zone::text::{self, Limits, Options};
+use nameplane::zone::text::{self, Options};
 use serde_json::{Value, json};
 
 use super::peers::Peer;
@@ -55,13 +55,7 @@ fn transferred(server: &Server, question: &str) -> String {
 
 fn bare(file: &str) -> Vec<u8> {
     let apex = Name::parse(ZONE).unwrap();
-    let options = Options {
-        origin: Some(apex.clone()),
-        apex: Some(apex),
-        default_ttl: None,
-        includes: None,
-        limits: Limits::default(),
-    };
+    let options = Options { origin: Some(apex.clone()), apex: Some(apex), ..Options::default() };
     let parsed = text::parse(file.as_bytes(), options);
     let parsed = parsed.unwrap_or_else(|faults| panic!("{faults:?}\n{file}"));
     let stripped = packed::strip(&parsed.packed);

@@ -131,6 +131,37 @@ fn all_faults_of_a_file_are_found_at_once() {
 }
 
 #[test]
+fn rules_that_a_file_breaks_are_faults_with_their_lines() {
+    let faults = |text: &str| -> Vec<String> {
+        let options = Options { rules: true, ..options() };
+        let faults = parse(text.as_bytes(), options).unwrap_err();
+        faults
+            .iter()
+            .map(|fault| format!("{}:{} {}", fault.line, fault.column, fault.what))
+            .collect()
+    };
+    let apex = "$TTL 60\n@ SOA ns h 1 1 1 1 1\n";
+    let found = faults(&format!(
+        "{apex}@ NS ns.x.\nwww A 192.0.2.1\nb CNAME a\n   CNAME c\nWWW CNAME a\nd DNAME x.\nc.d A 192.0.2.1\n"
+    ));
+    let heads = [
+        "6:4 b.example.com. has 2 CNAME",
+        "7:1 www.example.com. CNAME",
+        "9:1 c.d.example.com. is below",
+    ];
+    assert_eq!(found.len(), heads.len(), "{found:#?}");
+    for (found, head) in found.iter().zip(heads) {
+        assert!(found.starts_with(head), "{found} is not {head}");
+    }
+    // What is missing is said where the zone begins, and only if it cannot stand in a line that was not read.
+    let found = faults(apex);
+    assert!(found.len() == 1 && found[0].starts_with("2:1 example.com. has no NS"), "{found:#?}");
+    let found = faults(&format!("{apex}@ NSX ns\nwww CNAME a\nwww A 192.0.2.1\n"));
+    assert!(found.len() == 2 && found[1].starts_with("4:1 www"), "{found:#?}");
+    assert!(faults("$TTL 60\nwww A 192.0.2.1\n")[0].starts_with("1:1 example.com. has no SOA"));
+}
+
+#[test]
 fn what_is_odd_is_read_with_a_warning() {
     assert_eq!(
         faults("a 60 A 192.0.2.2\na 90 A 192.0.2.3\na 60 A 192.0.2.2\n"),
