@@ -199,7 +199,7 @@ fn changed_zones(rows: &impl Rows, items: &[Item]) -> Result<Vec<ConflictView>, 
 /// The limits of organisations that the items would break.
 fn beyond_limits(rows: &impl Rows, items: &[Item]) -> Result<Against, Stop> {
     let mut problems = Vec::new();
-    let mut growth = std::collections::BTreeMap::<Vec<u8>, (&Item, u64, bool)>::new();
+    let mut growth = std::collections::BTreeMap::<Vec<u8>, (&Item, i64, bool)>::new();
     for item in items {
         let grown = draft::growth(&item.body(rows)?);
         let entry = growth.entry(item.zone.key()).or_insert((item, 0, false));
@@ -216,9 +216,7 @@ fn beyond_limits(rows: &impl Rows, items: &[Item]) -> Result<Against, Stop> {
         let Some(org) = rows.get(&ORGS, &item.org)? else { continue };
         let zone = if replaced { None } else { holding::held(rows, &item.zone)? };
         let have = zone.map_or(0, |held| held.zone.counts.records);
-        if grown > 0
-            && let Err(over) = draft::records_left(&org, have, grown)
-        {
+        if let Err(over) = draft::records_left(&org, have, grown) {
             problems.push(Problem::at("", "limit", over).of_zone(&item.zone));
         }
     }

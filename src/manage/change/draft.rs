@@ -294,26 +294,30 @@ fn body_of(file: &File) -> Result<Body, Vec<Problem>> {
     })
 }
 
-/// How many records an item makes its zone grow by at most.
-pub fn growth(body: &Body) -> u64 {
-    let count = match body {
-        Body::Edit { net: Net::Records { add, .. }, .. } => add.len(),
-        Body::Edit { net: Net::Replace(value), .. } => value.rdatas().len(),
-        Body::Zone { packed, .. } => packed::nodes(packed)
-            .flat_map(packed::Node::rrsets)
-            .map(|set| usize::from(set.count) + usize::from(set.sig_count))
-            .sum(),
-        Body::Edit { net: Net::Delete, .. } | Body::Nothing | Body::Dnssec { .. } => 0,
-    };
-    count as u64
+/// How many records a whole zone brings.
+pub fn records(body: &Body) -> u64 {
+    let Body::Zone { packed, .. } = body else { return 0 };
+    let sets = packed::nodes(packed).flat_map(packed::Node::rrsets);
+    sets.map(|set| u64::from(set.count) + u64::from(set.sig_count)).sum()
 }
 
-/// The limits that the organisation's zone would break by growing so much.
-pub fn records_left(org: &Organisation, have: i64, growth: u64) -> Result<(), limits::OverLimit> {
-    let have = u64::try_from(have).unwrap_or_default();
-    let max = u64::from(org.limits.records_per_zone);
-    let after = usize::try_from(have.saturating_add(growth)).unwrap_or(usize::MAX);
-    limits::at_most("records_per_zone", usize::try_from(max).unwrap_or(usize::MAX), after)
+/// How many records an item makes its zone grow by; below 0 if it shrinks.
+pub fn growth(body: &Body) -> i64 {
+    let count = |value: &Base| value.as_ref().map_or(0, |value| value.rdatas().len() as i64);
+    match body {
+        Body::Edit { base, net } => count(&net.on(base, TTL_S_DEFAULT)) - count(base),
+        Body::Zone { .. } => records(body) as i64,
+        Body::Nothing | Body::Dnssec { .. } => 0,
+    }
+}
+
+/// Whether the organisation's zone may grow so much. One that does not grow breaks no limit.
+pub fn records_left(org: &Organisation, have: i64, growth: i64) -> Result<(), limits::OverLimit> {
+    if growth <= 0 {
+        return Ok(());
+    }
+    let after = usize::try_from(have.saturating_add(growth)).unwrap_or_default();
+    limits::at_most("records_per_zone", org.limits.records_per_zone as usize, after)
 }
 
 /// Whose zones the drafts are about, each once.

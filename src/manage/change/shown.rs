@@ -147,12 +147,12 @@ pub fn item<R: Rows>(rows: &R, context: &Context, item: &Item) -> Result<ItemVie
         }
         (What::Create, body) => {
             view.stale = zone.is_some();
-            view.records = Some(draft::growth(&body));
+            view.records = Some(draft::records(&body));
             view.effect = "added".to_owned();
         }
         (What::Import, body) => {
             view.stale = zone.is_none_or(|zone| Some(zone.serial.0) != item.seen_serial);
-            view.records = Some(draft::growth(&body));
+            view.records = Some(draft::records(&body));
             view.effect = "changed".to_owned();
         }
         (What::Dnssec, Body::Dnssec { wish, before }) => {

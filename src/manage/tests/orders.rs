@@ -385,6 +385,36 @@ fn limits_on_zones_records_items_and_orders_are_told_by_name() {
 }
 
 #[test]
+fn a_zone_that_is_full_takes_what_does_not_make_it_grow() {
+    let world = World::new();
+    let acme = &world.acme;
+    let have = world
+        .manage
+        .store
+        .read(|rows| zones::zone(rows, &acme.zone))
+        .unwrap()
+        .unwrap()
+        .counts
+        .records;
+    let limits = Limits { records_per_zone: have as u32, generate_records: 3, ..Limits::default() };
+    world.set_org(acme.org, OrgPatch { limits: Some(limits), ..OrgPatch::default() });
+
+    world.add(&acme.member, &acme.zone, vec![put("www", "A", 300, &["192.0.2.9"])]);
+    assert_eq!(world.place(&acme.member).state, State::Applied);
+    world.add(&acme.member, &acme.zone, vec![delete("www", "A"), add("new", "A", "192.0.2.7")]);
+    assert_eq!(world.place(&acme.member).state, State::Applied);
+
+    world.add(&acme.member, &acme.zone, vec![add("more", "A", "192.0.2.7")]);
+    let refused = world.try_place(&acme.member).unwrap_err().to_string();
+    assert!(refused.contains("records_per_zone"), "{refused}");
+    let zone_file =
+        "@ 60 SOA ns h 1 1 1 1 1\n@ 60 NS ns.x.\n$GENERATE 1-4 h$ A 192.0.2.$\n".to_owned();
+    let generated = Ask::ZoneImport { zone: acme.zone.clone(), org: None, zone_file };
+    let refused = basket::add(&world.manage, &acme.superuser, vec![generated]).unwrap_err();
+    assert!(refused.to_string().contains("makes more than 3 records"), "{refused}");
+}
+
+#[test]
 fn the_merged_view_marks_each_record_and_whose_it_is() {
     let world = World::new();
     let acme = &world.acme;
