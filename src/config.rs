@@ -17,6 +17,9 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// UDP threads for one address: no machine has more cores.
+pub const UDP_WORKERS_MAX: u32 = 1_024;
+
 /// What is wrong in a settings file. The operator's to mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -167,10 +170,16 @@ pub struct Entry {
 struct Reader<'t> {
     text: &'t str,
     root: DeTable<'t>,
+    /// Where each key stood that was taken.
+    places: Vec<(&'static str, &'static str, usize)>,
     faults: Vec<Fault>,
 }
 
 impl<'t> Reader<'t> {
+    fn new(text: &'t str, root: DeTable<'t>) -> Reader<'t> {
+        Reader { text, root, places: Vec::new(), faults: Vec::new() }
+    }
+
     fn take<T: Setting>(&mut self, entry: &Entry) -> Option<T> {
         let mut table = &mut self.root;
         for part in entry.section.split('.') {
@@ -178,12 +187,21 @@ impl<'t> Reader<'t> {
             table = inner;
         }
         let value = table.remove(entry.key)?;
+        self.places.push((entry.section, entry.key, value.span().start));
         let read = T::read(value.get_ref());
         if read.is_none() {
             let what = format!("[{}] {} must be {}", entry.section, entry.key, entry.form);
             self.fault(value.span().start, what);
         }
         read
+    }
+
+    /// What no key is wrong in by itself, told at the key that is there.
+    fn together(&mut self, config: &Config) {
+        for (section, key, what) in wrong_together(config) {
+            let place = self.places.iter().find(|(of, named, _)| (*of, *named) == (section, key));
+            self.fault(place.map_or(0, |(.., at)| *at), format!("[{section}] {what}"));
+        }
     }
 
     fn fault(&mut self, at: usize, what: String) {
@@ -201,6 +219,29 @@ impl<'t> Reader<'t> {
             self.fault(at, format!("unknown key {path}: did you mean {near}?"));
         }
     }
+}
+
+/// What is wrong only with several settings together, or with the number of one: section, key, and why.
+fn wrong_together(config: &Config) -> Vec<(&'static str, &'static str, String)> {
+    let mut wrong = Vec::new();
+    if config.dns.listen.is_empty() {
+        wrong.push(("dns", "listen", "listen names no address: nobody could ask".to_owned()));
+    }
+    if config.dns.udp_workers > UDP_WORKERS_MAX {
+        let what = format!("udp_workers is more than {UDP_WORKERS_MAX} threads for each address");
+        wrong.push(("dns", "udp_workers", what));
+    }
+    let (tls, primaries) = (&config.tls, &config.primaries);
+    for (section, certificate, key) in [
+        ("dns.tls", tls.certificate.is_some(), tls.key.is_some()),
+        ("primaries", primaries.certificate.is_some(), primaries.key.is_some()),
+    ] {
+        if certificate != key {
+            let there = if certificate { "certificate" } else { "key" };
+            wrong.push((section, there, "needs both certificate and key, or neither".to_owned()));
+        }
+    }
+    wrong
 }
 
 fn collect_leftovers(table: &DeTable<'_>, prefix: &str, left: &mut Vec<(usize, String)>) {
@@ -234,14 +275,15 @@ impl Config {
         let root = match DeTable::parse(text) {
             Ok(root) => Spanned::into_inner(root),
             Err(error) => {
-                let mut reader = Reader { text, root: DeTable::new(), faults: Vec::new() };
+                let mut reader = Reader::new(text, DeTable::new());
                 let at = error.span().map_or(0, |span| span.start);
                 reader.fault(at, error.message().to_owned());
                 return Err(reader.faults);
             }
         };
-        let mut reader = Reader { text, root, faults: Vec::new() };
+        let mut reader = Reader::new(text, root);
         let config = Config::read(&mut reader);
+        reader.together(&config);
         reader.leftovers();
         if reader.faults.is_empty() {
             return Ok(config);
@@ -302,7 +344,7 @@ macro_rules! settings {
 
         impl Default for Config {
             fn default() -> Config {
-                Config::read(&mut Reader { text: "", root: DeTable::new(), faults: Vec::new() })
+                Config::read(&mut Reader::new("", DeTable::new()))
             }
         }
     };
@@ -319,7 +361,7 @@ fn default_of<T: Setting>(entry: &Entry) -> T {
 settings! {
     /// Where and how queries are answered.
     "dns" dns: Dns {
-        /// Addresses answered on, by UDP and TCP.
+        /// Addresses answered on, by UDP and TCP. Without this key an IPv6 address is left out where there is no IPv6.
         listen: Vec<SocketAddr> = r#"["127.0.0.1:5300", "[::1]:5300"]"#,
         /// UDP threads for each address; 0 is one for each core.
         udp_workers: u32 = "0",
@@ -467,6 +509,15 @@ mod tests {
         let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
         assert_eq!(lines, [2, 3, 5, 8], "{faults:?}");
         assert!(faults[1].what.contains("did you mean dns.udp_workers?"), "{faults:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_only_together_is_told_with_the_rest_and_its_line() {
+        let text = "[dns]\nlisten = []\nudp_workers = 5000\nlisten_on = 1\n[dns.tls]\ndot = \"[::1]:853\"\nkey = \"k\"\n\n[primaries]\ncertificate = \"c\"\n";
+        let faults = Config::parse(text).unwrap_err();
+        let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [2, 3, 4, 7, 10], "{faults:?}");
+        assert!(faults[3].what.contains("[dns.tls] needs both certificate and key"), "{faults:?}");
     }
 
     #[test]

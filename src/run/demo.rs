@@ -189,11 +189,12 @@ fn basket(manage: &Manage, context: &Context, ask: serde_json::Value) -> Result<
     Ok(())
 }
 
-/// What to try, for the person at the terminal.
+/// What to try, for the person at the terminal: to be pasted as it stands, wherever that one is.
 pub(super) fn hints(dir: &Path, dns: &[SocketAddr], http: SocketAddr) -> String {
     let (address, port) =
         dns.first().map_or(("127.0.0.1".into(), 53), |dns| (dns.ip().to_string(), dns.port()));
-    let tokens = tokens_in(dir);
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let tokens = tokens_in(&dir);
     let token = |name: &str| tokens.join(format!("{name}.token")).display().to_string();
     let (member, superuser) = (token("shop-member"), token("shop-superuser"));
     let operator = dir.join(super::OPERATOR_TOKEN).display().to_string();
@@ -205,10 +206,11 @@ nameplane answers. Try, in another terminal:
 
 One change from basket to answer: a member of the shop asks, its superuser approves.
 
-  curl -sS http://{http}/v1/basket/items -H "Authorization: Bearer $(cat {member})" -H 'Content-Type: application/json' \
+  member=$(cat '{member}'); superuser=$(cat '{superuser}')
+  curl -sS http://{http}/v1/basket/items -H "Authorization: Bearer $member" -H 'Content-Type: application/json' \
     -d '{{"kind":"dns_change","zone":"shop.example.","edits":[{{"op":"replace","name":"api","type":"A","ttl":300,"records":["192.0.2.111"]}}]}}'
-  curl -sS -X POST http://{http}/v1/basket/place -H "Authorization: Bearer $(cat {member})"
-  curl -sS -X POST http://{http}/v1/orders/<id>/approve -H "Authorization: Bearer $(cat {superuser})"
+  order=$(curl -sS -X POST http://{http}/v1/basket/place -H "Authorization: Bearer $member" | jq -r .id)
+  curl -sS -X POST "http://{http}/v1/orders/$order/approve" -H "Authorization: Bearer $superuser"
   dig @{address} -p {port} +short api.shop.example A
 
 The API describes itself at http://{http}/api. Tokens: {operator} (operator), and in {}:

@@ -35,24 +35,29 @@ use crate::manage::{Manage, bootstrap};
 use crate::metrics::{self, Registry};
 use crate::seal::Sealer;
 use crate::serve::{self, Desk, Prefixes, Shared, talkers};
-use crate::store::{self, State, Store};
+use crate::store::{self, Holder, OpenError, State, Store};
 use crate::tap::{Sink, Tap};
 use crate::transport::{self, client::Dialer};
 use crate::wire::HashKey;
 
 type Failure = Box<dyn Error>;
 
-/// How long connections of the API may take to end once the server stops.
+/// How often it is looked whether every zone is loaded.
 const STEP: Duration = Duration::from_millis(5);
 
-/// Looks at what only the whole of a settings file can be wrong in.
+/// Looks at the settings whose form is right and which start-up would refuse all the same.
 ///
 /// # Errors
 ///
-/// The first setting that start-up would refuse.
+/// All of them, a line each.
 pub fn check(config: &Config) -> Result<(), Failure> {
-    settings::serve(config)?;
-    settings::refresh(config).map(drop)
+    let looked_at = [
+        settings::log(config).err(),
+        settings::serve(config).err(),
+        settings::refresh(config).err(),
+    ];
+    let faults: Vec<String> = looked_at.into_iter().flatten().map(|why| why.to_string()).collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n").into()) }
 }
 
 /// What to start, and how.
@@ -69,6 +74,7 @@ pub struct Options {
 ///
 /// What kept it from starting: a setting, an address, the data directory.
 pub fn serve(options: Options) -> Result<ExitCode, Failure> {
+    check(&options.config)?;
     start_log(&options.config)?;
     huge_pages::ask_for();
     // Two providers may be linked one day; then rustls would refuse to choose.
@@ -84,7 +90,7 @@ pub fn serve(options: Options) -> Result<ExitCode, Failure> {
 
 async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Failure> {
     let Options { config, demo } = options;
-    let store = open_store(&config)?;
+    let store = open_store(&config).map_err(|error| chain(&error))?;
     let writer = Writer::new(hash_key()?);
     let zones = writer.published();
     let settings = maintain_settings(&config, demo, &store)?;
@@ -247,7 +253,7 @@ pub fn in_process(dir: &Path) -> Result<InProcess, Failure> {
 pub fn open_directory(dir: &Path) -> Result<Manage, Failure> {
     let mut config = Config::default();
     config.store.dir = dir.to_owned();
-    let store = open_store(&config)?;
+    let store = open_store(&config).map_err(|error| for_a_command(&error))?;
     let settings = keeping(dir, &store)?;
     let maintain = Maintain::offline(store, settings);
     let manage = Manage::new(maintain);
@@ -270,7 +276,7 @@ fn keeping(dir: &Path, store: &Store) -> Result<maintain::Settings, Failure> {
 pub fn give_up_secrets(dir: &Path) -> Result<Secrets, Failure> {
     let mut config = Config::default();
     config.store.dir = dir.to_owned();
-    let store = open_store(&config)?;
+    let store = open_store(&config).map_err(|error| for_a_command(&error))?;
     let sealer = Sealer::at(dir).map_err(|error| format!("instance key: {error}"))?;
     let settings = maintain::Settings { sealer: Some(sealer), ..maintain::Settings::default() };
     let manage = Manage::new(Maintain::offline(store, settings));
@@ -294,14 +300,25 @@ fn first_start(manage: &Manage, dir: &Path) -> Result<bool, Failure> {
     Ok(first.secret.is_some())
 }
 
-fn open_store(config: &Config) -> Result<Store, Failure> {
+/// Why a command does not get a data directory, with the way to the server that holds it.
+fn for_a_command(error: &OpenError) -> String {
+    let way = match error {
+        OpenError::Held { holder: Holder { hint: Some(url), .. }, .. } => {
+            format!(": ask that server, with --server {url} and --token")
+        }
+        _ => String::new(),
+    };
+    chain(error) + &way
+}
+
+fn open_store(config: &Config) -> Result<Store, OpenError> {
     let mut options = store::Options::new(&config.store.dir);
     options.reserve_bytes = config.store.free_bytes_min;
     options.clock = || {
         static BEGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
         BEGIN.elapsed()
     };
-    Store::open(&options).map_err(|error| chain(&error).into())
+    Store::open(&options)
 }
 
 /// An error with its causes, one after the other.
@@ -338,11 +355,8 @@ fn hash_key() -> Result<HashKey, Failure> {
 }
 
 fn start_log(config: &Config) -> Result<(), Failure> {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&config.log.level)
-        .map_err(|error| format!("[log] level {:?} is no filter: {error}", config.log.level))?;
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(settings::log(config)?)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // Set only once in a process; a test that starts two servers keeps the first.
@@ -373,7 +387,7 @@ fn transport_settings(
     state: &http::State,
 ) -> Result<transport::Settings, Failure> {
     Ok(transport::Settings {
-        listen: config.dns.listen.clone(),
+        listen: settings::listen(config),
         udp_workers: config.dns.udp_workers as usize,
         connections_max: config.tcp.connections_max as usize,
         connections_per_address_max: config.tcp.connections_per_address_max as usize,
@@ -481,11 +495,13 @@ fn readiness(
     let maintain = maintain.clone();
     Arc::new(move || {
         let progress = maintain.progress();
+        let ready = progress.ready && filled.load(Ordering::Acquire);
+        let head = if ready { "ready; at the start " } else { "" };
         let text = format!(
-            "{} of {} zones loaded, {} damaged",
+            "{head}{} of {} zones were loaded, {} damaged",
             progress.loaded, progress.zones, progress.failed
         );
-        Readiness { ready: progress.ready && filled.load(Ordering::Acquire), text }
+        Readiness { ready, text }
     })
 }
 

@@ -2,15 +2,29 @@
 //!
 //! Promises: what is wrong only with the whole of it is said, with the setting's name.
 //!
-//! Does not: read the file ([`Config`] does), nor touch directory or network.
+//! Does not: read the file ([`Config`] does), nor touch the directory.
+
+use std::net::{SocketAddr, UdpSocket};
 
 use ring::rand::{SecureRandom, SystemRandom};
+use tracing_subscriber::EnvFilter;
 
 use super::Failure;
 use crate::config::Config;
 use crate::serve::{self, Prefixes};
 use crate::wire::Name;
 use crate::{maintain, transport};
+
+/// What is logged.
+///
+/// # Errors
+///
+/// The level is no filter.
+pub fn log(config: &Config) -> Result<EnvFilter, Failure> {
+    let level = &config.log.level;
+    let filter = EnvFilter::try_new(level);
+    filter.map_err(|error| format!("[log] level {level:?} is no filter: {error}").into())
+}
 
 /// # Errors
 ///
@@ -42,6 +56,22 @@ pub fn serve(config: &Config) -> Result<serve::Settings, Failure> {
         idle_timeout_s: config.tcp.idle_timeout_s,
         ..serve::Settings::default()
     })
+}
+
+/// Where DNS is answered. Of the addresses that nobody chose, those are left out that this machine does not have:
+/// many containers have no IPv6.
+pub fn listen(config: &Config) -> Vec<SocketAddr> {
+    let mut listen = config.dns.listen.clone();
+    if listen == Config::default().dns.listen {
+        listen.retain(|address| {
+            let had = UdpSocket::bind((address.ip(), 0));
+            if let Err(error) = &had {
+                tracing::warn!(%address, %error, "{address} is not listened on: {error}");
+            }
+            had.is_ok()
+        });
+    }
+    listen
 }
 
 /// # Errors

@@ -10,6 +10,7 @@ mod clock;
 mod commands;
 mod commands_dns;
 mod crash;
+mod demo;
 mod dnssec;
 mod faulty_disk;
 mod fuzz;
