@@ -9,7 +9,7 @@ use nameplane::wire::tsig::{self, Algorithm, Distrust, TsigKey};
 use nameplane::wire::{Flags, Header, Name, Rcode, Type};
 use serde_json::{Value, json};
 
-use crate::server::{PATIENCE, Server, nameplane};
+use crate::server::{PATIENCE, Server, is_here, nameplane};
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
@@ -430,8 +430,7 @@ fn a_peer_that_does_not_read_holds_nobody_back() {
 
 #[test]
 fn rfc9103_a_zone_goes_by_tls_as_by_tcp() {
-    if !std::path::Path::new("/usr/bin/kdig").exists() {
-        println!("skipped: kdig is missing");
+    if !is_here("kdig") {
         return;
     }
     let home = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use std::process::Command;
 use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
-use crate::server::{Server, nameplane};
+use crate::server::{Server, nameplane, skipped};
 
 const ZONE: &str = "one.example.";
 
@@ -70,8 +70,7 @@ impl Small {
     fn start(reserve: &str) -> Option<Small> {
         let may = Command::new("unshare").args(["-rm", "true"]).output();
         if !may.is_ok_and(|done| done.status.success()) {
-            assert!(std::env::var_os("CI").is_none(), "CI has to be able to unshare -rm");
-            println!("skipped: this machine gives no mount namespace (unshare -rm)");
+            skipped("this machine gives no mount namespace (unshare -rm)");
             return None;
         }
         let home = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! The real binary on free loopback ports, and clients for it.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,6 +31,25 @@ pub struct Server {
 /// The binary under test.
 pub fn nameplane() -> Command {
     Command::new(env!("CARGO_BIN_EXE_nameplane"))
+}
+
+/// Whether a program other than ours is there. A test that needs one and has it not ends there, named as skipped.
+pub fn is_here(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let here = places.any(|dir| dir.join(program).is_file());
+    if !here {
+        skipped(&format!("{program} is not installed"));
+    }
+    here
+}
+
+/// Names the running test as skipped. Under `CI=true` that is a failure.
+pub fn skipped(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
+    let thread = std::thread::current();
+    // By no macro: what those print is shown of failing tests only.
+    let _ = writeln!(std::io::stderr(), "skipped: {}: {why}", thread.name().unwrap_or_default());
 }
 
 /// A port free for UDP and TCP, that nobody is given by chance.

@@ -22,7 +22,7 @@ use nameplane::zone::text::{self, Options};
 use nameplane::zone::tree::PackedZone;
 use nameplane::zone::{Base, Op, RrSetEdit};
 
-use crate::server::Server;
+use crate::server::{Server, is_here, skipped};
 
 pub const DAY_S: u64 = 24 * 3600;
 const DENIALS: [Denial; 3] =
@@ -182,7 +182,7 @@ fn stamp(now_s: u64) -> String {
 fn judge(words: &[&str]) {
     let made = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
     let Ok(output) = made else {
-        println!("skipped: {} is not installed", words[0]);
+        skipped(&format!("{} is not installed", words[0]));
         return;
     };
     let said = [output.stdout, output.stderr].concat();
@@ -735,8 +735,7 @@ fn a_large_zone_is_signed_in_the_background_and_renewed_in_steps() {
 /// Goal: the real server, started on a zone signed here, gives a validator every proof.
 #[test]
 fn delv_validates_what_the_server_answers() {
-    if Command::new("delv").arg("-v").output().is_err() {
-        println!("skipped: delv is not installed");
+    if !is_here("delv") {
         return;
     }
     for denial in DENIALS {

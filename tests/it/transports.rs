@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use crate::interop;
 use crate::interop::message::Answer;
 use crate::interop::questions::{self, Edns, Question};
-use crate::server::{PATIENCE, Server, free_port};
+use crate::server::{PATIENCE, Server, free_port, is_here};
 
 /// A server on all transports, and where they are.
 struct Ways {
@@ -141,6 +141,9 @@ fn kdig(port: u16, words: &[&str]) -> String {
 
 #[test]
 fn kdig_and_curl_get_the_same_answer_by_every_transport() {
+    if !["kdig", "curl"].into_iter().all(is_here) {
+        return;
+    }
     let ways = Ways::start("", "");
     let plain = kdig(ways.server.dns.port(), &[NAME, "A"]);
     assert!(plain.lines().last().unwrap().parse::<Ipv4Addr>().is_ok(), "{plain}");
@@ -186,6 +189,9 @@ fn proxied(client: SocketAddrV4) -> Vec<u8> {
 /// Method: a tap says whom the server took for the client.
 #[test]
 fn a_listed_balancer_tells_the_client_and_no_other_address_can() {
+    if !["kdig", "dnstap-read"].into_iter().all(is_here) {
+        return;
+    }
     const BALANCER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
     let home = tempfile::tempdir().unwrap();
     let tap = home.path().join("tap");

@@ -1,6 +1,7 @@
 //! DNSViz, offline on loopback: nothing of a signed zone and its parent is worth a warning.
 
 use super::*;
+use crate::server::skipped;
 
 /// Runs `dnsviz grok`. Where the Python binding of Graphviz no longer says its version in a module of its
 /// own, DNSViz takes it for missing: it is said to it.
@@ -20,9 +21,7 @@ fn is_installed() -> bool {
     let found = Command::new(PYTHON).args(import).stderr(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());
     if !found {
-        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!ci, "dnsviz is not installed");
-        println!("skipped: dnsviz is not installed (apt-get install dnsviz)");
+        skipped("dnsviz is not installed");
     }
     found
 }

@@ -2,12 +2,12 @@
 //! others signed.
 
 use super::*;
-use crate::server::nameplane;
+use crate::server::{nameplane, skipped};
 
 fn tool(words: &[&str], dir: &Path) -> Option<String> {
     let output = Command::new(words[0]).args(&words[1..]).current_dir(dir).output();
     let Ok(output) = output else {
-        println!("skipped: {} is not installed", words[0]);
+        skipped(&format!("{} is not installed", words[0]));
         return None;
     };
     let error = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -4,14 +4,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::followers::{Process, zone_file};
 use super::primaries::{ZONE, standing, until};
-use crate::server::{Server, free_port};
+use crate::server::{Server, free_port, is_here};
 
 const ALGORITHMS: [&str; 5] =
     ["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"];
@@ -19,16 +18,6 @@ const ALGORITHMS: [&str; 5] =
 /// 64 octets in base64: no shorter than any MAC.
 const SECRET: &str =
     "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDEyMw==";
-
-fn is_here(program: &str) -> bool {
-    let here = Path::new(program).exists();
-    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    assert!(here || !ci, "{program} is missing: tests/run installs it");
-    if !here {
-        println!("skipped: {program} is missing");
-    }
-    here
-}
 
 fn make_keys(server: &Server) {
     for algorithm in ALGORITHMS {

@@ -13,7 +13,7 @@ use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
 use super::downstream::records;
-use crate::server::{PATIENCE, Server, ask, free_port, question};
+use crate::server::{PATIENCE, Server, ask, free_port, is_here, question};
 
 const CATALOG: &str = "catalog.test.";
 
@@ -230,8 +230,7 @@ fn knot_with_templates(dir: &Path, port: u16, primary: SocketAddr) -> Command {
 /// Method: Knot has a template of the group's name, by which zones may be transferred from it.
 #[test]
 fn rfc9432_4_4_2_a_group_given_here_is_knots_template() {
-    if !Path::new("/usr/sbin/knotd").exists() {
-        println!("skipped: knotd is missing");
+    if !is_here("knotd") {
         return;
     }
     let home = tempfile::tempdir().unwrap();

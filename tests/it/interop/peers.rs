@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::message::Answer;
 use super::questions::Question;
-use crate::server::{PATIENCE, free_port};
+use crate::server::{PATIENCE, free_port, is_here};
 
 /// A server to compare with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,13 +50,7 @@ impl Peer {
 
     /// Whether it is installed. Under `CI=true` it must be.
     pub fn is_here(self) -> bool {
-        let here = Path::new(self.program()).exists();
-        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(here || !ci, "{} is missing: tests/run installs it", self.program());
-        if !here {
-            println!("skipped: interop with {}, {} is missing", self.name(), self.program());
-        }
-        here
+        is_here(self.program())
     }
 
     /// Starts it in `dir` for `zones` and waits until it answers for each of them.

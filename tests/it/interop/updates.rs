@@ -8,7 +8,7 @@ use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
 use super::acme::Authority;
-use crate::server::{Server, nameplane};
+use crate::server::{Server, nameplane, skipped};
 
 const ZONE: &str = "shop.example.";
 const KEY: &str = "tool.shop.example.";
@@ -100,10 +100,8 @@ fn said(output: &Output) -> String {
 /// Whether a tool is there. Under `CI=true` it must be.
 fn is_here(program: &str, words: &[&str]) -> bool {
     let here = Command::new(program).args(words).output().is_ok_and(|done| done.status.success());
-    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    assert!(here || !ci, "{program} {words:?} is missing");
     if !here {
-        println!("skipped: {program} is not installed");
+        skipped(&format!("{program} is not installed"));
     }
     here
 }
