@@ -76,7 +76,7 @@ pub(super) fn target_hash(
             let pointer = usize::from(len & 0x3f) << 8 | usize::from(*tail.first()?);
             let common = (OWNER_AT + owner_len).checked_sub(pointer)?;
             let offset = query.name().len().checked_sub(common)?;
-            let skip = (0..=query.labels()).find(|&it| query.offset(it) == offset)?;
+            let skip = skip_at(query, OWNER_AT + offset)?;
             let own = own.iter().take(count).rev();
             return Some(own.fold(query.hash(skip), |hash, label| key.child(hash, label)));
         }
@@ -84,6 +84,13 @@ pub(super) fn target_hash(
         *own.get_mut(count)? = label;
         (count, rest) = (count + 1, tail);
     }
+}
+
+/// How many labels above the name of the question stands the one that starts at `at` of the message, if it does.
+#[inline]
+fn skip_at(query: &Query, at: usize) -> Option<usize> {
+    let offset = at.checked_sub(OWNER_AT).filter(|&offset| offset < query.name().len())?;
+    (0..=query.labels()).find(|&skip| query.offset(skip) == offset)
 }
 
 /// A name read out of the message, of fewer than `LABELS` labels, in at most `OCTETS` octets.
@@ -115,23 +122,31 @@ impl<const LABELS: usize, const OCTETS: usize> Chased<LABELS, OCTETS> {
         }
     }
 
-    /// Takes over the name at `at` of `message`, its pointers followed; none if there is no room for it.
-    pub fn read(&mut self, message: &[u8], at: usize, key: &HashKey) -> Option<()> {
-        self.read_unhashed(message, at)?;
-        self.hash_with(key)
+    /// Takes over the name at `at` of the reply to `query`, its pointers followed; none if there is no room for it.
+    pub fn read(&mut self, message: &[u8], at: usize, query: &Query, key: &HashKey) -> Option<()> {
+        (self.len, self.labels) = (0, 0);
+        match self.expand(message, at, Some(query))? {
+            Some(own) => self.hash_above(own, key),
+            None => self.hash_with(key),
+        }
     }
 
-    /// As [`read`](Chased::read); there are no hashes before they are [made](Chased::hash_with).
+    /// Takes over the name at `at` of `message`; there are no hashes before they are [made](Chased::hash_with).
     pub fn read_unhashed(&mut self, message: &[u8], at: usize) -> Option<()> {
         (self.len, self.labels) = (0, 0);
-        self.expand(message, at)
+        self.expand(message, at, None).map(drop)
     }
 
     /// Hashes the name and those above it.
     pub fn hash_with(&mut self, key: &HashKey) -> Option<()> {
-        let mut hash = key.root();
-        *self.hashes.get_mut(self.labels)? = hash;
-        for label in (0..self.labels).rev() {
+        *self.hashes.get_mut(self.labels)? = key.root();
+        self.hash_above(self.labels, key)
+    }
+
+    /// Hashes as many names as there are labels to put in front of one whose hash is known.
+    fn hash_above(&mut self, own: usize, key: &HashKey) -> Option<()> {
+        let mut hash = *self.hashes.get(own)?;
+        for label in (0..own).rev() {
             let rest = self.name.get(usize::from(*self.offsets.get(label)?)..)?;
             let (&len, rest) = rest.split_first()?;
             hash = key.child(hash, rest.get(..usize::from(len))?);
@@ -154,7 +169,13 @@ impl<const LABELS: usize, const OCTETS: usize> Chased<LABELS, OCTETS> {
             .any(|&offset| usize::from(offset) == start)
     }
 
-    fn expand(&mut self, message: &[u8], at: usize) -> Option<()> {
+    /// Returns how many labels were read until the rest was that of the question, and came with its hashes.
+    fn expand(
+        &mut self,
+        message: &[u8],
+        at: usize,
+        query: Option<&Query>,
+    ) -> Option<Option<usize>> {
         let mut at = at;
         let mut pointers = 0;
         loop {
@@ -164,6 +185,13 @@ impl<const LABELS: usize, const OCTETS: usize> Chased<LABELS, OCTETS> {
                 pointers += 1;
                 if pointers > POINTERS_MAX {
                     return None;
+                }
+                if let Some(query) = query
+                    && let Some(skip) = skip_at(query, at)
+                {
+                    let own = self.labels;
+                    self.join(query, skip)?;
+                    return Some(Some(own));
                 }
                 continue;
             }
@@ -175,11 +203,28 @@ impl<const LABELS: usize, const OCTETS: usize> Chased<LABELS, OCTETS> {
             slot.make_ascii_lowercase();
             self.len += 1 + len;
             if len == 0 {
-                return Some(());
+                return Some(None);
             }
             self.labels += 1;
             at += 1 + len;
         }
+    }
+
+    /// Ends the name with that of the question, from so many labels above.
+    #[inline]
+    fn join(&mut self, query: &Query, skip: usize) -> Option<()> {
+        let suffix = query.suffix(skip);
+        self.name.get_mut(self.len..self.len + suffix.len())?.copy_from_slice(suffix);
+        for above in skip..=query.labels() {
+            let offset = query.offset(above);
+            let at = self.labels + above - skip;
+            *self.offsets.get_mut(at)? = (self.len + offset - query.offset(skip)) as u8;
+            *self.places.get_mut(at)? = (OWNER_AT + offset) as u16;
+            *self.hashes.get_mut(at)? = query.hash(above);
+        }
+        self.labels += query.labels() - skip;
+        self.len += suffix.len();
+        Some(())
     }
 }
 
@@ -221,28 +266,41 @@ mod tests {
         message.extend_from_slice(b"\x03WWW\x02ex\x00"); // 12, 16, 19
         message.extend_from_slice(b"\x01a\xc0\x10"); // 20
         let key = HashKey::new([7; 24]);
+        let mut question = vec![0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        question.extend_from_slice(b"\x03WWW\x02ex\x00\x00\x01\x00\x01");
+        let mut query = Query::default();
+        query.parse(&question, &key).unwrap();
 
-        let mut chased = Short::new();
-        chased.read(&message, 20, &key).unwrap();
+        // With what is known of the question, and without.
+        for query in [query, Query::default()] {
+            let mut chased = Short::new();
+            chased.read(&message, 20, &query, &key).unwrap();
 
-        assert_eq!(chased.suffix(0), b"\x01a\x02ex\x00");
-        assert_eq!((chased.labels(), chased.hash(0)), (2, key.name(b"\x01a\x02ex\x00")));
-        assert_eq!([0, 2, 5].map(|offset| chased.place(offset)), [20, 16, 19]);
+            assert_eq!(chased.suffix(0), b"\x01a\x02ex\x00");
+            assert_eq!((chased.labels(), chased.hash(0)), (2, key.name(b"\x01a\x02ex\x00")));
+            assert_eq!((chased.hash(1), chased.hash(2)), (key.name(b"\x02ex\x00"), key.root()));
+            assert_eq!([0, 2, 5].map(|offset| chased.place(offset)), [20, 16, 19]);
+        }
+    }
+
+    /// Reads the name behind the header.
+    fn read<const LABELS: usize, const OCTETS: usize>(message: &[u8]) -> Option<()> {
+        let key = HashKey::new([7; 24]);
+        Chased::<LABELS, OCTETS>::new().read(message, 12, &Query::default(), &key)
     }
 
     #[test]
     fn a_pointer_to_itself_is_no_name() {
         let message = [&[0; 12][..], &[0xc0, 12]].concat();
-        assert!(Any::new().read(&message, 12, &HashKey::new([7; 24])).is_none());
+        assert!(read::<128, 255>(&message).is_none());
     }
 
     #[test]
     fn a_name_there_is_no_room_for_is_not_read() {
         let message = [&[0; 12][..], b"\x01a\x01b\x01c\x00"].concat();
-        let key = HashKey::new([7; 24]);
-        assert!(Chased::<3, 64>::new().read(&message, 12, &key).is_none());
-        assert!(Chased::<4, 6>::new().read(&message, 12, &key).is_none());
-        assert!(Chased::<4, 7>::new().read(&message, 12, &key).is_some());
+        assert!(read::<3, 64>(&message).is_none());
+        assert!(read::<4, 6>(&message).is_none());
+        assert!(read::<4, 7>(&message).is_some());
     }
 
     #[test]

@@ -215,16 +215,16 @@ impl<'s> Turn<'_, 's, '_> {
         self.reply.set_authoritative();
         let mut trail = Trail { seen: [0; CHAIN_MAX + 1], len: 0 };
         trail.goes_on(query.hash(0));
-        match self.follow(&mut trail, Short::new(), at)? {
-            Some(long) => self.chase_any(&mut trail, long),
+        match self.follow(query, &mut trail, Short::new(), at)? {
+            Some(long) => self.chase_any(query, &mut trail, long),
             None => Ok(()),
         }
     }
 
     /// Goes on where there is no room for a name in a [`Short`].
     #[cold]
-    fn chase_any(&mut self, trail: &mut Trail, at: usize) -> Result<(), Full> {
-        self.follow(trail, Any::new(), at).map(drop)
+    fn chase_any(&mut self, query: &Query, trail: &mut Trail, at: usize) -> Result<(), Full> {
+        self.follow(query, trail, Any::new(), at).map(drop)
     }
 
     /// Follows a chain on from the name at `at`, which is read into `asked`; returns where a name stands
@@ -232,12 +232,13 @@ impl<'s> Turn<'_, 's, '_> {
     #[inline(always)]
     fn follow<const LABELS: usize, const OCTETS: usize>(
         &mut self,
+        query: &Query,
         trail: &mut Trail,
         mut asked: Chased<LABELS, OCTETS>,
         mut at: usize,
     ) -> Result<Option<usize>, Full> {
         while at <= CHASE_OCTETS_MAX {
-            if asked.read(self.reply.octets(), at, &self.snapshot.key).is_none() {
+            if asked.read(self.reply.octets(), at, query, &self.snapshot.key).is_none() {
                 return Ok(Some(at));
             }
             if !trail.goes_on(asked.hash(0)) {

@@ -137,7 +137,7 @@ pub fn handle(context: &Context, slot: &mut Slot, now_s: u32) -> Outcome {
     let snapshot = context.shared.zones.load();
     context.begin(now_s);
     slot.parse(&snapshot);
-    slot.outcome = context.outcome(&snapshot, slot, Found::default(), now_s);
+    context.settle(&snapshot, slot, Found::default(), now_s);
     context.end(&snapshot, std::slice::from_ref(slot), now_s);
     slot.outcome
 }
@@ -155,31 +155,28 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
     }
     let found = prefetch::rest(&snapshot, slots);
     for (number, slot) in slots.iter_mut().enumerate() {
-        slot.outcome = context.outcome(&snapshot, slot, found.of(number), now_s);
+        context.settle(&snapshot, slot, found.of(number), now_s);
     }
     context.end(&snapshot, slots, now_s);
 }
 
 impl Context {
-    fn outcome<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        slot: &mut Slot,
-        found: Found<'s>,
-        now_s: u32,
-    ) -> Outcome {
+    /// Finds the outcome of one message. Written where it belongs: what is written in two pieces and then moved in
+    /// one has to be waited for.
+    fn settle<'s>(&self, snapshot: &'s Snapshot, slot: &mut Slot, found: Found<'s>, now_s: u32) {
         self.counters.add(&QUERIES, self.transport as usize);
+        slot.outcome = Outcome::Silent;
         let Slot { query, fault, .. } = &*slot;
         if *fault == Some(Fault::Silent) || self.transport == Transport::Doq && breaks_doq(query) {
-            self.counters.add(&DROPPED, 0);
-            return Outcome::Silent;
+            return self.counters.add(&DROPPED, 0);
         }
         if fault.is_none()
             && let Some(at) = query.tsig_at()
         {
-            return self.answer_signed(snapshot, slot, at, now_s);
+            slot.outcome = self.answer_signed(snapshot, slot, at, now_s);
+            return;
         }
-        let Slot { octets, query, peer, fault, .. } = slot;
+        let Slot { octets, query, peer, fault, outcome, .. } = slot;
         let cookie = self.check_cookie(query, peer.ip(), now_s);
         let opt = self.opt(query, cookie);
         let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
@@ -187,11 +184,11 @@ impl Context {
             Some(Fault::Answer(rcode)) => refuse(&mut reply, rcode, Kind::Error),
             _ => match self.fill((snapshot, found), query, (peer.ip(), None), &mut reply) {
                 Ok(kind) => kind,
-                Err(ask) => return Outcome::Ask(ask),
+                Err(ask) => return *outcome = Outcome::Ask(ask),
             },
         };
         if self.limit(&mut reply, kind, cookie, peer.ip(), now_s) == Verdict::Drop {
-            return Outcome::Silent;
+            return;
         }
         if !matches!(reply.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN) {
             explain(&mut reply);
@@ -200,7 +197,7 @@ impl Context {
         if reply.is_truncated() {
             self.counters.add(&TRUNCATED, 0);
         }
-        Outcome::Reply(reply.finish())
+        *outcome = Outcome::Reply(reply.finish());
     }
 
     /// Writes the answer to a well-formed message, or says who must be asked for it.

@@ -36,7 +36,16 @@ impl HashKey {
     }
 
     /// The hash of `label` in front of the name whose hash is `parent`.
+    #[inline]
     pub fn child(&self, parent: u64, label: &[u8]) -> u64 {
+        match short_words(label) {
+            Some([low, high]) => self.mix(parent, lower(low), lower(high)),
+            None => self.any_child(parent, label),
+        }
+    }
+
+    #[cold]
+    fn any_child(&self, parent: u64, label: &[u8]) -> u64 {
         let mut octets = [0; 64];
         octets[0] = label.len() as u8;
         for (slot, octet) in octets.iter_mut().skip(1).zip(label) {
@@ -129,6 +138,44 @@ static WITHIN: [[u64; 2]; BLOCK] = {
     }
     masks
 };
+
+/// The words of a label shorter than a block, its length octet in front.
+#[inline(always)]
+fn short_words(label: &[u8]) -> Option<[u64; 2]> {
+    let len = label.len();
+    let octets = match len {
+        0 => 0,
+        // Two overlapping pieces are the whole.
+        1 => u128::from(*label.first()?),
+        2..4 => pieces(
+            len,
+            2,
+            u16::from_le_bytes(*label.first_chunk()?),
+            u16::from_le_bytes(*label.last_chunk()?),
+        ),
+        4..8 => pieces(
+            len,
+            4,
+            u32::from_le_bytes(*label.first_chunk()?),
+            u32::from_le_bytes(*label.last_chunk()?),
+        ),
+        8..BLOCK => pieces(
+            len,
+            8,
+            u64::from_le_bytes(*label.first_chunk()?),
+            u64::from_le_bytes(*label.last_chunk()?),
+        ),
+        _ => return None,
+    };
+    let block = octets << 8 | len as u128;
+    Some([block as u64, (block >> 64) as u64])
+}
+
+/// What so many octets are together of which the first and the last `each` are given.
+#[inline(always)]
+fn pieces<T: Into<u128>>(len: usize, each: usize, first: T, last: T) -> u128 {
+    first.into() | last.into() << (8 * (len - each))
+}
 
 #[inline(always)]
 fn words(block: [u8; BLOCK]) -> [u64; 2] {
