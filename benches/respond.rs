@@ -321,7 +321,7 @@ fn answer(snapshot: &Snapshot, slots: &mut [Slot], messages: &[Vec<u8>]) -> usiz
         let dnssec_ok = slot.query.dnssec_ok();
         let opt = OptReply { payload: 1232, dnssec_ok, ..OptReply::default() };
         let mut reply = Reply::new(&slot.query, &mut slot.buffer, 1232, Some(&opt));
-        black_box(respond_ahead(snapshot, &slot.query, found.of(number), &mut reply));
+        black_box(respond_ahead(snapshot, &slot.query, &found.of(number), &mut reply));
         octets += reply.finish();
     }
     octets

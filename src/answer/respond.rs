@@ -49,7 +49,7 @@ pub enum Kind {
 /// Answers one question of class IN from `snapshot`.
 #[inline]
 pub fn respond(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) -> Outcome {
-    respond_with(snapshot, query, None, Found::default(), reply)
+    respond_with(snapshot, query, None, &Found::default(), reply)
 }
 
 /// As [`respond`], with what was found ahead for this query in the same snapshot.
@@ -57,7 +57,7 @@ pub fn respond(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) -> Out
 pub fn respond_ahead<'s>(
     snapshot: &'s Snapshot,
     query: &Query,
-    found: Found<'s>,
+    found: &Found<'s>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
     respond_with(snapshot, query, None, found, reply)
@@ -72,7 +72,7 @@ pub fn respond_if(
     may: &dyn Fn(&[u8]) -> bool,
     reply: &mut Reply<'_>,
 ) -> Outcome {
-    respond_with(snapshot, query, Some(may), Found::default(), reply)
+    respond_with(snapshot, query, Some(may), &Found::default(), reply)
 }
 
 #[inline(always)]
@@ -80,7 +80,7 @@ fn respond_with<'s>(
     snapshot: &'s Snapshot,
     query: &Query,
     may: Option<&dyn Fn(&[u8]) -> bool>,
-    found: Found<'s>,
+    found: &Found<'s>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
     let wants_sigs = query.dnssec_ok();

@@ -137,7 +137,7 @@ pub fn handle(context: &Context, slot: &mut Slot, now_s: u32) -> Outcome {
     let snapshot = context.shared.zones.load();
     context.begin(now_s);
     slot.parse(&snapshot);
-    context.settle(&snapshot, slot, Found::default(), now_s);
+    context.settle(&snapshot, slot, &Found::default(), now_s);
     context.end(&snapshot, std::slice::from_ref(slot), now_s);
     slot.outcome
 }
@@ -155,7 +155,7 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
     }
     let found = prefetch::rest(&snapshot, slots);
     for (number, slot) in slots.iter_mut().enumerate() {
-        context.settle(&snapshot, slot, found.of(number), now_s);
+        context.settle(&snapshot, slot, &found.of(number), now_s);
     }
     context.end(&snapshot, slots, now_s);
 }
@@ -163,7 +163,7 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
 impl Context {
     /// Finds the outcome of one message. Written where it belongs: what is written in two pieces and then moved in
     /// one has to be waited for.
-    fn settle<'s>(&self, snapshot: &'s Snapshot, slot: &mut Slot, found: Found<'s>, now_s: u32) {
+    fn settle<'s>(&self, snapshot: &'s Snapshot, slot: &mut Slot, found: &Found<'s>, now_s: u32) {
         self.counters.add(&QUERIES, self.transport as usize);
         slot.outcome = Outcome::Silent;
         let Slot { query, fault, .. } = &*slot;
@@ -177,17 +177,17 @@ impl Context {
             return;
         }
         let Slot { octets, query, peer, fault, outcome, .. } = slot;
-        let cookie = self.check_cookie(query, peer.ip(), now_s);
+        let cookie = self.check_cookie(query, peer, now_s);
         let opt = self.opt(query, cookie);
         let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
         let kind = match *fault {
             Some(Fault::Answer(rcode)) => refuse(&mut reply, rcode, Kind::Error),
-            _ => match self.fill((snapshot, found), query, (peer.ip(), None), &mut reply) {
+            _ => match self.fill((snapshot, found), query, (peer, None), &mut reply) {
                 Ok(kind) => kind,
                 Err(ask) => return *outcome = Outcome::Ask(ask),
             },
         };
-        if self.limit(&mut reply, kind, cookie, peer.ip(), now_s) == Verdict::Drop {
+        if self.limit(&mut reply, kind, cookie, peer, now_s) == Verdict::Drop {
             return;
         }
         if !matches!(reply.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN) {
@@ -203,9 +203,9 @@ impl Context {
     /// Writes the answer to a well-formed message, or says who must be asked for it.
     pub(super) fn fill<'s>(
         &self,
-        (snapshot, found): (&'s Snapshot, Found<'s>),
+        (snapshot, found): (&'s Snapshot, &Found<'s>),
         query: &Query,
-        asker: (IpAddr, Option<&Name>),
+        asker: (&SocketAddr, Option<&Name>),
         reply: &mut Reply<'_>,
     ) -> Result<Kind, Ask> {
         match query.flags().opcode() {
@@ -242,7 +242,7 @@ impl Context {
         let answered = match closed.is_empty() {
             true => answer::respond_ahead(snapshot, query, found, reply),
             false => {
-                let may = |apex: &[u8]| closed.opens(apex, asker.0, asker.1);
+                let may = |apex: &[u8]| closed.opens(apex, asker.0.ip(), asker.1);
                 answer::respond_if(snapshot, query, &may, reply)
             }
         };
@@ -274,11 +274,11 @@ impl Context {
     pub(super) fn check_cookie(
         &self,
         query: &Query,
-        address: IpAddr,
+        peer: &SocketAddr,
         now_s: u32,
     ) -> Option<Checked> {
         let cookie = query.edns.as_ref()?.cookie.as_ref()?;
-        let checked = self.shared.cookies.check(cookie, address, now_s);
+        let checked = self.shared.cookies.check(cookie, peer.ip(), now_s);
         self.counters.add(&COOKIES, checked.state as usize);
         Some(checked)
     }
@@ -321,7 +321,7 @@ impl Context {
         reply: &mut Reply<'_>,
         kind: Kind,
         cookie: Option<Checked>,
-        address: IpAddr,
+        peer: &SocketAddr,
         now_s: u32,
     ) -> Verdict {
         let (rrl, demand) = (&self.shared.rrl, &self.shared.demand);
@@ -329,11 +329,11 @@ impl Context {
         if self.transport != Transport::Udp || proven {
             return Verdict::Send;
         }
-        if !(rrl.is_enabled() || demand.is_set()) || rrl.exempts(address) {
+        if !(rrl.is_enabled() || demand.is_set()) || rrl.exempts(peer.ip()) {
             return Verdict::Send;
         }
         self.unproven.set(self.unproven.get() + 1);
-        let mut verdict = rrl.check(address, kind, now_s);
+        let mut verdict = rrl.check(peer.ip(), kind, now_s);
         if verdict != Verdict::Send && rrl.is_dry_run() {
             self.counters.add(&RATE_LIMITED, 2);
             verdict = Verdict::Send;

@@ -28,21 +28,17 @@ impl Context {
             Err(refusal) => return self.refuse_signature(slot, refusal, now_s),
         };
         let Slot { octets, query, peer, .. } = slot;
-        let cookie = self.check_cookie(query, peer.ip(), now_s);
+        let cookie = self.check_cookie(query, peer, now_s);
         let opt = self.opt(query, cookie);
         let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
         reply.reserve(signer.octets());
         let key = signer.key().name.clone();
-        let kind = match self.fill(
-            (snapshot, Found::default()),
-            query,
-            (peer.ip(), Some(&key)),
-            &mut reply,
-        ) {
-            Ok(kind) => kind,
-            Err(ask) => return Outcome::Ask(ask),
-        };
-        if self.limit(&mut reply, kind, cookie, peer.ip(), now_s) == Verdict::Drop {
+        let kind =
+            match self.fill((snapshot, &Found::default()), query, (peer, Some(&key)), &mut reply) {
+                Ok(kind) => kind,
+                Err(ask) => return Outcome::Ask(ask),
+            };
+        if self.limit(&mut reply, kind, cookie, peer, now_s) == Verdict::Drop {
             return Outcome::Silent;
         }
         explain(&mut reply);
@@ -83,7 +79,7 @@ impl Context {
         };
         reply.reserve(signer.as_ref().map_or(record.len(), Signer::octets));
         reply.set_rcode(rcode);
-        if self.limit(&mut reply, Kind::Error, None, peer.ip(), now_s) == Verdict::Drop {
+        if self.limit(&mut reply, Kind::Error, None, peer, now_s) == Verdict::Drop {
             return Outcome::Silent;
         }
         self.count_response(rcode);
