@@ -2,7 +2,7 @@
 
 pub mod access;
 mod again;
-pub mod announce;
+mod announce;
 mod apart;
 mod apply;
 pub mod catalog;
@@ -34,6 +34,7 @@ pub mod secondary;
 pub mod secrets;
 pub mod served;
 mod servers;
+pub mod shown;
 mod signed;
 pub mod signing;
 pub mod stage;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::zone::{self, ZoneQuery};
-use crate::maintain::announce::{ServerState, Told, ZoneServers};
 use crate::maintain::notify::Delivery;
 use crate::maintain::rows as zones;
+use crate::maintain::shown::{ServerState, Told, ZoneServers};
 use crate::manage::Manage;
 use crate::manage::access::{Context, Permission};
 use crate::manage::fault::Stop;
