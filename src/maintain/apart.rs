@@ -19,7 +19,7 @@ use super::signed::plain;
 use super::signing::{self, Signing};
 use super::take::{astray, check_serial, join, refuse_strangers, tidy};
 use super::{Maintain, rules, secondary, take};
-use crate::sign::{Plan, zonemd};
+use crate::sign::{Plan, vouch};
 use crate::wire::{Name, RrSet, Serial, Type};
 use crate::zone::ReadFault;
 use crate::zone::chunk::ChunkView;
@@ -97,7 +97,8 @@ impl Door<'_, '_> {
     }
 
     /// A version whose steps lead to a digest must be what that says ([RFC 8976] §4): as the primary has
-    /// it, with the primary's serial and digest and without what is made here.
+    /// it, with the primary's serial and digest and without what is made here. No signature vouches for that:
+    /// where a parent says that some must, only the whole zone will do.
     ///
     /// [RFC 8976]: https://www.rfc-editor.org/rfc/rfc8976
     fn check_digest_there(
@@ -120,7 +121,9 @@ impl Door<'_, '_> {
             after: Some(set),
         });
         let octets = content::at_apex(&zone.apex, &octets, &changes);
-        let checked = zonemd::check(&PackedZone::new(zone.apex.clone(), &octets));
+        let (ds, now_s) = self.judged_by(zone)?;
+        let sent = PackedZone::new(zone.apex.clone(), &octets);
+        let checked = vouch::check(&sent, &ds, now_s);
         checked.map(drop).map_err(|why| take::not_as_digested(&zone.apex, why))
     }
 
@@ -243,7 +246,8 @@ impl Door<'_, '_> {
 fn digest_in(apex: &Name, side: &[u8]) -> Result<Option<RrSet>> {
     let Some(node) = packed::nodes(side).next() else { return Ok(None) };
     let digest = node.rrset(Type::ZONEMD).filter(|set| set.count > 0);
-    if digest.is_some() && node.rrset(Type::SOA).is_some_and(|soa| soa.sig_count > 0) {
+    let is_signed = |rtype| node.rrset(rtype).is_some_and(|set| set.sig_count > 0);
+    if digest.is_some() && (is_signed(Type::SOA) || is_signed(Type::ZONEMD)) {
         let text =
             "steps with a digest (ZONEMD) over signatures cannot be checked in a zone signed here";
         return Err(Reason::Astray(text.into()).into());

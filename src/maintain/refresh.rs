@@ -26,8 +26,7 @@ pub use self::pull::Trouble;
 use self::round::Ended;
 use super::secondary::{self, Following, Primary};
 use super::{Maintain, Zone, ZoneChange, ZoneState, now_us};
-use crate::sign::vouch::vouch;
-use crate::sign::zonemd;
+use crate::sign::vouch;
 use crate::transport::client::Dialer;
 use crate::transport::xot::Identity;
 use crate::wire::tsig::TsigKey;
@@ -380,8 +379,7 @@ pub fn whole(
         Transfer::Whole { packed, .. } => {
             let sent = PackedZone::new(apex.clone(), &packed);
             // Nobody knows the parent of a zone that is only moving in.
-            zonemd::check(&sent)
-                .and_then(|_| vouch(&sent, &[], None))
+            vouch::check(&sent, &[], None)
                 .map_err(|why| Trouble::Refused(primary.address, why.to_string()))?;
             Ok(packed)
         }

@@ -11,7 +11,7 @@ use super::change::{
 use super::commit::{Door, Touched};
 use super::rows::{self, JournalExtent, Zone};
 use super::{content, dnssec, rules, secondary};
-use crate::sign::vouch::vouch;
+use crate::sign::vouch;
 use crate::sign::zonemd::{self, ZonemdError};
 use crate::store::{Rows, Tail};
 use crate::wire::{Name, Serial, Type};
@@ -131,12 +131,14 @@ impl Door<'_, '_> {
             return Ok(());
         }
         digest_within(zone)?;
-        let ds = dnssec::ds_of_others(self.tx, zone)?;
-        let now_s = self.maintain.now_to_judge_by();
-        let checked = rows::with_view(self.tx, zone, |view| {
-            zonemd::check(view).and_then(|_| vouch(view, &ds, now_s))
-        });
+        let (ds, now_s) = self.judged_by(zone)?;
+        let checked = rows::with_view(self.tx, zone, |view| vouch::check(view, &ds, now_s));
         checked.map(drop).map_err(|why| not_as_digested(apex, why))
+    }
+
+    /// What the signatures over a digest are judged by: the DS its parent has, and the time.
+    pub(super) fn judged_by(&self, zone: &Zone) -> Result<(Vec<Box<[u8]>>, Option<u32>)> {
+        Ok((dnssec::ds_of_others(self.tx, zone)?, self.maintain.now_to_judge_by()))
     }
 
     fn take_whole(

@@ -12,7 +12,7 @@
 use super::key::{self, Algorithm, ZONE_KEY};
 use super::made;
 use super::rrsig::{self, Rrsig, Signable};
-use super::zonemd::ZonemdError;
+use super::zonemd::{self, ZonemdError};
 use crate::wire::{Name, Type};
 use crate::zone::View;
 use crate::zone::delta::{Set, set_at};
@@ -33,6 +33,21 @@ pub enum Vouched {
     Itself,
     /// Its parent.
     Parent,
+}
+
+/// Checks that a zone is what its digest says, if it has one that is known, and that [signatures
+/// vouch](vouch) for that.
+///
+/// # Errors
+///
+/// [`ZonemdError`] when it is not.
+pub fn check(
+    view: &dyn View,
+    ds: &[Box<[u8]>],
+    now_s: Option<u32>,
+) -> Result<Vouched, ZonemdError> {
+    zonemd::check(view)?;
+    vouch(view, ds, now_s)
 }
 
 /// Checks that signatures vouch for the digest of a zone, if it has one and is signed. `ds` is what the

@@ -10,8 +10,7 @@ use crate::maintain::secondary::{self, Following, Primary};
 use crate::maintain::stage::STAGE_OCTETS_MIN;
 use crate::maintain::{CommitError, Content, Maintain, Reason, Refusal, Transferred, ZoneChange};
 use crate::maintain::{ZoneState, dnssec, now_us};
-use crate::sign::vouch::vouch;
-use crate::sign::zonemd;
+use crate::sign::vouch;
 use crate::wire::{Name, Serial, Type};
 use crate::xfr::incoming::{Asked, Transfer, TransferFault};
 use crate::xfr::timers::SoaTimers;
@@ -240,8 +239,7 @@ impl Maintain {
         let ds = self.store().read(|rows| dnssec::ds_of_others(rows, &here.zone));
         let ds = ds.map_err(|fault| Trouble::Store(fault.to_string()))?;
         let sent = PackedZone::new(apex.clone(), &packed);
-        zonemd::check(&sent)
-            .and_then(|_| vouch(&sent, &ds, self.now_to_judge_by()))
+        vouch::check(&sent, &ds, self.now_to_judge_by())
             .map_err(|why| Trouble::Refused(primary, why.to_string()))?;
         let bare = self.without_signer(apex, packed);
         let (octets, is_bare) = bare.map_err(|fault| Trouble::Store(fault.to_string()))?;

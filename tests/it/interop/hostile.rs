@@ -406,6 +406,12 @@ fn with_digest(serial: u32, address: &str, spoil: impl Fn(&mut [u8])) -> Vec<Str
     records
 }
 
+/// From one version to the next: SOA, what goes, SOA, what comes.
+fn steps(old: &[String], new: &[String]) -> Vec<String> {
+    let end = new.len() - 1;
+    [&new[..1], &old[..1], &old[2..end], &new[..1], &new[2..]].concat()
+}
+
 /// Goal: a zone that says what it is must be so, whole or by steps; else the old one stays.
 /// Method: good, spoilt, good by steps, spoilt by steps, of a kind nobody knows; then the same on the
 /// way into a zone that is signed here.
@@ -426,11 +432,6 @@ fn rfc8976_4_a_zone_that_is_not_what_its_digest_says_is_not_taken() {
     assert_eq!(standing(&server)["serial"], 7);
     assert!(address().contains("192.0.2.7"));
 
-    // From one version to the next: SOA, what goes, SOA, what comes.
-    let steps = |old: &[String], new: &[String]| {
-        let end = new.len() - 1;
-        [&new[..1], &old[..1], &old[2..end], &new[..1], &new[2..]].concat()
-    };
     gives(8, &steps(&good(7, "192.0.2.7"), &good(8, "192.0.2.8")));
     refresh(&server, &json!({}));
     until("good steps are taken", &server, || standing(&server)["serial"] == 8);
@@ -468,4 +469,50 @@ fn rfc8976_4_a_zone_that_is_not_what_its_digest_says_is_not_taken() {
     refresh(&server, &json!({}));
     until("the good one is taken", &server, || standing(&server)["primary_serial"] == 12);
     assert!(address().contains("192.0.2.12"));
+}
+
+/// Goal: a digest that comes by steps into a zone with serials of its own is vouched for as one that comes
+/// whole.
+/// Method: a zone that was signed here and is not any more; steps with a right digest and no signature, while
+/// no parent of it is known, while one has a DS, and when that is gone.
+#[test]
+fn rfc8976_4_steps_into_a_zone_that_counts_for_itself_are_vouched_for_too() {
+    let (server, puppet) = (Server::start(), Puppet::start());
+    let waits = json!({"dnskey_ttl_s": 1, "propagation_s": 0, "parent_delay_s": 0});
+    server.api("PUT", "/v1/dnssec/policies/default", Some(&waits));
+    let good = |serial: u32| with_digest(serial, &format!("192.0.2.{serial}"), |_| {});
+    puppet.says(Some(7), &[&good(7)]);
+    puppet.followed_by(&server);
+    until("it is transferred", &server, || standing(&server)["serial"] == 7);
+    let path = format!("/v1/zones/{ZONE}/dnssec");
+    let switch = |body: &Value| server.api("PUT", &format!("{path}?push=true"), Some(body));
+    switch(&json!({"on": true}));
+    until("it counts for itself", &server, || standing(&server)["primary_serial"] == 7);
+    switch(&json!({"on": false, "force_reason": "a test"}));
+    until("it is signed no more", &server, || server.api("GET", &path, None)["state"] == "off");
+    let there = || standing(&server)["primary_serial"].clone();
+    let step = |serial: u32| {
+        puppet.says(Some(serial), &[&steps(&good(serial - 1), &good(serial))]);
+        refresh(&server, &json!({}));
+    };
+
+    step(8);
+    until("nobody must vouch", &server, || there() == 8);
+    let parent = format!(
+        "@ 1 SOA ns hostmaster 1 3600 600 86400 1\n@ 1 NS ns\nns 1 A 127.0.0.1\n\
+         follow 1 NS ns.follow\nns.follow 1 A 127.0.0.1\nfollow 1 DS 1 13 2 {}\n",
+        "00".repeat(32)
+    );
+    let item = json!({"kind": "zone_import", "zone": "example.", "zone_file": parent});
+    server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})));
+    step(9);
+    until("it is not taken", &server, || standing(&server)["trouble"].is_string());
+    assert_eq!(there(), 8);
+
+    let edit = json!({"op": "delete", "name": "follow", "type": "DS"});
+    let item = json!({"kind": "dns_change", "zone": "example.", "edits": [edit]});
+    server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})));
+    refresh(&server, &json!({}));
+    until("nobody must vouch any more", &server, || there() == 9);
+    assert_eq!(standing(&server)["last_transfer"]["how"], "IXFR");
 }
