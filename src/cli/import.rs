@@ -1,5 +1,6 @@
 //! Zone files on their way in: found, read, brought to a directory or a server, and summed up.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::api::{Api, encoded, told};
 use super::args::{Dnssec, ZoneImport};
+use super::claims::{Claim, Claims};
 use super::pull::Puller;
 use super::{Failure, print, usage};
 use crate::maintain::stage::STAGE_OCTETS_MIN;
@@ -164,6 +166,9 @@ fn pulled(primary: &str, command: &ZoneImport) -> Result<Vec<Source>, Failure> {
             false => zones.push(name),
         }
     }
+    // A server has one zone of a name, whichever of its catalogs name it.
+    let mut named = BTreeSet::new();
+    zones.retain(|zone| named.insert(zone.key()));
     let source = |apex: Name| Source {
         path: PathBuf::from(apex.to_string()),
         apex: Some(apex),
@@ -187,8 +192,8 @@ pub(super) fn run(command: ZoneImport) -> Result<ExitCode, Failure> {
     };
     let mut tally = Tally::new(sources.len());
     match command.target.server() {
-        Some(_) => to_server(&command, sources, &mut tally)?,
-        None => to_directory(&command, sources, &mut tally)?,
+        Some(_) => to_server(&command, &sources, &mut tally)?,
+        None => to_directory(&command, &sources, &mut tally)?,
     }
     Ok(tally.finish())
 }
@@ -289,21 +294,22 @@ struct Bringing<'a> {
     context: &'a Context,
     org: OrgId,
     dnssec: Dnssec,
-    sources: Mutex<std::vec::IntoIter<Source>>,
+    sources: &'a [Source],
+    claims: Claims,
     tally: Mutex<&'a mut Tally>,
 }
 
-/// Zones read, each with where it stands among the notes.
+/// Zones read, each with its place among the sources and how many records it has.
 #[derive(Default)]
 struct Group {
-    notes: Vec<(PathBuf, usize)>,
+    notes: Vec<(usize, usize)>,
     imports: Vec<Import>,
     octets: usize,
 }
 
 fn to_directory(
     command: &ZoneImport,
-    sources: Vec<Source>,
+    sources: &[Source],
     tally: &mut Tally,
 ) -> Result<(), Failure> {
     let manage = run::open_directory(&command.target.directory())?;
@@ -321,7 +327,8 @@ fn to_directory(
         context: &context,
         org,
         dnssec: command.dnssec,
-        sources: Mutex::new(sources.into_iter()),
+        sources,
+        claims: Claims::default(),
         tally: Mutex::new(tally),
     };
     thread::scope(|scope| {
@@ -341,10 +348,10 @@ impl Bringing<'_> {
         let mut group = Group::default();
         let mut done = Ok(());
         while done.is_ok() {
-            let next = held(&self.sources).next();
+            let next = self.claims.next(self.sources.len());
             let over = next.is_none();
-            if let Some(source) = next {
-                done = self.add(source, &mut group).map_err(|failure| failure.to_string());
+            if let Some(claim) = next {
+                done = self.add(claim, &mut group).map_err(|failure| failure.to_string());
             }
             if over || group.imports.len() >= GROUP_ZONES || group.octets >= GROUP_OCTETS {
                 done = done.and_then(|()| self.bring(std::mem::take(&mut group)));
@@ -353,56 +360,84 @@ impl Bringing<'_> {
                 return done;
             }
         }
-        held(&self.sources).by_ref().for_each(drop);
+        self.claims.end();
         done
     }
 
     /// Reads a zone; a large one is staged at once.
-    fn add(&self, source: Source, group: &mut Group) -> Result<(), Failure> {
-        let parsed = match read(&source, self.dnssec) {
+    fn add(&self, claim: Claim<'_>, group: &mut Group) -> Result<(), Failure> {
+        let place = claim.place;
+        let Some(source) = self.sources.get(place) else { return Ok(()) };
+        let parsed = match read(source, self.dnssec) {
             Ok(parsed) => parsed,
             Err(why) => {
-                held(&self.tally).refuse(&source.path, &why);
+                self.refuse(place, &why);
                 return Ok(());
             }
         };
         held(&self.tally).warnings += parsed.warnings.len();
+        claim.has(&parsed.apex);
         let (apex, records) = (parsed.apex, parsed.records);
         group.octets += parsed.packed.len();
         let large = parsed.packed.len() >= STAGE_OCTETS_MIN;
         let mut content = Content::Packed { octets: parsed.packed, presigned: parsed.signed };
         if large {
             group.octets = GROUP_OCTETS;
+            if let Some(why) = taken_before(self.sources, &self.claims, &apex, place) {
+                self.refuse(place, &why);
+                return Ok(());
+            }
             content = match self.manage.maintain.stage(&apex, &content) {
                 Ok(staged) => Content::Staged(staged),
                 Err(CommitError::Refused(refusal)) => {
-                    held(&self.tally).refuse(&source.path, &refusal.to_string());
+                    self.refuse(place, &refusal.to_string());
                     return Ok(());
                 }
                 Err(error) => return Err(error.to_string().into()),
             };
         }
-        group.notes.push((source.path, records));
+        group.notes.push((place, records));
         group.imports.push(Import { apex, content });
         Ok(())
     }
 
     /// Brings a group in as one record of the log.
     fn bring(&self, group: Group) -> Result<(), String> {
-        if group.imports.is_empty() {
+        let (mut notes, mut imports) = (Vec::new(), Vec::new());
+        for ((place, records), import) in group.notes.into_iter().zip(group.imports) {
+            match taken_before(self.sources, &self.claims, &import.apex, place) {
+                Some(why) => self.refuse(place, &why),
+                None => {
+                    notes.push((place, records));
+                    imports.push(import);
+                }
+            }
+        }
+        if imports.is_empty() {
             return Ok(());
         }
-        let done = import::import(self.manage, self.context, self.org, group.imports);
+        let done = import::import(self.manage, self.context, self.org, imports);
         let done = done.map_err(|stop| stop.to_string())?;
-        let mut tally = held(&self.tally);
-        for ((path, records), (_, result)) in group.notes.into_iter().zip(done) {
+        for ((place, records), (_, result)) in notes.into_iter().zip(done) {
             match result {
-                Ok(_) => tally.take(records),
-                Err(reasons) => tally.refuse(&path, &reasons.join("; ")),
+                Ok(_) => held(&self.tally).take(records),
+                Err(reasons) => self.refuse(place, &reasons.join("; ")),
             }
         }
         Ok(())
     }
+
+    fn refuse(&self, place: usize, why: &str) {
+        let Some(source) = self.sources.get(place) else { return };
+        held(&self.tally).refuse(&source.path, why);
+    }
+}
+
+/// Why a zone is not taken that a source before it brings too.
+fn taken_before(sources: &[Source], claims: &Claims, apex: &Name, place: usize) -> Option<String> {
+    let first = Some(claims.first(apex, place)).filter(|first| *first != place)?;
+    let first = sources.get(first)?;
+    Some(format!("{apex} stands in {} too, which comes first", first.path.display()))
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -410,16 +445,24 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Each zone is one request, written out anew: a server opens no file that a zone file names.
-fn to_server(command: &ZoneImport, sources: Vec<Source>, tally: &mut Tally) -> Result<(), Failure> {
+fn to_server(command: &ZoneImport, sources: &[Source], tally: &mut Tally) -> Result<(), Failure> {
     let api = Api::open(&command.target)?;
-    for source in sources {
-        let parsed = match read(&source, command.dnssec) {
+    let claims = Claims::default();
+    while let Some(claim) = claims.next(sources.len()) {
+        let place = claim.place;
+        let Some(source) = sources.get(place) else { break };
+        let parsed = match read(source, command.dnssec) {
             Ok(parsed) => parsed,
             Err(why) => {
                 tally.refuse(&source.path, &why);
                 continue;
             }
         };
+        claim.has(&parsed.apex);
+        if let Some(why) = taken_before(sources, &claims, &parsed.apex, place) {
+            tally.refuse(&source.path, &why);
+            continue;
+        }
         let mut text = String::new();
         zone::text::write(&PackedZone::new(parsed.apex.clone(), &parsed.packed), &mut text)
             .map_err(|error| error.to_string())?;

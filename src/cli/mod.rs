@@ -11,6 +11,7 @@ mod api;
 mod args;
 mod args_dns;
 mod catalog;
+mod claims;
 mod dnssec;
 mod import;
 mod people;

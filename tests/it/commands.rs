@@ -287,6 +287,44 @@ fn a_faulty_file_is_refused_with_every_fault_and_the_others_are_taken() {
     );
 }
 
+/// Goal: which of two files of one zone is taken does not depend on which was read first.
+/// Method: ten zones, each in a long file and in a short one given behind it, to a directory and to a server.
+#[test]
+fn of_two_files_for_one_zone_the_first_given_is_taken() {
+    let home = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for zone in 0..10 {
+        for (order, hosts) in [("first", 4_000), ("second", 1)] {
+            let head = format!(
+                "$ORIGIN z{zone}.example.\n@ 60 SOA ns.x. host.x. 1 2 3 4 5\n@ 60 NS ns.x.\n"
+            );
+            let hosts = (0..hosts).map(|host| format!("{order}{host} 60 A 192.0.2.1\n"));
+            let file = home.path().join(format!("{order}-of-{zone}"));
+            std::fs::write(&file, head + &hosts.collect::<String>()).unwrap();
+            files.push(file);
+        }
+    }
+    let data = home.path().join("data");
+    let mut import = nameplane();
+    let output = run(import.args(["zone", "import", "--data-dir"]).arg(&data).args(&files));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    for zone in 0..10 {
+        let why = format!("second-of-{zone}: refused: z{zone}.example. stands in ");
+        let line = error.lines().find(|line| line.contains(&why)).expect(&why);
+        assert!(line.contains(&format!("first-of-{zone} too, which comes first")), "{line}");
+        let zone = format!("z{zone}.example");
+        let text = said(nameplane().args(["zone", "export", &zone, "--data-dir"]).arg(&data));
+        assert!(text.contains("first3999") && !text.contains("second"), "{zone}");
+    }
+
+    let server = Server::start();
+    let (status, error) = refused(to(&server, &["zone", "import"]).args(&files[..2]));
+    assert_eq!((status, error.contains("which comes first")), (1, true), "{error}");
+    assert!(address_of(&server, "first0.z0.example.").is_some());
+    assert!(address_of(&server, "second0.z0.example.").is_none());
+}
+
 #[test]
 fn every_fault_of_a_file_is_named_with_line_and_column() {
     let output = run(nameplane().args(["zone", "check", "zones-example/faulty/broken.txt"]));
