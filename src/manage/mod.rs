@@ -23,7 +23,7 @@ mod words;
 
 use std::sync::{Arc, OnceLock};
 
-use crate::maintain::Maintain;
+use crate::maintain::{CommitError, Door, Maintain};
 use crate::store::{Store, Tx};
 
 /// What every operation needs. Cheap to clone.
@@ -51,6 +51,19 @@ impl Manage {
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         self.store.transact(f).map_err(fault::refused)
+    }
+
+    /// One commit through the door of the zones, told in the same way.
+    pub(in crate::manage) fn commit<R: Send + 'static, E: From<fault::Stop>>(
+        &self,
+        f: impl FnOnce(&mut Door<'_, '_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        match self.maintain.commit(f) {
+            Ok(committed) => Ok(committed.value),
+            Err(CommitError::Refused(error)) => Err(error),
+            Err(CommitError::Unreadable(fault)) => Err(fault::Stop::from(fault).into()),
+            Err(CommitError::Write(error)) => Err(fault::Stop::from(error).into()),
+        }
     }
 }
 

@@ -109,10 +109,7 @@ pub fn set_of_zone(
         };
         let before = lists::of_zone(tx, &held.zone)?;
         lists::put_of_zone(tx, &held.zone, &after)?;
-        let object = Object::Zone(held.zone.apex.clone());
-        let touched = vec![Touched::of(object, Some(&before), Some(&after))];
-        let kind = Happened::AccessChanged;
-        event::record(tx, context, News { kind, order: None, orgs: vec![held.org], touched })?;
+        held.record(tx, context, Happened::AccessChanged, Some(&before), Some(&after))?;
         Ok::<_, AccessError>(zone_view(&after))
     })?;
     manage.maintain.load_closed();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::secondary::{scope_of, shown};
 use crate::maintain::catalog::{self, Catalog, GROUP_OCTETS_MAX};
 use crate::maintain::rows as zones;
-use crate::maintain::{CommitError, Door, Reason};
+use crate::maintain::{Door, Reason};
 use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
 use crate::manage::event::{self, Kind as Happened, News, Object, Touched};
@@ -122,16 +122,10 @@ fn change<R: Send + 'static>(
     f: impl FnOnce(&mut Door<'_, '_>) -> Result<R, CatalogError>,
 ) -> Result<R, CatalogError> {
     context.may(Permission::ServerOperate)?;
-    let done = manage.maintain.commit(|door| {
+    manage.commit(|door| {
         door.set_cause("catalog");
         f(door)
-    });
-    match done {
-        Ok(committed) => Ok(committed.value),
-        Err(CommitError::Refused(error)) => Err(error),
-        Err(CommitError::Unreadable(fault)) => Err(Stop::from(fault).into()),
-        Err(CommitError::Write(error)) => Err(Stop::from(error).into()),
-    }
+    })
 }
 
 /// Makes a catalog. Zones in its scope that are in none join it.

@@ -10,10 +10,10 @@ pub use super::dnssec_schedule::{NextView, ScheduleLine, schedule};
 use super::dnssec_schedule::{facts, schedule_of};
 use super::zone::{self as holding, Held};
 use crate::maintain::dnssec::{self, FOREIGN_KEYS_MAX, Life};
-use crate::maintain::{CommitError, Door, Reason, Signing, Zone, signing};
+use crate::maintain::{Door, Reason, Signing, Zone, signing};
 use crate::manage::Manage;
 use crate::manage::access::{Context, Permission, Role as Rank};
-use crate::manage::event::{self, Kind as Happened, News, Object, Touched};
+use crate::manage::event::Kind as Happened;
 use crate::manage::fault::{self, Kind, Problem, Refused, Stop};
 use crate::manage::time::Timestamp;
 use crate::sign::Algorithm;
@@ -441,10 +441,7 @@ pub(super) fn record(
     held: &Held,
     kind: Happened,
 ) -> Result<(), Stop> {
-    let object = Object::Zone(held.zone.apex.clone());
-    let touched = vec![Touched { object, before: None, after: None }];
-    event::record(door.tx(), context, News { kind, order: None, orgs: vec![held.org], touched })?;
-    Ok(())
+    held.record(door.tx(), context, kind, None::<&()>, None)
 }
 
 /// Runs `f` with the door open.
@@ -452,12 +449,7 @@ pub(super) fn through<R: Send + 'static>(
     manage: &Manage,
     f: impl FnOnce(&mut Door<'_, '_>) -> Result<R, DnssecError>,
 ) -> Result<R, DnssecError> {
-    match manage.maintain.commit(f) {
-        Ok(committed) => Ok(committed.value),
-        Err(CommitError::Refused(error)) => Err(error),
-        Err(CommitError::Unreadable(fault)) => Err(fault.into()),
-        Err(CommitError::Write(error)) => Err(error.into()),
-    }
+    manage.commit(f)
 }
 
 pub(super) fn reason(reason: Reason) -> DnssecError {

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::acl;
-use super::primaries::{PrimariesError, PrimaryAsk, commit, primaries_of, shown};
+use super::primaries::{PrimariesError, PrimaryAsk, primaries_of, shown};
 use super::zone::{self, Held};
 use crate::maintain::catalog::GROUP_OCTETS_MAX;
 use crate::maintain::dnssec::policy;
@@ -15,7 +15,7 @@ use crate::maintain::groups::{self, GroupRule, RULES_MAX};
 use crate::maintain::secondary;
 use crate::manage::Manage;
 use crate::manage::access::{self, Context, NoAccess, Permission};
-use crate::manage::event::{self, Kind as Happened, News, Object, Touched};
+use crate::manage::event::Kind as Happened;
 use crate::manage::fault::{Problem, Stop};
 use crate::manage::id::OrgId;
 use crate::manage::page::Page;
@@ -90,7 +90,7 @@ pub fn set(
 ) -> Result<GroupView, PrimariesError> {
     context.may(Permission::ServerOperate)?;
     let rule = rule_of(group, ask)?;
-    commit(manage, |door| {
+    manage.commit(|door| {
         let held = zone::fetch(door.tx(), context, Permission::ZoneManage, apex)?;
         is_catalog(door.tx(), &held)?;
         let org = ask.org.unwrap_or(held.org);
@@ -124,7 +124,7 @@ pub fn remove(
     group: &str,
 ) -> Result<(), PrimariesError> {
     context.may(Permission::ServerOperate)?;
-    commit(manage, |door| {
+    manage.commit(|door| {
         let held = zone::fetch(door.tx(), context, Permission::ZoneManage, apex)?;
         groups::rule(door.tx(), &held.zone, group)?.ok_or(NoAccess::NotFound)?;
         put(door.tx(), context, &held, group, None)
@@ -142,11 +142,7 @@ fn put(
 ) -> Result<(), PrimariesError> {
     let before = groups::rule(tx, &held.zone, group)?;
     groups::put_rule(tx, &held.zone, group, rule)?;
-    let object = Object::Zone(held.zone.apex.clone());
-    let touched = vec![Touched::of(object, before.as_ref(), rule)];
-    let kind = Happened::GroupRuleChanged;
-    event::record(tx, context, News { kind, order: None, orgs: vec![held.org], touched })?;
-    Ok(())
+    Ok(held.record(tx, context, Happened::GroupRuleChanged, before.as_ref(), rule)?)
 }
 
 fn is_catalog(rows: &impl Rows, held: &Held) -> Result<(), Stop> {

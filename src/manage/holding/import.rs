@@ -3,7 +3,7 @@
 //!
 //! Each zone is taken or refused for itself; those of one call are one record of the log, and one event.
 
-use crate::maintain::{CommitError, Content, Door, Zone, ZoneChange, rows as zones};
+use crate::maintain::{Content, Door, Zone, ZoneChange, rows as zones};
 use crate::manage::Manage;
 use crate::manage::access::{self, Context, Permission};
 use crate::manage::event::{self, Kind as Happened, News, Object, Touched};
@@ -33,7 +33,7 @@ pub fn import(
     org: OrgId,
     imports: Vec<Import>,
 ) -> Result<Vec<Imported>, Stop> {
-    let done = manage.maintain.commit(|door| -> Result<_, Stop> {
+    manage.commit(|door| -> Result<_, Stop> {
         context.may(Permission::ServerOperate)?;
         access::org(door.tx(), context, Permission::ZoneManage, org)?;
         door.set_cause("import");
@@ -61,11 +61,6 @@ pub fn import(
             event::record(door.tx(), context, news)?;
         }
         Ok(results)
-    });
-    done.map(|done| done.value).map_err(|why| match why {
-        CommitError::Refused(stop) => stop,
-        CommitError::Unreadable(fault) => fault.into(),
-        CommitError::Write(error) => error.into(),
     })
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::zone::{self, Held};
 use crate::maintain::refresh::{Ask, Standing};
 use crate::maintain::secondary::{self, Following, PRIMARIES_MAX, Primary, TlsPeer};
-use crate::maintain::{CommitError, Refusal, ZoneChange, ZoneState, signing};
+use crate::maintain::{Refusal, ZoneChange, ZoneState, signing};
 use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
 use crate::manage::event::{self, Kind as Happened, News, Object, Touched};
@@ -188,7 +188,7 @@ pub fn set(
     context.may(Permission::ServerOperate)?;
     let primaries = primaries_of(&ask.primaries).map_err(PrimariesError::Invalid)?;
     let org = ask.org.unwrap_or(context.org);
-    commit(manage, |door| {
+    manage.commit(|door| {
         let held = zone::held(door.tx(), apex)?;
         let before = secondary::following(door.tx(), apex)?;
         if let Some(held) = held.as_ref().filter(|_| before.is_none())
@@ -232,7 +232,7 @@ pub fn set(
 /// [`PrimariesError`]; nothing happened.
 pub fn remove(manage: &Manage, context: &Context, apex: &Name) -> Result<(), PrimariesError> {
     context.may(Permission::ServerOperate)?;
-    commit(manage, |door| {
+    manage.commit(|door| {
         let held = zone::fetch(door.tx(), context, Permission::ZoneManage, apex)?;
         let before = secondary::following(door.tx(), apex)?.ok_or(NoAccess::NotFound)?;
         secondary::forget(door.tx(), apex)?;
@@ -244,11 +244,7 @@ pub fn remove(manage: &Manage, context: &Context, apex: &Name) -> Result<(), Pri
             _ => None,
         };
         door.apply(&change.into_iter().collect::<Vec<_>>()).map_err(told)?;
-        let touched = vec![Touched::of(Object::Zone(apex.clone()), Some(&before), None)];
-        let news =
-            News { kind: Happened::PrimariesRemoved, order: None, orgs: vec![held.org], touched };
-        event::record(door.tx(), context, news)?;
-        Ok(())
+        Ok(held.record(door.tx(), context, Happened::PrimariesRemoved, Some(&before), None)?)
     })
 }
 
@@ -267,12 +263,7 @@ pub fn refresh(
     manage.transact(|tx| -> Result<(), Stop> {
         let held = zone::fetch(tx, context, Permission::ZoneView, apex)?;
         secondary::following(tx, apex)?.ok_or(NoAccess::NotFound)?;
-        let touched =
-            vec![Touched { object: Object::Zone(apex.clone()), before: None, after: None }];
-        let news =
-            News { kind: Happened::RefreshAsked, order: None, orgs: vec![held.org], touched };
-        event::record(tx, context, news)?;
-        Ok(())
+        held.record(tx, context, Happened::RefreshAsked, None::<&()>, None)
     })?;
     let RefreshAsk { transfer, any_serial } = *ask;
     let transfer = transfer || any_serial;
@@ -437,18 +428,6 @@ fn tls_of(ask: &TlsAsk) -> Result<TlsPeer, (&'static str, String)> {
         name: ask.name.clone(),
         pins: ask.pins.iter().map(pin).collect::<Result<_, _>>()?,
     })
-}
-
-pub(super) fn commit(
-    manage: &Manage,
-    f: impl FnOnce(&mut crate::maintain::Door<'_, '_>) -> Result<(), PrimariesError>,
-) -> Result<(), PrimariesError> {
-    match manage.maintain.commit(f) {
-        Ok(_) => Ok(()),
-        Err(CommitError::Refused(error)) => Err(error),
-        Err(CommitError::Unreadable(fault)) => Err(fault.into()),
-        Err(CommitError::Write(error)) => Err(error.into()),
-    }
 }
 
 fn told(refusal: Refusal) -> PrimariesError {

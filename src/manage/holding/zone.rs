@@ -9,12 +9,13 @@ use crate::maintain::rows as zones;
 use crate::maintain::{Zone, ZoneState};
 use crate::manage::Manage;
 use crate::manage::access::{self, Context, NoAccess, Permission, Role};
+use crate::manage::event::{self, News, Object, Touched};
 use crate::manage::fault::Stop;
 use crate::manage::id::OrgId;
 use crate::manage::limits::PAGE_ROWS_MAX;
 use crate::manage::page::Page;
 use crate::manage::time::Timestamp;
-use crate::store::Rows;
+use crate::store::{Rows, Tx};
 use crate::wire::Name;
 
 /// How many zones below a new one are looked at one by one; with more it waits for an operator.
@@ -25,6 +26,22 @@ const BELOW_MAX: usize = 10_000;
 pub struct Held {
     pub zone: Zone,
     pub org: OrgId,
+}
+
+impl Held {
+    /// Writes the event that this zone, or something of it, changed.
+    pub(super) fn record<T: Serialize>(
+        &self,
+        tx: &mut Tx<'_>,
+        context: &Context,
+        kind: event::Kind,
+        before: Option<&T>,
+        after: Option<&T>,
+    ) -> Result<(), Stop> {
+        let touched = vec![Touched::of(Object::Zone(self.zone.apex.clone()), before, after)];
+        event::record(tx, context, News { kind, order: None, orgs: vec![self.org], touched })?;
+        Ok(())
+    }
 }
 
 /// The zone, if it is in reach and the right is there: no right, no row.
