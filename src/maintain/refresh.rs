@@ -28,7 +28,7 @@ use super::secondary::{self, Following, Primary};
 use super::{Maintain, Zone, ZoneChange, ZoneState, now_us};
 use crate::sign::vouch;
 use crate::transport::client::Dialer;
-use crate::transport::xot::Identity;
+use crate::transport::xot::{Identity, Trusts};
 use crate::wire::tsig::TsigKey;
 use crate::wire::{Name, Rcode, Serial};
 use crate::xfr::incoming::{Asked, Misbehaviour, Transfer, TransferFault};
@@ -374,7 +374,7 @@ pub fn whole(
     key: Option<Arc<TsigKey>>,
     apex: &Name,
 ) -> Result<Vec<u8>, Trouble> {
-    let source = Source::with_key(dialer, settings, primary, key)?;
+    let source = Source::with_key(dialer, settings, primary, key, &Trusts::default())?;
     match source.pull(apex, Asked::Axfr, &[])?.transfer {
         Transfer::Whole { packed, .. } => {
             let sent = PackedZone::new(apex.clone(), &packed);

@@ -6,6 +6,8 @@
 //!
 //! [RFC 9103]: https://www.rfc-editor.org/rfc/rfc9103
 
+mod trusts;
+
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -13,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ring::digest;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring as provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -23,6 +25,8 @@ use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
     SignatureScheme, StreamOwned,
 };
+
+pub use self::trusts::Trusts;
 
 /// The protocol's name in the handshake ([RFC 7858](https://www.rfc-editor.org/rfc/rfc7858) §3.1, [RFC 9103](https://www.rfc-editor.org/rfc/rfc9103) §7.1).
 const PROTOCOL: &[u8] = b"dot";
@@ -101,8 +105,8 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> Result<[u8; 32], Error> {
 
 impl Trust {
     /// Trusts a server with one of `pins`; or, without any, one that an authority in the PEM file
-    /// `authorities` says is `name`. With both, both must hold. `identity` is what it is shown, read
-    /// anew each time.
+    /// `authorities` says is `name`. With both, both must hold. `identity` is what it is shown, as its files
+    /// have it now.
     ///
     /// # Errors
     ///
@@ -141,6 +145,11 @@ impl Trust {
             }
         };
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        if identity.is_some() {
+            // Servers exist that ask for certificates and break off whoever comes back with a ticket:
+            // OpenSSL does where it was given no session ID context.
+            config.resumption = Resumption::disabled();
+        }
         Ok(Trust { config: Arc::new(config), name })
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::{Ask, Took, Trouble};
 use crate::maintain::now_us;
 use crate::transport::client::AskError;
+use crate::transport::xot::Trusts;
 use crate::wire::Name;
 use crate::xfr::timers::{SECOND_US, SoaTimers, Times};
 
@@ -31,6 +32,7 @@ const WAIT_MAX_US: u64 = 3600 * SECOND_US;
 pub(in crate::maintain) struct Desk {
     queue: Mutex<Queue>,
     told: Condvar,
+    pub(super) trusts: Trusts,
 }
 
 #[derive(Default)]

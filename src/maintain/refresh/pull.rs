@@ -9,7 +9,7 @@ use super::{Settings, random};
 use crate::maintain::now_us;
 use crate::maintain::secondary::Primary;
 use crate::transport::client::{AskError, Dialer};
-use crate::transport::xot::{Trust, TrustError};
+use crate::transport::xot::{Trust, TrustError, Trusts};
 use crate::wire::tsig::{self, Distrust, TsigKey};
 use crate::wire::{Header, Name, Rcode, Serial};
 use crate::xfr::incoming::{self, Asked, Incoming, Limits, Progress, Transfer, TransferFault};
@@ -112,12 +112,13 @@ impl<'a> Source<'a> {
         settings: &'a Settings,
         primary: &'a Primary,
         keys: &dyn Fn(&Name) -> Option<Arc<TsigKey>>,
+        trusts: &Trusts,
     ) -> Result<Source<'a>, Trouble> {
         let key = primary
             .key
             .as_ref()
             .map(|name| keys(name).ok_or_else(|| Trouble::UnknownKey(name.clone())));
-        Source::with_key(dialer, settings, primary, key.transpose()?)
+        Source::with_key(dialer, settings, primary, key.transpose()?, trusts)
     }
 
     /// The same, with a key that stands in no list.
@@ -126,10 +127,11 @@ impl<'a> Source<'a> {
         settings: &'a Settings,
         primary: &'a Primary,
         key: Option<Arc<TsigKey>>,
+        trusts: &Trusts,
     ) -> Result<Source<'a>, Trouble> {
         let trust = primary.tls.as_ref().map(|peer| {
             let (authorities, own) = (settings.authorities.as_deref(), settings.identity.as_ref());
-            let trust = Trust::new(peer.name.as_deref(), peer.pins.clone(), authorities, own);
+            let trust = trusts.of(peer.name.as_deref(), &peer.pins, authorities, own);
             trust.map_err(Trouble::Trust)
         });
         Ok(Source { dialer, settings, primary, key, trust: trust.transpose()? })

@@ -117,7 +117,8 @@ impl Maintain {
         }
         let _turn = desk.turn(primary.address)?;
         let keys = |name: &Name| self.tsig_key(name);
-        let source = Source::new(self.dialer(), &self.settings().refresh, primary, &keys)?;
+        let settings = &self.settings().refresh;
+        let source = Source::new(self.dialer(), settings, primary, &keys, &desk.trusts)?;
         let asked = self.ask_source(here, &source, ask);
         match &asked {
             Err(trouble) if trouble.is_out_of_reach() => desk.note_out_of_reach(primary.address),

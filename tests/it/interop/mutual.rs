@@ -127,6 +127,14 @@ fn a_list_names_who_may_transfer_by_certificate() {
         is_refused(&server);
         assert!(standing(&server)["trouble"].to_string().contains("RCODE 5"));
     }
+    // The next connection shows it again.
+    let edit =
+        json!({"op": "add", "name": "www", "type": "A", "ttl": 60, "records": ["192.0.2.1"]});
+    let item = json!({"kind": "dns_change", "zone": ZONE, "edits": [edit]});
+    let order = primary.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})));
+    known.api("POST", &format!("/v1/zones/{ZONE}/refresh"), Some(&json!({})));
+    let serial = &order["receipt"]["zones"][0]["serial_to"];
+    until("the change is transferred", &known, || standing(&known)["serial"] == *serial);
 
     // Nobody is asked for a certificate before a question is answered.
     let list = json!({"query": [format!("pin {}", friend.pin)]});
