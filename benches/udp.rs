@@ -58,7 +58,7 @@ const PADDING_SHOWS: u64 = 100;
 const KEY: [u8; 24] = *b"the same pages each time";
 
 fn main() -> std::io::Result<()> {
-    nameplane::run::huge_pages::ask_for(); // as the server does
+    nameplane::run::heap::tell(); // as the server does
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let word = |at: usize, or: &'static str| words.get(at).map_or(or, String::as_str);
     let number =

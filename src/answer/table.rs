@@ -128,9 +128,19 @@ impl Snapshot {
         octets + self.chains.values().map(Chain::octets).sum::<usize>()
     }
 
-    /// The zone that owns the name of `query`: the one with the longest apex.
+    /// The zone that answers `query`: the one with the longest apex its name is at or below; for DS at an
+    /// apex the one above that, if it is here too.
     pub fn zone_of(&self, query: &Query) -> Option<ZoneFacts> {
-        (0..=query.labels()).find_map(|skip| {
+        let zone = self.zone_from(query, 0)?;
+        match zone.skip == 0 && query.qtype == Type::DS {
+            true => self.zone_from(query, 1).or(Some(zone)),
+            false => Some(zone),
+        }
+    }
+
+    /// The zone with the longest apex above the name of `query`, `first` labels or more.
+    fn zone_from(&self, query: &Query, first: usize) -> Option<ZoneFacts> {
+        (first..=query.labels()).find_map(|skip| {
             let node = self.find(query.hash(skip), query.suffix(skip))?;
             let up = node.up();
             let apex = match up {

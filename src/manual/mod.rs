@@ -7,7 +7,6 @@ pub mod decisions {}
 #[doc = include_str!("operating.md")]
 pub mod operating {}
 #[doc = include_str!("rfc.md")]
-#[doc = include_str!("../../tests/interop/differences.md")]
 pub mod rfc {}
 #[doc = include_str!("settings.md")]
 pub mod settings {}

@@ -2,7 +2,7 @@
 
 mod asks;
 mod demo;
-pub mod huge_pages;
+pub mod heap;
 mod instance_key;
 mod orders;
 mod process;
@@ -76,7 +76,7 @@ pub struct Options {
 pub fn serve(options: Options) -> Result<ExitCode, Failure> {
     check(&options.config)?;
     start_log(&options.config)?;
-    huge_pages::ask_for();
+    heap::tell();
     // Two providers may be linked one day; then rustls would refuse to choose.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()

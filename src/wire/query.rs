@@ -258,7 +258,8 @@ impl Query {
                     let edns = self.edns.insert(Edns::new(record.class, record.ttl));
                     let rdata = message.get(record.rdata_at..record.end).unwrap_or_default();
                     if !rdata.is_empty() && edns.read_options(rdata).is_err() {
-                        self.edns = None;
+                        // Without OPT the reply would say that EDNS is not spoken (RFC 6891 §7).
+                        *edns = Edns::new(record.class, record.ttl);
                         return Err(FORMERR);
                     }
                 }

@@ -414,6 +414,12 @@ mod tests {
     }
 
     #[test]
+    fn rfc6672_2_4_cname_and_dname_do_not_stand_together() {
+        let body = format!("{APEX}d CNAME a\nd DNAME x.\n");
+        both(&body, &["d.example.com"], &["Cname d.example.com."]);
+    }
+
+    #[test]
     fn rfc6672_2_4_nothing_stands_below_dname() {
         let body = format!("{APEX}d DNAME x.\nd TXT fine\na.b.d A 192.0.2.1\n");
         both(&body, &["a.b.d.example.com"], &["Dname a.b.d.example.com."]);

@@ -64,6 +64,28 @@ fn sigterm_drains_and_exits_0_also_with_idle_workers() {
     assert!(server.log().contains("stopped"), "{}", server.log());
 }
 
+/// The allocator reads its settings before `main`: the server must have been started with them, once.
+#[test]
+fn the_heap_is_told_to_give_back_unless_an_operator_said_otherwise() {
+    // glibc cuts the words apart where they stand.
+    let is_told = |server: &Server, word: &str| {
+        let environment = std::fs::read(format!("/proc/{}/environ", server.pid())).unwrap();
+        environment.split(|octet| *octet == 0).any(|one| one.ends_with(word.as_bytes()))
+    };
+    const OURS: &str = "glibc.malloc.mmap_threshold=262144";
+    const OTHER: &str = "glibc.malloc.arena_max=3";
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::at(&home.path().join("data"), &[]);
+    assert_eq!(is_told(&server, OURS), cfg!(target_env = "gnu"));
+    assert!(server.stop().success());
+
+    // Also where the loader takes the variable away there is an end to starting again.
+    for own in [format!("GLIBC_TUNABLES={OTHER}"), "NAMEPLANE_HEAP_TOLD=1".to_owned()] {
+        let server = Server::wrapped(&home.path().join("data"), &[], &["env", &own]);
+        assert!(is_told(&server, &own) && !is_told(&server, OURS), "{own}");
+    }
+}
+
 #[test]
 fn ready_is_told_to_systemd_when_it_asks() {
     let home = tempfile::tempdir().unwrap();

@@ -2,6 +2,8 @@
 //! balancer in front, a certificate that changes, a collector that listens along.
 
 mod clients;
+mod limits;
+mod messages;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -33,8 +35,13 @@ struct Ways {
 impl Ways {
     /// Serves the zones of the suites; `more` are settings besides the addresses, `tls` those of TLS.
     fn start(more: &str, tls: &str) -> Ways {
+        Ways::of(interop::zones(), more, tls)
+    }
+
+    /// Serves these zones.
+    fn of(zones: Vec<interop::Zone>, more: &str, tls: &str) -> Ways {
         let home = tempfile::tempdir().unwrap();
-        let data = interop::import(&interop::zones(), home.path());
+        let data = interop::import(&zones, home.path());
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (secure, doh) = (local(free_port()), local(free_port()));
         let settings = format!(
@@ -86,20 +93,28 @@ impl Clients {
 
     /// The answers to `question`, by every way; that by UDP first.
     async fn ask(&mut self, question: &Question) -> Vec<(&'static str, Answer)> {
-        let (message, nameless) = (question.wire(7), question.wire(0));
-        let replies = [
-            ("UDP", clients::udp(self.udp, &message).await),
-            ("TCP", clients::framed(&mut self.tcp, &message).await),
-            ("DoT", clients::framed(&mut self.dot, &message).await),
+        let replies = self.exchange(&question.wire(7)).await;
+        replies.map(|(way, reply)| (way, Answer::parse(&reply).unwrap())).into()
+    }
+
+    /// What comes back for `message` by every way, with ID 0 where there is to be none; that by UDP first.
+    async fn exchange(&mut self, message: &[u8]) -> [(&'static str, Vec<u8>); WAYS] {
+        let nameless = [&[0, 0], &message[2..]].concat();
+        [
+            ("UDP", clients::udp(self.udp, message).await),
+            ("TCP", clients::framed(&mut self.tcp, message).await),
+            ("DoT", clients::framed(&mut self.dot, message).await),
             ("DoQ", clients::doq(&self.doq, &nameless).await),
             ("DoH, h2, GET", clients::doh2(&mut self.h2, &Method::GET, &nameless).await),
             ("DoH, h2, POST", clients::doh2(&mut self.h2, &Method::POST, &nameless).await),
             ("DoH, h3, GET", clients::doh3(&mut self.h3, &Method::GET, &nameless).await),
             ("DoH, h3, POST", clients::doh3(&mut self.h3, &Method::POST, &nameless).await),
-        ];
-        replies.map(|(way, reply)| (way, Answer::parse(&reply).unwrap())).into()
+        ]
     }
 }
+
+/// How many ways there are.
+const WAYS: usize = 8;
 
 /// Goal: same question, any transport, same sections.
 /// Method: questions near every owner of nasty zones, with EDNS and without, by eight ways at one server; what

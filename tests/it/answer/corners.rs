@@ -278,6 +278,64 @@ fn the_longest_name_and_the_most_labels_are_answered() {
     );
 }
 
+/// 127 labels of one octet, and the root's, are 255 octets: as many labels as there can be.
+#[test]
+fn a_name_of_127_labels_is_found_denied_and_below_a_wildcard() {
+    let below = |labels: usize| "b.".repeat(labels);
+    let text = format!("@ A 192.0.2.1\n *.{}c A 192.0.2.2", below(100));
+    let mut zone = Zone::new("a.", 1).with("@ SOA 1\n @ NS ns").with(&text);
+    let longest = name(&format!("{}a.", below(126)));
+    assert_eq!((longest.label_count(), longest.as_wire().len()), (127, 255));
+    zone.add(&longest, Type::A, vec![192, 0, 2, 3]);
+    sign(&mut zone, Signing::Nsec);
+    let zones = [zone];
+    let ask = |owner: String, dnssec| ask(&zones, &owner, Type::A, dnssec);
+
+    assert_eq!(ask(format!("{}a.", below(126)), false).answer.len(), 1);
+    let denied = ask(format!("x.{}a.", below(125)), true);
+    assert_eq!((denied.rcode, denied.answer.len()), (NXDOMAIN, 0));
+    let wild = ask(format!("{}{}c.a.", "y.".repeat(25), below(100)), true);
+    assert_eq!(wild.answer.len(), 2, "the wildcard's, and its signature");
+}
+
+#[test]
+fn an_alias_to_the_owner_of_a_dname_ends_there_and_one_below_it_goes_on() {
+    let zones =
+        [zone("at CNAME d\n below CNAME x.d\n d DNAME e\n d A 192.0.2.1\n x.e A 192.0.2.2")];
+    let at = ask(&zones, "at.example.", Type::A, false);
+    assert_eq!(
+        types(&at.answer),
+        [typed("at.example.", Type::CNAME), typed("d.example.", Type::A)]
+    );
+    let below = ask(&zones, "below.example.", Type::A, false);
+    for record in [
+        typed("below.example.", Type::CNAME),
+        typed("d.example.", Type::DNAME),
+        typed("x.d.example.", Type::CNAME),
+        typed("x.e.example.", Type::A),
+    ] {
+        assert!(types(&below.answer).contains(&record), "{record:?}");
+    }
+    assert_eq!(below.answer.len(), 4);
+}
+
+#[test]
+fn rfc4592_3_3_1_a_wildcard_alias_leads_to_another_wildcard() {
+    let mut signed = zone("*.a CNAME y.b\n *.b A 192.0.2.1\n *.self CNAME z.self");
+    sign(&mut signed, Signing::Nsec3 { opt_out: false, iterations: 0 });
+    let zones = [signed];
+    let said = ask(&zones, "x.a.example.", Type::A, false);
+    assert_eq!(
+        types(&said.answer),
+        [typed("x.a.example.", Type::CNAME), typed("y.b.example.", Type::A)]
+    );
+    let proven = ask(&zones, "x.a.example.", Type::A, true);
+    let proofs = proven.authority.iter().filter(|record| record.rtype == Type::NSEC3.0).count();
+    assert!(proofs >= 1 && proven.answer.len() == 4, "{proven:?}");
+    // One that leads below itself goes once around.
+    assert_eq!(ask(&zones, "x.self.example.", Type::A, false).answer.len(), 2);
+}
+
 #[test]
 fn an_rrset_as_large_as_a_message_is_answered_whole_and_a_larger_one_truncated() {
     let mut zone = zone("www A 192.0.2.1");

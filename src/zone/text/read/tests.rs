@@ -162,6 +162,16 @@ fn rules_that_a_file_breaks_are_faults_with_their_lines() {
 }
 
 #[test]
+fn rfc2181_5_2_the_lowest_ttl_of_an_rrset_counts_whatever_their_order() {
+    for body in ["a 90 A 192.0.2.2\na 60 A 192.0.2.3\n", "a 60 A 192.0.2.2\na 90 A 192.0.2.3\n"] {
+        assert_eq!(added(body), ["a 60 IN A 192.0.2.2", "a 60 IN A 192.0.2.3"]);
+        assert!(
+            faults(body)[0].contains("warning: a.example.com. A has records with TTL 60 and 90")
+        );
+    }
+}
+
+#[test]
 fn what_is_odd_is_read_with_a_warning() {
     assert_eq!(
         faults("a 60 A 192.0.2.2\na 90 A 192.0.2.3\na 60 A 192.0.2.2\n"),
@@ -170,7 +180,6 @@ fn what_is_odd_is_read_with_a_warning() {
             "3:1: warning: a.example.com. has this A twice: the second is left out",
         ]
     );
-    assert_eq!(added("a 90 A 192.0.2.2\na 60 A 192.0.2.3\n")[0], "a 60 IN A 192.0.2.2");
     assert!(faults("b\u{FC}cher A 192.0.2.1")[0].contains("xn--"));
 }
 
