@@ -91,7 +91,9 @@ pub fn serve(options: Options) -> Result<ExitCode, Failure> {
 async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Failure> {
     let Options { config, demo } = options;
     let store = open_store(&config).map_err(|error| chain(&error))?;
-    let writer = Writer::new(hash_key()?);
+    let mut writer = Writer::new(hash_key()?);
+    // Whoever asks before the zones are so much as counted must not be told that theirs is not here.
+    writer.start_load(0);
     let zones = writer.published();
     let settings = maintain_settings(&config, demo, &store)?;
     let maintain = Maintain::open(store.clone(), writer, settings);
