@@ -1,5 +1,6 @@
 //! The API, wherever it is: of a running server, or of the routes in this process over a directory.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -7,7 +8,7 @@ use serde_json::Value;
 use super::args::Target;
 use super::{Failure, usage};
 use crate::http::InProcess;
-use crate::run;
+use crate::{run, store};
 
 /// Rows asked for at a time in a listing.
 const PAGE: usize = 500;
@@ -43,6 +44,18 @@ impl Api {
             .build();
         let url = server.trim_end_matches('/').to_owned();
         Ok(Api::Server { agent: agent.into(), url, token })
+    }
+
+    /// As [`open`](Api::open), for a command that only looks: where there is no data directory it makes none.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Api::open), and without a data directory.
+    pub(super) fn look(target: &Target) -> Result<Api, Failure> {
+        if target.server().is_none() {
+            is_there(&target.directory())?;
+        }
+        Api::open(target)
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -128,6 +141,20 @@ impl Api {
                 Ok((status, reader.read_to_vec()?))
             }
         }
+    }
+}
+
+/// # Errors
+///
+/// There is no data directory: a name typed wrong should not become one.
+pub(super) fn is_there(dir: &Path) -> Result<(), Failure> {
+    match store::is_there(dir) {
+        true => Ok(()),
+        false => Err(format!(
+            "there is no data directory {}: `nameplane serve` and `nameplane zone import` make one",
+            dir.display()
+        )
+        .into()),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn run(command: Catalog) -> Result<ExitCode, Failure> {
             api.post("/v1/catalogs", &body)?;
         }
         Catalog::List { listing } => {
-            let rows = Api::open(&listing.target)?.all("/v1/catalogs")?;
+            let rows = Api::look(&listing.target)?.all("/v1/catalogs")?;
             let columns = [
                 ("CATALOG", "zone"),
                 ("SERIAL", "serial"),
@@ -37,7 +37,7 @@ pub(super) fn run(command: Catalog) -> Result<ExitCode, Failure> {
         }
         Catalog::Members { name, listing } => {
             let path = format!("/v1/catalogs/{}/members", encoded(&name));
-            let rows = Api::open(&listing.target)?.all(&path)?;
+            let rows = Api::look(&listing.target)?.all(&path)?;
             let columns = [("ZONE", "zone"), ("GROUP", "group"), ("CHOSEN", "chosen")];
             print::rows(&rows, &columns, listing.json);
         }

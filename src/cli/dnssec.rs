@@ -14,7 +14,7 @@ use super::{Failure, print, usage};
 pub(super) fn run(command: Dnssec) -> Result<ExitCode, Failure> {
     match command {
         Dnssec::Status { zone, listing } => {
-            let status = Api::open(&listing.target)?.get(&path(&zone, ""))?;
+            let status = Api::look(&listing.target)?.get(&path(&zone, ""))?;
             match listing.json {
                 true => print::line(&format!("{status:#}")),
                 false => show(&status),
@@ -28,7 +28,7 @@ pub(super) fn run(command: Dnssec) -> Result<ExitCode, Failure> {
             switch(&zone, &json!({ "on": false, "force_reason": force }), &target)?;
         }
         Dnssec::Schedule { listing } => {
-            let rows = Api::open(&listing.target)?.all("/v1/dnssec/schedule")?;
+            let rows = Api::look(&listing.target)?.all("/v1/dnssec/schedule")?;
             let columns = [
                 ("AT", "at"),
                 ("WAITS FOR", "waits_for"),
@@ -162,7 +162,7 @@ fn policy(command: DnssecPolicy) -> Result<(), Failure> {
     };
     match command {
         DnssecPolicy::List { org, listing } => {
-            let page = Api::open(&listing.target)?.get(&at("", &org))?;
+            let page = Api::look(&listing.target)?.get(&at("", &org))?;
             let rows = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
             let columns = [
                 ("POLICY", "name"),

@@ -27,7 +27,7 @@ pub(super) fn org(command: Org) -> Result<ExitCode, Failure> {
             super::access::access(&target, &path, &[("transfer", transfer)])?;
         }
         Org::List { listing } => {
-            let rows = Api::open(&listing.target)?.all("/v1/orgs")?;
+            let rows = Api::look(&listing.target)?.all("/v1/orgs")?;
             let columns =
                 [("ORG", "handle"), ("KIND", "kind"), ("MODE", "change_mode"), ("ID", "id")];
             print::rows(&rows, &columns, listing.json);
@@ -45,7 +45,7 @@ pub(super) fn user(command: User) -> Result<ExitCode, Failure> {
         }
         User::List { org, listing } => {
             let rows =
-                Api::open(&listing.target)?.all(&format!("/v1/orgs/{}/users", encoded(&org)))?;
+                Api::look(&listing.target)?.all(&format!("/v1/orgs/{}/users", encoded(&org)))?;
             let columns =
                 [("USER", "name"), ("ROLE", "role"), ("ENABLED", "enabled"), ("ID", "id")];
             print::rows(&rows, &columns, listing.json);
@@ -75,7 +75,7 @@ pub(super) fn token(command: Token) -> Result<ExitCode, Failure> {
         Token::List { org, listing } => {
             let path = org
                 .map_or("/v1/tokens".to_owned(), |org| format!("/v1/tokens?org={}", encoded(&org)));
-            let rows = Api::open(&listing.target)?.all(&path)?;
+            let rows = Api::look(&listing.target)?.all(&path)?;
             let columns = [
                 ("ID", "id"),
                 ("SECRET", "prefix"),
@@ -134,13 +134,13 @@ pub(super) fn order(command: Order) -> Result<ExitCode, Failure> {
                 true => "/v1/orders".to_owned(),
                 false => format!("/v1/orders?{}", query.join("&")),
             };
-            let rows = Api::open(&listing.target)?.all(&path)?;
+            let rows = Api::look(&listing.target)?.all(&path)?;
             let columns =
                 [("NUMBER", "number"), ("STATE", "state"), ("PLACED", "placed_at"), ("ID", "id")];
             print::rows(&rows, &columns, listing.json);
         }
         Order::Show { id, listing } => {
-            let order = Api::open(&listing.target)?.get(&format!("/v1/orders/{}", encoded(&id)))?;
+            let order = Api::look(&listing.target)?.get(&format!("/v1/orders/{}", encoded(&id)))?;
             print::line(&format!("{order:#}"));
         }
         Order::Approve { id, target } => step(&target, &id, "approve", &json!({}))?,

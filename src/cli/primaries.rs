@@ -29,7 +29,7 @@ pub(super) fn run(command: Primaries) -> Result<ExitCode, Failure> {
             print::line(&serde_json::to_string_pretty(&view)?);
         }
         Primaries::List { listing } => {
-            let rows = Api::open(&listing.target)?.all("/v1/secondary-zones")?;
+            let rows = Api::look(&listing.target)?.all("/v1/secondary-zones")?;
             let columns = [
                 ("ZONE", "zone"),
                 ("SERIAL", "serial"),
@@ -57,7 +57,7 @@ pub(super) fn run(command: Primaries) -> Result<ExitCode, Failure> {
         }
         Primaries::Groups { catalog, listing } => {
             let path = format!("/v1/zones/{}/groups", encoded(&catalog));
-            let rows = Api::open(&listing.target)?.all(&path)?;
+            let rows = Api::look(&listing.target)?.all(&path)?;
             let columns = [
                 ("GROUP", "group"),
                 ("ORG", "org"),

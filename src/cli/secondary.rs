@@ -27,7 +27,7 @@ pub(super) fn run(command: Secondary) -> Result<ExitCode, Failure> {
             api.post("/v1/secondaries", &body)?;
         }
         Secondary::List { listing } => {
-            let rows = Api::open(&listing.target)?.all("/v1/secondaries")?;
+            let rows = Api::look(&listing.target)?.all("/v1/secondaries")?;
             let columns = [
                 ("SECONDARY", "name"),
                 ("ADDRESSES", "addresses"),
@@ -49,7 +49,7 @@ pub(super) fn run(command: Secondary) -> Result<ExitCode, Failure> {
 /// Shows the servers of a zone.
 pub(super) fn servers(zone: &str, listing: &Listing) -> Result<ExitCode, Failure> {
     let path = format!("/v1/zones/{}/servers", encoded(zone));
-    let shown = Api::open(&listing.target)?.get(&path)?;
+    let shown = Api::look(&listing.target)?.get(&path)?;
     let servers = shown.get("servers").and_then(Value::as_array).cloned().unwrap_or_default();
     let columns = [
         ("SERVER", "names"),

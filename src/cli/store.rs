@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use super::args::Store;
-use super::{Failure, print};
+use super::{Failure, api, print};
 use crate::run;
 
 pub(super) fn run(command: Store) -> Result<ExitCode, Failure> {
     match command {
         Store::Export { file, data_dir } => {
+            api::is_there(&data_dir)?;
             let manage = run::open_directory(&data_dir)?;
             let summary = manage.store.export(&file).map_err(|error| run::chain(&error))?;
             print::line(&format!(
@@ -24,6 +25,7 @@ pub(super) fn run(command: Store) -> Result<ExitCode, Failure> {
             print::line(&format!("{}: {} rows", data_dir.display(), summary.rows));
         }
         Store::GiveUpSecrets { data_dir } => {
+            api::is_there(&data_dir)?;
             let lost = run::give_up_secrets(&data_dir)?;
             for key in &lost.signing {
                 print::line(&format!("{} signing key {} given up", key.apex, key.tag));

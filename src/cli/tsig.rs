@@ -33,7 +33,7 @@ pub(super) fn tsig(command: Tsig) -> Result<ExitCode, Failure> {
             let path = org.map_or("/v1/tsig-keys".to_owned(), |org| {
                 format!("/v1/tsig-keys?org={}", encoded(&org))
             });
-            let rows = Api::open(&listing.target)?.all(&path)?;
+            let rows = Api::look(&listing.target)?.all(&path)?;
             let columns = [
                 ("KEY", "name"),
                 ("ALGORITHM", "algorithm"),

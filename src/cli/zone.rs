@@ -1,9 +1,10 @@
 //! Zones: in, out, listed, checked, deleted.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::api::{Api, encoded};
 use super::args::Zone;
@@ -15,7 +16,7 @@ pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
         Zone::Import(import) => return import::run(import),
         Zone::Primaries(command) => return primaries::run(command),
         Zone::Export { zone, target, output } => {
-            let text = Api::open(&target)?.text(&format!("/v1/zones/{}/file", encoded(&zone)))?;
+            let text = Api::look(&target)?.text(&format!("/v1/zones/{}/file", encoded(&zone)))?;
             match output {
                 Some(file) => std::fs::write(&file, text)
                     .map_err(|error| format!("{}: {error}", file.display()))?,
@@ -25,7 +26,11 @@ pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
         Zone::List { listing, org } => {
             let path = org
                 .map_or("/v1/zones".to_owned(), |org| format!("/v1/zones?org={}", encoded(&org)));
-            let rows = Api::open(&listing.target)?.all(&path)?;
+            let api = Api::look(&listing.target)?;
+            let mut rows = api.all(&path)?;
+            if !listing.json {
+                by_handle(&api, &mut rows);
+            }
             let columns = [
                 ("ZONE", "name"),
                 ("SERIAL", "serial"),
@@ -53,6 +58,20 @@ pub(super) fn run(command: Zone) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts the names of organisations, as far as they may be seen, in the place of their ids.
+fn by_handle(api: &Api, rows: &mut [Value]) {
+    let orgs = api.all("/v1/orgs").unwrap_or_default();
+    let handles: BTreeMap<&str, &Value> = orgs
+        .iter()
+        .filter_map(|org| Some((org.get("id")?.as_str()?, org.get("handle")?)))
+        .collect();
+    for org in rows.iter_mut().filter_map(|row| row.get_mut("org")) {
+        if let Some(handle) = org.as_str().and_then(|id| handles.get(id)) {
+            *org = (*handle).clone();
+        }
+    }
 }
 
 /// Names every fault of every file; 1 if there was one that keeps a file from being served.

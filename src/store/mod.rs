@@ -62,7 +62,7 @@ pub use scan::LogReport;
 pub use segment::RECORD_BODY_BYTES;
 pub use table::{Older, Raw, Table, Value};
 pub use tx::{Reader, Savepoint, Tx};
-pub use verify::{ImportError, IndexReport, Report, cut, import, verify};
+pub use verify::{ImportError, IndexReport, Report, cut, import, is_there, verify};
 
 use apply::Backlog;
 use files::{Files, Memory, held};

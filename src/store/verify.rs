@@ -227,6 +227,11 @@ fn put_aside(
     doing(sync_directory(&places.log()), "syncing", &places.log())
 }
 
+/// Whether there is a store in `dir`.
+pub fn is_there(dir: &Path) -> bool {
+    Places::of(dir).format().exists()
+}
+
 /// Why an export was not imported.
 #[derive(Debug)]
 pub enum ImportError {

@@ -274,6 +274,8 @@ fn zones_come_and_go_in_a_directory_and_in_a_server_alike() {
     let names: Vec<&str> =
         listed.as_array().unwrap().iter().map(|zone| zone["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["one.example.", "two.example."]);
+    let table = said(&mut to(&server, &["zone", "list"]));
+    assert!(table.lines().nth(1).unwrap().ends_with("operator  -"), "{table}");
     let exported = said(&mut to(&server, &["zone", "export", "two.example"]));
     assert!(exported.contains("192.0.2.3"), "{exported}");
 
@@ -479,11 +481,24 @@ fn a_data_directory_that_is_named_counts_before_a_server_in_the_environment() {
         .env("NAMEPLANE_SERVER", &nowhere)
         .env("NAMEPLANE_TOKEN", "x");
     assert!(refused(&mut list).1.contains(&nowhere));
+    let data = home.path().join("data");
+    said(nameplane().args(["org", "create", "acme", "--data-dir"]).arg(&data));
 
-    let listed = said(list.arg("--data-dir").arg(home.path().join("data")));
+    let listed = said(list.arg("--data-dir").arg(&data));
 
-    assert!(listed.contains("operator"), "{listed}");
+    assert!(listed.contains("acme"), "{listed}");
     assert_eq!(refused(list.args(["--server", &nowhere])).0, 2);
+}
+
+#[test]
+fn a_directory_whose_name_is_typed_wrong_is_told_and_not_made() {
+    let home = tempfile::tempdir().unwrap();
+    let (data, file) = (home.path().join("dta"), home.path().join("export"));
+    for words in [vec!["zone", "list"], vec!["store", "export", file.to_str().unwrap()]] {
+        let (code, error) = refused(nameplane().args(&words).arg("--data-dir").arg(&data));
+        assert!(code == 1 && error.contains("there is no data directory"), "{words:?}: {error}");
+    }
+    assert!(!data.exists() && !file.exists());
 }
 
 #[test]
