@@ -260,6 +260,9 @@ impl Door<'_, '_> {
         match self.sign_touched(&zone, &delta.changes)? {
             None => {
                 let stale = self.drop_stale_digest(&mut zone, serial, presigned)?;
+                if stale.is_empty() {
+                    return self.finish(before, zone, delta, serial, presigned);
+                }
                 self.finish(before, zone, &delta.clone().then(stale), serial, presigned)
             }
             Some((more, signer)) => {

@@ -19,6 +19,9 @@ pub(super) const JOURNAL: Table<(u32, u64, u16), Raw> = Table::new("zone journal
 /// Octets of one row of a step.
 const PART_OCTETS: usize = 32 * 1024;
 
+/// What a step has besides records, most often at most.
+const HEAD_OCTETS: usize = 96;
+
 /// How many old steps one commit takes away at most: its cost stays bounded.
 const PRUNE_STEPS: usize = 8;
 
@@ -80,7 +83,9 @@ pub(super) fn append(
         dels: step.dels,
         adds: step.adds,
     };
-    let octets = postcard::to_stdvec(&written).expect("a step is plain data");
+    let room = written.dels.len() + written.adds.len() + HEAD_OCTETS;
+    let octets = postcard::to_extend(&written, Vec::with_capacity(room));
+    let octets = octets.expect("a step is plain data");
     if octets.len() as u64 > limits.octets_of(zone) {
         return clear(tx, zone);
     }

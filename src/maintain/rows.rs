@@ -4,15 +4,14 @@
 //! generation: a whole new content is written beside the old one and takes its place by one change
 //! to the zone's own row. What is left behind is released later, in bounded steps.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
 use super::change::ZoneState;
-use crate::store::{Raw, RawRows, RowError, Rows, Table, Tail, Tx};
+use crate::store::{Piece, Raw, RawRows, RowError, Rows, Table, Tail, Tx};
 use crate::wire::{Name, Serial};
-use crate::zone::chunk::{self, ChunkView, Counts, Row};
+use crate::zone::chunk::{self, ChunkView, Counts, Nodes, Row};
 use crate::zone::{ReadFault, View};
 
 /// Apex key → zone id.
@@ -227,30 +226,43 @@ pub(super) struct ChunksMut<'a, 't> {
 }
 
 impl<R: RawRows + ?Sized> Chunks<'_, R> {
+    fn floor(&self, key: &[u8]) -> Result<Option<Row<'static>>, ReadFault> {
+        self.own(self.rows.floor_piece(&CHUNKS, &self.key(key)).map_err(fault)?)
+    }
+
+    fn prev(&self, key: &[u8]) -> Result<Option<Row<'static>>, ReadFault> {
+        self.own(self.rows.prev_piece(&CHUNKS, &self.key(key)).map_err(fault)?)
+    }
+
     fn key(&self, key: &[u8]) -> (u32, u32, Tail) {
         (self.zone, self.generation, Tail(key.into()))
     }
 
-    fn own(&self, row: Option<((u32, u32, Tail), Raw)>) -> Result<Option<Row<'static>>, ReadFault> {
+    fn own(
+        &self,
+        row: Option<((u32, u32, Tail), Piece)>,
+    ) -> Result<Option<Row<'static>>, ReadFault> {
         match row {
             Some(((zone, generation, key), value))
                 if (zone, generation) == (self.zone, self.generation) =>
             {
-                let octets = self.whole(&key, value)?;
-                Ok(Some((key.0, Cow::Owned(octets))))
+                let nodes = match value.first() {
+                    Some(&WHOLE) => {
+                        let (octets, from) = value.into_parts();
+                        Nodes::Shared(octets, from + 1)
+                    }
+                    _ => Nodes::Owned(self.whole(&key, &value)?),
+                };
+                Ok(Some((key.0, nodes)))
             }
             _ => Ok(None),
         }
     }
 
     /// The nodes of a row, put together if they are kept in parts.
-    fn whole(&self, key: &Tail, value: Raw) -> Result<Vec<u8>, ReadFault> {
-        let mut octets = value.0;
+    fn whole(&self, key: &Tail, octets: &[u8]) -> Result<Vec<u8>, ReadFault> {
         match octets.split_first() {
-            Some((&WHOLE, _)) => {
-                octets.remove(0);
-                Ok(octets)
-            }
+            Some((&WHOLE, nodes)) => Ok(nodes.to_vec()),
             Some((&IN_PARTS, count)) => {
                 let count = u16::from_be_bytes(count.try_into().unwrap_or_default());
                 let mut whole = Vec::new();
@@ -270,11 +282,11 @@ impl<R: RawRows + ?Sized> Chunks<'_, R> {
 
 impl<R: RawRows + ?Sized> chunk::Rows for Chunks<'_, R> {
     fn at_or_before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
-        self.own(self.rows.floor(&CHUNKS, &self.key(key)).map_err(fault)?)
+        self.floor(key)
     }
 
     fn before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
-        self.own(self.rows.prev(&CHUNKS, &self.key(key)).map_err(fault)?)
+        self.prev(key)
     }
 
     fn from(
@@ -293,7 +305,7 @@ impl<R: RawRows + ?Sized> chunk::Rows for Chunks<'_, R> {
             from = last.clone();
             from.2.0.push(0);
             for ((.., key), value) in page {
-                let octets = self.whole(&key, value)?;
+                let octets = self.whole(&key, &value.0)?;
                 if each(&key.0, &octets).is_break() {
                     return Ok(());
                 }
@@ -325,14 +337,11 @@ impl<'t> ChunksMut<'_, 't> {
 
 impl chunk::Rows for ChunksMut<'_, '_> {
     fn at_or_before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
-        let chunks = self.read();
-        Ok(chunk::Rows::at_or_before(&chunks, key)?
-            .map(|(key, row)| (key, row.into_owned().into())))
+        self.read().floor(key)
     }
 
     fn before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
-        let chunks = self.read();
-        Ok(chunk::Rows::before(&chunks, key)?.map(|(key, row)| (key, row.into_owned().into())))
+        self.read().prev(key)
     }
 
     fn from(

@@ -4,7 +4,7 @@
 //! them, so nobody sees how far it is. It takes runs of transactions and applies their net effect;
 //! the mark that says how far the index is goes with the last rows of a run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
@@ -14,6 +14,7 @@ use super::backup::{self, ExportError, Summary};
 use super::error::RowError;
 use super::files::held;
 use super::log::Transaction;
+use super::sorted::Sorted;
 use super::{Condition, Handle, Lsn, Shared, Store};
 
 /// How long no transaction comes before what has gathered is applied: rows changed twice are written
@@ -233,13 +234,15 @@ impl Shared {
     fn apply(&self, run: &[Transaction]) -> Result<(), RowError> {
         let Some(upto) = run.last().map(|transaction| transaction.lsn) else { return Ok(()) };
         let ops = run.iter().flat_map(|transaction| transaction.ops.iter().cloned());
-        let net: BTreeMap<_, _> = ops.collect();
+        let net: Sorted<_> = ops.collect();
         let mut needed = Vec::with_capacity(net.len());
-        for (key, value) in &net {
+        let mut keys = Vec::with_capacity(net.len());
+        for (key, value) in net {
             // What came and went within the run never was there, and looking costs less than taking out.
-            if value.is_some() || self.index.get(key)?.is_some() {
-                needed.push((key.clone(), value.clone()));
+            if value.is_some() || self.index.get(&key)?.is_some() {
+                needed.push((key.clone(), value));
             }
+            keys.push(key);
         }
         let mut needed = needed.into_iter().peekable();
         loop {
@@ -258,13 +261,10 @@ impl Shared {
             self.index.flush()?;
         }
         self.applied.store(upto.0, Ordering::Release);
-        let keys: Vec<_> = net.into_keys().collect();
         for some in keys.chunks(STEP_ROWS) {
             let mut synced = self.synced.write().unwrap_or_else(PoisonError::into_inner);
             for key in some {
-                if synced.get(key).is_some_and(|(lsn, _)| *lsn <= upto) {
-                    synced.remove(key);
-                }
+                synced.remove_if(key, |(lsn, _)| *lsn <= upto);
             }
         }
         let bytes: u64 = run.iter().map(|transaction| transaction.bytes).sum();
@@ -296,7 +296,7 @@ impl Shared {
         match self.export(&path) {
             Ok(summary) => {
                 let trim = exports.add(&summary, log);
-                self.queue.trim(trim);
+                self.trim(trim);
             }
             Err(error) => {
                 exports.postpone(log);

@@ -11,7 +11,7 @@ use super::faulty::{Dice, Faulty, Trouble};
 use super::files::{Files, held};
 use super::index::{InMemory, Index};
 use super::log::{Bounds, Log, Transaction};
-use super::scan::LogError;
+use super::scan::{LogError, examine};
 use super::{
     Lsn, Options, RowError, Rows, Shared, State, Store, Table, TransactError, Tx, WriteError,
 };
@@ -328,6 +328,24 @@ fn a_missing_segment_in_the_middle_is_refused() {
         log.first() > Lsn(1),
         "it goes on after the gap, and only an export covers what is before"
     );
+}
+
+#[test]
+fn zeros_ahead_of_records_to_come_are_no_tail_and_go_when_the_log_is_closed() {
+    let files = Faulty::new();
+    let store = open_log_alone(&files).unwrap();
+    let lsn = put_one(&store, 0).unwrap();
+    let killed = Faulty(Arc::new(Mutex::new(held(&files.0).clone())));
+    drop(store);
+
+    let last = |files: &Faulty| held(&files.0).files.last().unwrap().now.clone();
+    assert!(last(&killed).starts_with(&last(&files)), "the same records");
+    assert!(last(&killed).len() > last(&files).len());
+    for files in [killed, files] {
+        let report = examine(&files, 1, Lsn(0)).unwrap();
+        assert_eq!((report.end, report.tail_bytes, report.damage), (lsn, 0, None));
+        open_log_alone(&files).unwrap();
+    }
 }
 
 /// A crash may keep all of a record but the end of its padding: what is written next must not stand askew.

@@ -1,46 +1,64 @@
 //! Groups: what has gathered is appended and synced as one, shown to readers, and told.
 //!
-//! One thread does it. What follows a transaction runs here too, in the order of the log, after the
-//! rows are visible and before the caller hears of it.
+//! The callers do it themselves. Who comes while nobody does takes everything that waits, its own before
+//! all; who comes meanwhile waits, and one of them is told to go on. So a transaction that is alone
+//! meets no other thread, and many share one sync. What follows a transaction runs with whoever took
+//! it, in the order of the log, after the rows are visible and before its caller hears of it.
+//!
+//! Promises: somebody leads while anybody waits, also when who led ended in panic.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::error::WriteError;
 use super::files::held;
+use super::index::what_panicked;
 use super::log::{AppendError, Log, Transaction};
-use super::transact::{Inside, Writer};
+use super::transact::Writer;
 use super::{Condition, Lsn, Shared};
 
-/// Tells a caller that everything up to its transaction is synced, or why not.
-pub(super) type Finish = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
+/// The caller of a transaction, who waits to hear of it.
+pub(super) trait Caller: Send {
+    /// It is for this caller to take what waits, its own transaction before all.
+    fn lead(&self);
+    /// Everything up to its transaction is synced and shown, or why not.
+    fn finish(self: Box<Self>, synced: Result<(), WriteError>);
+}
 
-/// What waits for the thread of the log.
+/// What waits to be appended.
 #[derive(Default)]
 pub(super) struct Queue {
     entries: Mutex<Entries>,
-    filled: Condvar,
 }
+
+/// A transaction with something in it, or somebody who only waits for those before.
+type Entry = (Option<Transaction>, Box<dyn Caller>);
 
 #[derive(Default)]
 struct Entries {
-    /// Transactions with something in them, and whoever only waits for those before it.
-    group: Vec<(Option<Transaction>, Finish)>,
-    trim: Option<Lsn>,
-    closing: bool,
+    group: Vec<Entry>,
+    /// Somebody takes what waits, or was told to.
+    is_led: bool,
+}
+
+/// Whether a caller has to take what waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Turn {
+    Lead,
+    Wait,
 }
 
 impl Queue {
-    pub(super) fn push(&self, transaction: Option<Transaction>, finish: Finish) {
-        held(&self.entries).group.push((transaction, finish));
-        self.filled.notify_one();
-    }
-
-    /// Asks for what stands up to `upto` to be trimmed from the log.
-    pub(super) fn trim(&self, upto: Lsn) {
-        held(&self.entries).trim = Some(upto);
-        self.filled.notify_one();
+    pub(super) fn push(&self, transaction: Option<Transaction>, caller: Box<dyn Caller>) -> Turn {
+        let mut entries = held(&self.entries);
+        entries.group.push((transaction, caller));
+        match std::mem::replace(&mut entries.is_led, true) {
+            true => Turn::Wait,
+            false => Turn::Lead,
+        }
     }
 
     /// How many wait.
@@ -48,47 +66,18 @@ impl Queue {
     pub(super) fn len(&self) -> usize {
         held(&self.entries).group.len()
     }
-
-    pub(super) fn close(&self) {
-        held(&self.entries).closing = true;
-        self.filled.notify_one();
-    }
-
-    /// Waits for something to do; none when closed and done.
-    fn take(&self) -> Option<Entries> {
-        let mut entries = held(&self.entries);
-        while entries.group.is_empty() && entries.trim.is_none() {
-            if entries.closing {
-                return None;
-            }
-            entries = self.filled.wait(entries).unwrap_or_else(PoisonError::into_inner);
-        }
-        let taken = Entries { closing: entries.closing, ..std::mem::take(&mut *entries) };
-        entries.closing = taken.closing;
-        Some(taken)
-    }
 }
 
-/// The thread of the log: appends groups until the store is closed.
-pub(super) fn run_log(shared: &Shared, mut log: Log) {
-    let _inside = Inside::transaction();
-    while let Some(Entries { group, trim, .. }) = shared.queue.take() {
-        let kept: Vec<Transaction> = group.iter().filter_map(|entry| entry.0.clone()).collect();
-        let appended = if kept.is_empty() { Ok(()) } else { append(shared, &mut log, &kept) };
-        match appended {
-            Ok(()) => {
-                shared.publish(&kept);
-                group.into_iter().for_each(|(_, finish)| finish(Ok(())));
-            }
-            Err(error) => shared.refuse(group, &error, log.end()),
+/// Tells the one in front to lead, when dropped: also if whoever led ended in panic.
+struct PassOn<'a>(&'a Queue);
+
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        let mut entries = held(&self.0.entries);
+        match entries.group.first() {
+            Some((_, caller)) => caller.lead(),
+            None => entries.is_led = false,
         }
-        if let Some(upto) = trim {
-            // A segment that cannot be removed takes room, nothing else; the next trim meets it again.
-            if let Err(error) = log.trim(upto) {
-                tracing::warn!(%error, "a segment of the log cannot be removed");
-            }
-        }
-        shared.figures.log_bytes.store(log.bytes(), Ordering::Relaxed);
     }
 }
 
@@ -98,17 +87,49 @@ fn append(shared: &Shared, log: &mut Log, kept: &[Transaction]) -> Result<(), Ap
         return Err(AppendError::Failed { what: "writing the log", source });
     }
     let before = (shared.clock)();
-    log.append(kept)?;
+    catch_unwind(AssertUnwindSafe(|| log.append(kept))).unwrap_or_else(|panic| {
+        let source = io::Error::other(what_panicked(&*panic));
+        Err(AppendError::Failed { what: "writing the log", source })
+    })?;
     let bytes = kept.iter().map(|transaction| transaction.bytes).sum();
     let took = (shared.clock)().saturating_sub(before);
     shared.figures.groups.fetch_add(1, Ordering::Relaxed);
     shared.figures.transactions.fetch_add(kept.len() as u64, Ordering::Relaxed);
     shared.figures.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
     shared.figures.append_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    shared.figures.log_bytes.store(log.bytes(), Ordering::Relaxed);
     Ok(())
 }
 
 impl Shared {
+    /// Appends everything that waits as one group, shows it and tells its callers.
+    pub(super) fn lead(&self) {
+        let _next = PassOn(&self.queue);
+        let mut log = held(&self.log);
+        let Some(log) = log.as_mut() else { return };
+        let group = std::mem::take(&mut held(&self.queue.entries).group);
+        let kept: Vec<Transaction> = group.iter().filter_map(|entry| entry.0.clone()).collect();
+        let appended = if kept.is_empty() { Ok(()) } else { append(self, log, &kept) };
+        match appended {
+            Ok(()) => {
+                self.publish(&kept);
+                group.into_iter().for_each(|(_, caller)| caller.finish(Ok(())));
+            }
+            Err(error) => self.refuse(group, &error, log.end()),
+        }
+    }
+
+    /// Trims the log of what stands up to `upto`.
+    pub(super) fn trim(&self, upto: Lsn) {
+        let mut log = held(&self.log);
+        let Some(log) = log.as_mut() else { return };
+        // A segment that cannot be removed takes room, nothing else; the next trim meets it again.
+        if let Err(error) = log.trim(upto) {
+            tracing::warn!(%error, "a segment of the log cannot be removed");
+        }
+        self.figures.log_bytes.store(log.bytes(), Ordering::Relaxed);
+    }
+
     /// Shows synced transactions to readers and hands them on to the index.
     fn publish(&self, kept: &[Transaction]) {
         let Some(last) = kept.last() else { return };
@@ -129,7 +150,7 @@ impl Shared {
     }
 
     /// Tells everyone whose transaction rests on what was not appended.
-    fn refuse(&self, group: Vec<(Option<Transaction>, Finish)>, error: &AppendError, end: Lsn) {
+    fn refuse(&self, group: Vec<Entry>, error: &AppendError, end: Lsn) {
         let why = error.to_string();
         {
             let mut condition = held(&self.condition);
@@ -148,8 +169,8 @@ impl Shared {
         let later = std::mem::take(&mut held(&self.queue.entries).group);
         *writer = Writer::after(end);
         drop(writer);
-        for (_, finish) in group.into_iter().chain(later) {
-            finish(Err(WriteError::Stopped { why: why.clone() }));
+        for (_, caller) in group.into_iter().chain(later) {
+            caller.finish(Err(WriteError::Stopped { why: why.clone() }));
         }
     }
 }

@@ -7,7 +7,7 @@
 //! value long enough to leave its log, no walk backwards: where leaves begin is kept in memory.
 //! `flush` of sled does not reach the disk: a second descriptor on its file does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
@@ -25,6 +25,7 @@ use super::error::RowError;
 use super::leaf::{self, Kept, Packer};
 use super::rows::{Layer, Octets, Run};
 use super::segment::Op;
+use super::sorted::Sorted;
 
 /// Rows that are written to one leaf at a time: readers wait while it is cut.
 const GROUP_ROWS: usize = 100;
@@ -62,7 +63,7 @@ pub(super) struct Sled {
     tree: sled::Db,
     file: DbFile,
     /// The keys of all leaves. Held while a leaf is looked for and read, so that it is not cut meanwhile.
-    leaves: RwLock<BTreeSet<Octets>>,
+    leaves: RwLock<Sorted<()>>,
 }
 
 /// Sled's file. Stands behind the tree, so that it is dropped after it.
@@ -182,13 +183,13 @@ impl Sled {
         let mut leaves = self.leaves.write().unwrap_or_else(PoisonError::into_inner);
         guarded(|| {
             for key in self.tree.range([PART + 1]..).keys() {
-                leaves.insert(key.map_err(failed)?.as_ref().into());
+                leaves.insert(key.map_err(failed)?.as_ref().into(), ());
             }
             Ok(())
         })
     }
 
-    fn leaves(&self) -> RwLockReadGuard<'_, BTreeSet<Octets>> {
+    fn leaves(&self) -> RwLockReadGuard<'_, Sorted<()>> {
         self.leaves.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -285,12 +286,12 @@ impl Sled {
                 None => batch.remove(&key[..]),
             }
         }
-        if leaves.remove(start) && new.is_empty() {
+        if leaves.remove(start).is_some() && new.is_empty() {
             batch.remove(&start[..]);
         }
         for (key, octets) in new {
             batch.insert(&key[..], &octets[..]);
-            leaves.insert(key.clone());
+            leaves.insert(key.clone(), ());
         }
         self.tree.apply_batch(batch).map_err(failed)
     }
@@ -320,7 +321,7 @@ impl Page {
 
 /// The first leaf that may have rows of `run`, or the last, and where it ends.
 fn leaf_of<'a>(
-    leaves: &'a BTreeSet<Octets>,
+    leaves: &'a Sorted<()>,
     (from, to): Run<'_>,
     back: bool,
 ) -> Option<(&'a Octets, Option<&'a Octets>)> {
@@ -329,8 +330,8 @@ fn leaf_of<'a>(
         (true, None) => Bound::Unbounded,
         (false, _) => Bound::Included(from),
     };
-    let within = leaves.range::<[u8], _>((Bound::Unbounded, upto)).next_back();
-    let behind = |key: Bound<&[u8]>| leaves.range::<[u8], _>((key, Bound::Unbounded)).next();
+    let within = leaves.keys(Bound::Unbounded, upto).next_back();
+    let behind = |key: Bound<&[u8]>| leaves.keys(key, Bound::Unbounded).next();
     let start = match within {
         None if !back => behind(Bound::Excluded(from)),
         within => within,
@@ -392,8 +393,10 @@ impl Index for Sled {
     fn get(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
         guarded(|| {
             let leaves = self.leaves();
-            let upto = (Bound::Unbounded, Bound::Included(key));
-            let Some(start) = leaves.range::<[u8], _>(upto).next_back() else { return Ok(None) };
+            let upto = Bound::Included(key);
+            let Some(start) = leaves.keys(Bound::Unbounded, upto).next_back() else {
+                return Ok(None);
+            };
             let leaf = self.octets_of(start)?;
             let mut rows = leaf::read(start, &leaf).ok_or_else(|| damaged(start))?;
             let row = rows.find(|(other, _)| *other >= key).filter(|(other, _)| *other == key);
@@ -434,10 +437,8 @@ impl Index for Sled {
         while let Some((key, _)) = ops.peek() {
             let (leaf, end) = {
                 let leaves = self.leaves();
-                let mut before =
-                    leaves.range::<[u8], _>((Bound::Unbounded, Bound::Included(&**key)));
-                let mut behind =
-                    leaves.range::<[u8], _>((Bound::Excluded(&**key), Bound::Unbounded));
+                let mut before = leaves.keys(Bound::Unbounded, Bound::Included(key));
+                let mut behind = leaves.keys(Bound::Excluded(key), Bound::Unbounded);
                 (before.next_back().cloned(), behind.next().cloned())
             };
             let is_own = |key: &Octets| {
@@ -470,7 +471,7 @@ fn none<'a>() -> Layer<'a> {
 
 /// The rows of `map` in `run`, each with what `value` makes of it.
 pub(super) fn layer<'a, T>(
-    map: &'a BTreeMap<Octets, T>,
+    map: &'a Sorted<T>,
     (from, to): Run<'_>,
     back: bool,
     value: impl Fn(&T) -> Option<Octets> + 'a,
@@ -479,7 +480,7 @@ pub(super) fn layer<'a, T>(
         return none();
     }
     let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-    let rows = map.range::<[u8], _>((Bound::Included(from), to));
+    let rows = map.range(Bound::Included(from), to);
     let rows = rows.map(move |(key, held)| Ok((key.clone(), value(held))));
     let rows: Box<dyn Iterator<Item = _>> =
         if back { Box::new(rows.rev()) } else { Box::new(rows) };
@@ -489,7 +490,7 @@ pub(super) fn layer<'a, T>(
 /// An index that is gone with the process.
 #[derive(Default)]
 pub(super) struct InMemory {
-    rows: RwLock<BTreeMap<Octets, Octets>>,
+    rows: RwLock<Sorted<Octets>>,
 }
 
 /// Rows are handed out in runs of this many, so that none is held while they are looked at.

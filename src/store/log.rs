@@ -2,8 +2,8 @@
 //!
 //! Promises: what [`Log::append`] took is read back by [`Log::replay`] after any crash; a tail that a
 //! crash tore is cut, and only that: where a later record proves that what is missing had been
-//! synced, the log is damaged and is not touched. A segment is complete and synced before the next
-//! one is made. After a failed write or sync nothing is written again.
+//! synced, the log is damaged and is not touched. A segment is complete, without zeros behind it, and synced
+//! before the next one is made. After a failed write or sync nothing is written again.
 //!
 //! Does not: know whom to tell, nor what the rows mean.
 
@@ -22,6 +22,12 @@ pub const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 
 /// How much of a group is gathered before it is written, in octets; a transaction is gathered whole.
 const WRITE_BYTES: usize = 4 << 20;
+
+/// How far ahead of its records a segment is written with zeros, in octets; less in smaller segments.
+///
+/// A sync of octets that were there before is one write to the disk; where the file grows, the file
+/// system writes a journal of its own first, which takes as long again.
+const AHEAD_BYTES: u64 = 1 << 20;
 
 /// One transaction on its way: into the log, to the readers, into the index.
 #[derive(Debug, Clone)]
@@ -81,6 +87,16 @@ pub(super) struct Log {
     end: Lsn,
     bounds: Bounds,
     buffer: Vec<u8>,
+    /// Where the last segment ends, zeros behind its records included; 0 while that is not known.
+    ahead: u64,
+}
+
+/// What is left when the log is closed ends where its records do.
+impl Drop for Log {
+    fn drop(&mut self) {
+        // It is cut at the next start otherwise.
+        let _ = self.cut_ahead();
+    }
 }
 
 impl Log {
@@ -102,6 +118,7 @@ impl Log {
             end: Lsn(first.0.saturating_sub(1)),
             bounds,
             buffer: Vec::new(),
+            ahead: 0,
         })
     }
 
@@ -126,7 +143,7 @@ impl Log {
         let name = name_of(last.number);
         let file = doing(files.open(&name), || format!("{name} cannot be opened"))?;
         let end = Lsn(last.first.0.saturating_sub(1));
-        Ok(Some(Log { files, id, segments, file, end, bounds, buffer: Vec::new() }))
+        Ok(Some(Log { files, id, segments, file, end, bounds, buffer: Vec::new(), ahead: 0 }))
     }
 
     /// The first transaction the log can give back.
@@ -248,20 +265,52 @@ impl Log {
 
     fn write(&mut self) -> Result<(), AppendError> {
         let Some(last) = self.segments.back_mut() else { return Ok(()) };
+        let end = last.bytes + self.buffer.len() as u64;
+        self.put(end)
+    }
+
+    /// Writes what is gathered, and zeros behind it once those there were are used up, and syncs all.
+    fn sync(&mut self) -> Result<(), AppendError> {
+        let Some(last) = self.segments.back() else { return Ok(()) };
+        let end = last.bytes + self.buffer.len() as u64;
+        if end > self.ahead && end < self.bounds.segment_bytes {
+            let more = AHEAD_BYTES.min(self.bounds.segment_bytes / 8);
+            self.buffer.resize(self.buffer.len() + more as usize, 0);
+        }
+        self.put(end)?;
+        let ahead = std::mem::take(&mut self.ahead);
+        self.file.sync().map_err(failed("syncing the log"))?;
+        self.ahead = ahead;
+        Ok(())
+    }
+
+    /// Writes the buffer, whose records end at `end` of the segment.
+    fn put(&mut self, end: u64) -> Result<(), AppendError> {
+        let Some(last) = self.segments.back_mut() else { return Ok(()) };
+        let ahead = std::mem::take(&mut self.ahead);
         self.file.write_at(last.bytes, &self.buffer).map_err(failed("writing the log"))?;
-        last.bytes += self.buffer.len() as u64;
+        self.ahead = ahead.max(last.bytes + self.buffer.len() as u64);
+        last.bytes = end;
         self.buffer.clear();
         // A large transaction should not keep its memory for ever.
         self.buffer.shrink_to(2 * WRITE_BYTES);
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), AppendError> {
-        self.write()?;
-        self.file.sync().map_err(failed("syncing the log"))
+    /// Takes the zeros away behind the last record; does nothing after a write or sync that failed.
+    fn cut_ahead(&mut self) -> io::Result<bool> {
+        let ahead = std::mem::take(&mut self.ahead);
+        match self.segments.back() {
+            Some(last) if last.bytes < ahead => self.file.truncate(last.bytes).map(|()| true),
+            _ => Ok(false),
+        }
     }
 
     fn roll(&mut self) -> io::Result<()> {
+        // A segment that another follows ends with its last record.
+        if self.cut_ahead()? {
+            self.file.sync()?;
+        }
         let number = self.segments.back().map_or(1, |last| last.number + 1);
         let first = Lsn(self.end.0 + 1);
         self.file = begin(&*self.files, &SegmentHeader { number, first, log: self.id })?;

@@ -36,12 +36,12 @@ mod rows;
 mod scan;
 mod seen;
 mod segment;
+mod sorted;
 mod table;
 mod transact;
 mod tx;
 mod verify;
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -60,7 +60,7 @@ pub use recover::FORMAT;
 pub use rows::{Octets, RawRows, Rows, Run, Visit};
 pub use scan::LogReport;
 pub use segment::RECORD_BODY_BYTES;
-pub use table::{Older, Raw, Table, Value};
+pub use table::{Older, Piece, Raw, Table, Value};
 pub use tx::{Reader, Savepoint, Tx};
 pub use verify::{ImportError, IndexReport, Report, cut, import, is_there, verify};
 
@@ -175,8 +175,7 @@ pub struct Store {
 /// What all clones share, and what ends with them.
 struct Handle {
     shared: Arc<Shared>,
-    /// That of the log, then the applier.
-    threads: Mutex<VecDeque<JoinHandle<()>>>,
+    applier: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Whether transactions are taken, and whether that may change.
@@ -197,10 +196,12 @@ struct Figures {
     appended_bytes: AtomicU64,
 }
 
-/// What callers, the thread of the log and the applier share.
+/// What callers and the applier share.
 struct Shared {
     writer: Mutex<Writer>,
     queue: Queue,
+    /// There from the start on. Held by whoever leads.
+    log: Mutex<Option<Log>>,
     /// Synced rows the index does not have yet.
     synced: RwLock<Overlay>,
     /// The last transaction in them.
@@ -271,17 +272,13 @@ impl Store {
         shared.progress.reach(log.end());
         shared.figures.log_bytes.store(log.bytes(), Ordering::Relaxed);
         shared.show(lag);
-        let shared = Arc::new(shared);
-        let (writer, applier) = (shared.clone(), shared.clone());
-        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            let thread = thread::Builder::new().name(name.into()).spawn(run);
-            thread.expect("the system has room for a thread")
-        };
-        let threads = VecDeque::from([
-            spawn("store", Box::new(move || group::run_log(&writer, log))),
-            spawn("store-index", Box::new(move || apply::run_applier(&applier))),
-        ]);
-        Store { handle: Arc::new(Handle { shared, threads: Mutex::new(threads) }) }
+        let shared = Arc::new(Shared { log: Mutex::new(Some(log)), ..shared });
+        let applier = thread::Builder::new().name("store-index".into()).spawn({
+            let shared = shared.clone();
+            move || apply::run_applier(&shared)
+        });
+        let applier = applier.expect("the system has room for a thread");
+        Store { handle: Arc::new(Handle { shared, applier: Mutex::new(Some(applier)) }) }
     }
 
     /// Tells a second server on the directory how to reach this one, e.g. `http://127.0.0.1:8080`.
@@ -335,6 +332,7 @@ impl Shared {
         Shared {
             writer: Mutex::default(),
             queue: Queue::default(),
+            log: Mutex::default(),
             synced: RwLock::default(),
             visible: AtomicU64::default(),
             backlog: Backlog::default(),
@@ -364,11 +362,8 @@ impl Shared {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let mut threads = held(&self.threads);
-        self.shared.queue.close();
-        end(threads.pop_front());
         self.shared.backlog.close();
-        end(threads.pop_front());
+        end(held(&self.applier).take());
     }
 }
 

@@ -11,7 +11,6 @@
 //! may be old, gone or broken: what it lacks comes from the log, and what cannot be trusted is built
 //! anew.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +27,7 @@ use super::lock::{Lock, LockError};
 use super::log::{Bounds, Log, Transaction};
 use super::scan::LogError;
 use super::segment::Op;
+use super::sorted::Sorted;
 use super::{Lsn, Options};
 
 /// The newest format of a data directory this release reads, and the one it writes.
@@ -290,7 +290,7 @@ fn catch_up(
 
 fn apply(index: &Sled, run: &[Transaction]) -> Result<(), RowError> {
     let upto = run.last().map(|transaction| transaction.lsn);
-    let net: BTreeMap<_, _> =
+    let net: Sorted<_> =
         run.iter().flat_map(|transaction| transaction.ops.iter().cloned()).collect();
     let mut ops = net.into_iter().peekable();
     while ops.peek().is_some() {

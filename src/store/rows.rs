@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::error::RowError;
 use super::key::Key;
-use super::table::{Table, Value};
+use super::table::{Piece, Raw, Table, Value};
 
 /// Octets shared between the layers.
 pub type Octets = Arc<[u8]>;
@@ -26,18 +26,29 @@ pub trait RawRows {
 
     /// Shows the rows of `run` in order, or in reverse if `back`.
     fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError>;
+
+    /// The row of `run` that stands last.
+    fn raw_last(&self, run: Run<'_>) -> Result<Option<(Octets, Octets)>, RowError> {
+        let mut last = None;
+        self.raw_visit(run, true, &mut |key, value| {
+            last = Some((key.into(), value.into()));
+            ControlFlow::Break(())
+        })?;
+        Ok(last)
+    }
 }
 
 /// Rows with the types of their tables.
 pub trait Rows: RawRows {
     /// Returns the row with `key`.
     fn get<K: Key, V: Value>(&self, table: &Table<K, V>, key: &K) -> Result<Option<V>, RowError> {
-        self.raw_get(&table.key(key))?.map(|octets| table.read_value(&octets)).transpose()
+        let octets = table.with_key(key, |key| self.raw_get(key))?;
+        octets.map(|octets| table.read_value(&octets)).transpose()
     }
 
     /// Returns whether there is a row with `key`.
     fn contains<K: Key, V: Value>(&self, table: &Table<K, V>, key: &K) -> Result<bool, RowError> {
-        Ok(self.raw_get(&table.key(key))?.is_some())
+        Ok(table.with_key(key, |key| self.raw_get(key))?.is_some())
     }
 
     /// Returns the first `limit` rows in `range`, in order.
@@ -100,14 +111,22 @@ pub trait Rows: RawRows {
         Ok(collect(self, table, (&table.prefix(), Some(&key)), true, 1)?.pop())
     }
 
-    /// Returns the row with `key`, or else that with the greatest key before it.
-    fn floor<K: Key, V: Value>(
+    /// Returns the row with `key`, or else that with the greatest key before it; its value is not copied.
+    fn floor_piece<K: Key>(
         &self,
-        table: &Table<K, V>,
+        table: &Table<K, Raw>,
         key: &K,
-    ) -> Result<Option<(K, V)>, RowError> {
-        let key = next(table.key(key));
-        Ok(collect(self, table, (&table.prefix(), Some(&key)), true, 1)?.pop())
+    ) -> Result<Option<(K, Piece)>, RowError> {
+        piece_before(self, table, &next(table.key(key)))
+    }
+
+    /// As [`Rows::prev`], the value as it is kept: it is not copied.
+    fn prev_piece<K: Key>(
+        &self,
+        table: &Table<K, Raw>,
+        key: &K,
+    ) -> Result<Option<(K, Piece)>, RowError> {
+        piece_before(self, table, &table.key(key))
     }
 
     /// Shows every row in `range` in order, until told to stop. For loading much: nothing is collected.
@@ -123,6 +142,16 @@ pub trait Rows: RawRows {
 }
 
 impl<R: RawRows + ?Sized> Rows for R {}
+
+/// The last row of a table before `end`.
+fn piece_before<R: RawRows + ?Sized, K: Key>(
+    rows: &R,
+    table: &Table<K, Raw>,
+    end: &[u8],
+) -> Result<Option<(K, Piece)>, RowError> {
+    let found = rows.raw_last((&table.prefix(), Some(end)))?;
+    found.map(|(key, value)| Ok((table.read_key(&key)?, table.piece(value)?))).transpose()
+}
 
 /// Shows the rows of `run` with the types of `table`; the first that cannot be read ends it.
 fn each<R: RawRows + ?Sized, K: Key, V: Value>(

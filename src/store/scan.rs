@@ -132,7 +132,7 @@ pub(super) fn examine(files: &dyn Files, id: u64, base: Lsn) -> Result<LogReport
         }
         if place >= needed && !gap && (report.damage.is_none() || before(segment) == report.end) {
             report.end = Lsn(run.expected.0 - 1);
-            report.tail_bytes = run.reader.bytes() - run.sound;
+            report.tail_bytes = doing(run.reader.written_behind(run.sound), || name.clone())?;
         }
     }
     Ok(report)

@@ -5,10 +5,11 @@
 //! at what stands first or last in them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::error::RowError;
 use super::rows::{Octets, Run};
+use super::sorted::Sorted;
 
 /// Octets kept of keys and values; with more, all are let go of: what is read many times is soon there
 /// again.
@@ -22,11 +23,11 @@ pub(super) type Row = (Octets, Octets);
 
 #[derive(Default)]
 pub(super) struct Seen {
-    rows: RefCell<BTreeMap<Octets, Option<Octets>>>,
+    rows: RefCell<Sorted<Option<Octets>>>,
     /// By its first key: a run, up to the second, that has no row but perhaps one with its first key.
-    runs: RefCell<BTreeMap<Octets, (Octets, Option<Octets>)>>,
+    runs: RefCell<Sorted<(Octets, Option<Octets>)>>,
     /// By its first key: a run, up to the second, that has no row but perhaps one with its second key.
-    leads: RefCell<BTreeMap<Octets, (Octets, Option<Octets>)>>,
+    leads: RefCell<Sorted<(Octets, Option<Octets>)>>,
     octets: Cell<usize>,
 }
 
@@ -106,8 +107,7 @@ impl Seen {
     /// The first row between two keys, if enough was seen to say; the second is not among them.
     fn known_first(&self, from: &[u8], to: &[u8]) -> Option<Option<Row>> {
         let leads = self.leads.borrow();
-        let upto = (std::ops::Bound::Unbounded, std::ops::Bound::Included(from));
-        let (_, (end, value)) = leads.range::<[u8], _>(upto).next_back()?;
+        let (_, (end, value)) = leads.range(Bound::Unbounded, Bound::Included(from)).next_back()?;
         match value {
             _ if to <= &**end => Some(None),
             Some(value) if from <= &**end => Some(Some((end.clone(), value.clone()))),
@@ -118,8 +118,8 @@ impl Seen {
     /// The last row between two keys, if enough was seen to say; the second is not among them.
     fn known(&self, from: &[u8], to: &[u8]) -> Option<Option<Row>> {
         let runs = self.runs.borrow();
-        let before = (std::ops::Bound::Unbounded, std::ops::Bound::Excluded(to));
-        let (first, (end, value)) = runs.range::<[u8], _>(before).next_back()?;
+        let (first, (end, value)) =
+            runs.range(Bound::Unbounded, Bound::Excluded(to)).next_back()?;
         match value {
             _ if to > &**end => None,
             Some(value) if **first >= *from => Some(Some((first.clone(), value.clone()))),
@@ -133,6 +133,8 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -10,6 +10,8 @@
 //! Integers are little-endian, lengths in bodies are LEB128. A CRC-32C covers what stands around it
 //! and, first, the segment's number: octets left over from another segment are no record of this one.
 //!
+//! Behind the records of the newest segment stand zeros, if any, for those to come.
+//!
 //! A transaction too long for one record is several, of one LSN, parts counted from 0, the last
 //! flagged. `synced` is the LSN up to which the log was known to be synced when the record was
 //! written: it tells a tail torn by a crash from damage (see [`Log::replay`](super::log::Log::replay)).
@@ -243,6 +245,22 @@ impl<'a> SegmentReader<'a> {
     /// Octets of the segment when the reader was made.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Octets behind `at`, the zeros at the end not counted: they stand ahead of records to come.
+    pub(super) fn written_behind(&mut self, at: u64) -> io::Result<u64> {
+        let (mut place, mut end) = (at, at);
+        while place < self.bytes {
+            let octets = self.octets(place, WINDOW)?;
+            if let Some(last) = octets.iter().rposition(|&octet| octet != 0) {
+                end = place + last as u64 + 1;
+            }
+            match octets.len() {
+                0 => break,
+                read => place += read as u64,
+            }
+        }
+        Ok(end - at)
     }
 
     /// Returns the next record; none at the end and where no valid record stands.

@@ -4,6 +4,7 @@
 //! that says which version of the type wrote them; a type that changes raises the table's version
 //! and says how to read the older ones, or a numbered migration rewrites them.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 
 use serde::Serialize;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::RowError;
 use super::key::Key;
+use super::rows::Octets;
 
 /// Reads the octets of a row that an older version of its table wrote; none if they are not one.
 pub type Older<V> = fn(u8, &[u8]) -> Option<V>;
@@ -59,6 +61,25 @@ impl<K: Key, V: Value> Table<K, V> {
         self.beginning(key)
     }
 
+    /// Calls `with` with the same; they are gone afterwards.
+    pub(super) fn with_key<T>(&self, key: &K, with: impl FnOnce(&[u8]) -> T) -> T {
+        scratch(|out| {
+            out.extend_from_slice(&self.prefix);
+            key.write(out);
+            with(out)
+        })
+    }
+
+    /// Key and value as they are kept.
+    pub(super) fn row(&self, key: &K, value: &V) -> (Octets, Octets) {
+        let value = scratch(|out| {
+            out.push(self.version);
+            value.pack(out);
+            out.as_slice().into()
+        });
+        (self.with_key(key, |key| key.into()), value)
+    }
+
     /// What the octets of all keys begin with whose first parts are `parts`.
     pub(super) fn beginning<P: Key>(&self, parts: &P) -> Vec<u8> {
         let mut out = Vec::with_capacity(32);
@@ -95,6 +116,25 @@ impl<K: Key, V: Value> Table<K, V> {
     }
 }
 
+thread_local! {
+    /// Where rows are written before they are as long as they are.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What is kept of the place between two rows, in octets.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+/// Calls `with` with an empty place to write to: a row that grows there moves no memory.
+fn scratch<T>(with: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut out = SCRATCH.take();
+    let made = with(&mut out);
+    if out.capacity() <= SCRATCH_BYTES {
+        out.clear();
+        SCRATCH.set(out);
+    }
+    made
+}
+
 /// What a row holds. Every serde type is one, kept as postcard.
 ///
 /// Postcard writes fields in order and without names: do not use `skip_serializing_if`, `flatten` or
@@ -127,6 +167,41 @@ impl Value for Raw {
     }
     fn unpack(input: &[u8]) -> Option<Self> {
         Some(Raw(input.to_vec()))
+    }
+}
+
+/// The same, as the store holds them: shared, not copied.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    octets: Octets,
+    from: usize,
+}
+
+impl Piece {
+    /// What the store holds, and where in it the value begins.
+    pub fn into_parts(self) -> (Octets, usize) {
+        (self.octets, self.from)
+    }
+}
+
+impl std::ops::Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.octets.get(self.from..).unwrap_or_default()
+    }
+}
+
+impl<K: Key> Table<K, Raw> {
+    /// A value without copying it.
+    pub(super) fn piece(&self, octets: Octets) -> Result<Piece, RowError> {
+        match octets.first() {
+            Some(version) if *version == self.version => Ok(Piece { octets, from: 1 }),
+            version => {
+                let version = version.copied().unwrap_or(0);
+                Err(RowError::Unreadable { table: self.name, version })
+            }
+        }
     }
 }
 

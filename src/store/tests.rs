@@ -189,7 +189,8 @@ fn reads_in_a_transaction_merge_all_layers_in_both_directions() {
             tx.delete(&WORDS, &0)?;
             let forth = tx.range(&WORDS, .., 1000)?;
             let back = tx.range_back(&WORDS, 5.., 1000)?;
-            Ok::<_, RowError>((forth, back, tx.prev(&WORDS, &40)?, tx.floor(&WORDS, &40)?))
+            let at = tx.range_back(&WORDS, ..=40, 1)?.pop();
+            Ok::<_, RowError>((forth, back, tx.prev(&WORDS, &40)?, at))
         })
         .unwrap();
 

@@ -1,29 +1,31 @@
 //! Transactions: closures that read and put rows, kept whole or not at all.
 //!
 //! A closure runs on its caller's thread, one at a time, over everything closures before it put, also
-//! what is not yet synced. What it puts joins a queue in the order of the log (see
-//! [`group`](super::group)), and its caller waits. So closures run while the log is being synced.
+//! what is not yet synced. What it puts joins a queue in the order of the log, and its caller waits or sees
+//! to the queue (see [`group`](super::group)). So closures run while the log is being synced.
 //!
 //! Promises: closures run in the order of their LSNs; a closure that refuses or panics leaves no trace;
 //! nobody is told anything that rests on rows not yet synced.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{PoisonError, RwLockReadGuard, mpsc};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{PoisonError, RwLockReadGuard};
 
 use super::error::{TransactError, WriteError};
 use super::files::held;
-use super::group::Finish;
+use super::group::{Caller, Turn};
 use super::index::what_panicked;
 use super::log::Transaction;
 use super::rows::Octets;
+use super::sorted::Sorted;
 use super::tx::{Reader, Tx};
 use super::{BACKLOG_BYTES_MAX, Condition, Lsn, Shared, Store, TRANSACTION_BYTES_MAX};
 
 /// Rows above the index, each with the transaction that put it or took it out.
-pub(super) type Overlay = BTreeMap<Octets, (Lsn, Option<Octets>)>;
+pub(super) type Overlay = Sorted<(Lsn, Option<Octets>)>;
 
 /// What closures share; whoever holds it is the only one running.
 #[derive(Default)]
@@ -44,9 +46,7 @@ impl Writer {
         while self.unsynced.front().is_some_and(|transaction| transaction.lsn <= synced) {
             let Some(transaction) = self.unsynced.pop_front() else { return };
             for (key, _) in transaction.ops.iter() {
-                if self.pending.get(key).is_some_and(|(lsn, _)| *lsn <= transaction.lsn) {
-                    self.pending.remove(key);
-                }
+                self.pending.remove_if(key, |(lsn, _)| *lsn <= transaction.lsn);
             }
         }
     }
@@ -88,7 +88,7 @@ impl Inside {
 }
 
 impl Inside {
-    /// Enters a transaction, unless this thread is in anything of a store.
+    /// Enters a transaction and what follows it, unless this thread is in anything of a store.
     pub(super) fn transaction() -> Option<Inside> {
         Inside::enter(Place::Transaction, &[Place::Outside])
     }
@@ -126,19 +126,20 @@ impl Store {
         &self,
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
     ) -> Result<R, TransactError<E>> {
-        let (told, result) = mpsc::sync_channel(1);
-        let finish = move |synced: Result<(), WriteError>| drop(told.send(synced));
-        let made = |result| (result, Followed::ByNothing, Box::new(finish) as Finish);
-        let done = self.handle.shared.run(f, made)?;
-        wait(&result)?;
+        let _inside = Inside::transaction().ok_or(WriteError::Nested)?;
+        let shared = &*self.handle.shared;
+        let (told, result) = sync_channel(WORDS);
+        let (done, turn) =
+            shared.run(f, |done| (done, Followed::ByNothing, Waits::boxed(told, || ())))?;
+        shared.wait(turn, &result)?;
         done.map_err(TransactError::Refused)
     }
 
     /// As [`Store::transact`]; `then` runs once the transaction is durable and visible to readers,
     /// in the order of the log, before the caller is told.
     ///
-    /// `then` runs on the store's own thread, with no other transaction becoming visible meanwhile:
-    /// it is the place to publish what was committed. It may read the store, not transact.
+    /// `then` runs on the thread of this caller or of another, with no other transaction becoming visible
+    /// meanwhile: it is the place to publish what was committed. It may read the store, not transact.
     ///
     /// # Errors
     ///
@@ -152,24 +153,14 @@ impl Store {
         R: Send + 'static,
         S: Send + 'static,
     {
-        let (told, result) = mpsc::sync_channel(1);
-        let refused = self.handle.shared.run(f, |result| match result {
-            Ok(made) => {
-                let finish: Finish = Box::new(move |synced| {
-                    let done = synced.and_then(|()| {
-                        catch_unwind(AssertUnwindSafe(|| then(made)))
-                            .map_err(|panic| WriteError::Hook { what: what_panicked(&*panic) })
-                    });
-                    let _ = told.send(done.map(Some));
-                });
-                (None, Followed::ByHook, finish)
-            }
-            Err(refused) => {
-                let finish: Finish = Box::new(move |synced| drop(told.send(synced.map(|()| None))));
-                (Some(refused), Followed::ByNothing, finish)
-            }
+        let _inside = Inside::transaction().ok_or(WriteError::Nested)?;
+        let shared = &*self.handle.shared;
+        let (told, result) = sync_channel(WORDS);
+        let (refused, turn) = shared.run(f, |result| match result {
+            Ok(made) => (None, Followed::ByHook, Waits::boxed(told, || Some(then(made)))),
+            Err(refused) => (Some(refused), Followed::ByNothing, Waits::boxed(told, || None)),
         })?;
-        match (wait(&result)?, refused) {
+        match (shared.wait(turn, &result)?, refused) {
             (Some(done), _) => Ok(done),
             (None, Some(refused)) => Err(TransactError::Refused(refused)),
             (None, None) => unreachable!("a closure that did not refuse has a result"),
@@ -177,9 +168,40 @@ impl Store {
     }
 }
 
-fn wait<T>(told: &mpsc::Receiver<Result<T, WriteError>>) -> Result<T, WriteError> {
-    let gone = || WriteError::Stopped { why: "the thread of the log has ended".into() };
-    told.recv().unwrap_or_else(|_| Err(gone()))
+/// What a caller who waits can be told: at most once to lead, then what came of it.
+enum Word<T> {
+    Lead,
+    Done(Result<T, WriteError>),
+}
+
+/// Words that one caller is told.
+const WORDS: usize = 2;
+
+/// A caller who waits, and what follows its transaction.
+struct Waits<T, F> {
+    told: SyncSender<Word<T>>,
+    then: F,
+}
+
+impl<T: Send + 'static, F: FnOnce() -> T + Send + 'static> Waits<T, F> {
+    fn boxed(told: SyncSender<Word<T>>, then: F) -> Box<dyn Caller> {
+        Box::new(Waits { told, then })
+    }
+}
+
+impl<T: Send, F: FnOnce() -> T + Send> Caller for Waits<T, F> {
+    fn lead(&self) {
+        let _ = self.told.send(Word::Lead);
+    }
+
+    fn finish(self: Box<Self>, synced: Result<(), WriteError>) {
+        let Waits { told, then } = *self;
+        let done = synced.and_then(|()| {
+            catch_unwind(AssertUnwindSafe(then))
+                .map_err(|panic| WriteError::Hook { what: what_panicked(&*panic) })
+        });
+        let _ = told.send(Word::Done(done));
+    }
 }
 
 /// Whether something runs once a transaction is synced.
@@ -194,13 +216,13 @@ impl Shared {
         self.synced.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a closure in its turn and queues what it made; `finish_with` says who is told.
+    /// Runs a closure in its turn and queues what it made; `finish_with` says who is told. Says whether the
+    /// caller has to lead.
     fn run<R, E, T>(
         &self,
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
-        finish_with: impl FnOnce(Result<R, E>) -> (T, Followed, Finish),
-    ) -> Result<T, WriteError> {
-        let _inside = Inside::transaction().ok_or(WriteError::Nested)?;
+        finish_with: impl FnOnce(Result<R, E>) -> (T, Followed, Box<dyn Caller>),
+    ) -> Result<(T, Turn), WriteError> {
         self.wait_for_room()?;
         let mut writer = held(&self.writer);
         self.ready()?;
@@ -217,14 +239,36 @@ impl Shared {
             }
             writer.keep(transaction);
         }
-        let (made, followed, finish) = finish_with(result);
+        let (made, followed, caller) = finish_with(result);
         let alone = kept.is_none() && writer.last.0 == self.visible.load(Ordering::Acquire);
-        match followed {
+        // In the order of the log: the writer is held.
+        let turn = match followed {
             // It put nothing, and all it read is synced: there is nothing to wait for.
-            Followed::ByNothing if alone => finish(Ok(())),
-            _ => self.queue.push(kept, finish),
+            Followed::ByNothing if alone => {
+                caller.finish(Ok(()));
+                Turn::Wait
+            }
+            _ => self.queue.push(kept, caller),
+        };
+        Ok((made, turn))
+    }
+
+    /// Waits until a transaction is synced and what follows it is done; leads if told to.
+    fn wait<T>(&self, turn: Turn, told: &Receiver<Word<T>>) -> Result<T, WriteError> {
+        if turn == Turn::Lead {
+            self.lead();
         }
-        Ok(made)
+        loop {
+            match told.recv() {
+                Ok(Word::Lead) => self.lead(),
+                Ok(Word::Done(done)) => return done,
+                // Whoever led ended in panic, and told nobody.
+                Err(_) => {
+                    let why = "the log was not written to its end".into();
+                    return Err(WriteError::Stopped { why });
+                }
+            }
+        }
     }
 
     /// Waits while the index is too far behind: what it lacks is held in memory.

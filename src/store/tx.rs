@@ -4,7 +4,6 @@
 //! the index does not have yet, the index. It keeps its operations in order and what each replaced, so
 //! that it can be taken back to any place in it.
 
-use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::RwLockReadGuard;
 
@@ -14,6 +13,7 @@ use super::key::Key;
 use super::rows::{Octets, RawRows, Run, Visit, merge};
 use super::seen::{Row, Seen};
 use super::segment::Op;
+use super::sorted::Sorted;
 use super::table::{Table, Value};
 use super::transact::{Inside, Overlay};
 use super::{KEY_BYTES_MAX, Lsn, Shared, VALUE_BYTES_MAX};
@@ -30,7 +30,7 @@ pub struct Tx<'a> {
     shared: &'a Shared,
     pending: &'a Overlay,
     lsn: Lsn,
-    rows: BTreeMap<Octets, Option<Octets>>,
+    rows: Sorted<Option<Octets>>,
     ops: Vec<Op>,
     /// What each operation replaced in `rows`, to take it back.
     undo: Vec<Option<Option<Octets>>>,
@@ -105,6 +105,10 @@ impl RawRows for Tx<'_> {
         }
         Ok(())
     }
+
+    fn raw_last(&self, run: Run<'_>) -> Result<Option<Row>, RowError> {
+        self.edge(run, true)
+    }
 }
 
 impl<'a> Tx<'a> {
@@ -114,7 +118,7 @@ impl<'a> Tx<'a> {
             shared,
             pending,
             lsn,
-            rows: BTreeMap::new(),
+            rows: Sorted::default(),
             ops: Vec::new(),
             undo: Vec::new(),
             seen: Seen::default(),
@@ -145,7 +149,8 @@ impl<'a> Tx<'a> {
         key: &K,
         value: &V,
     ) -> Result<(), RowError> {
-        self.set(table.key(key).into(), Some(table.value(value).into()))
+        let (key, value) = table.row(key, value);
+        self.set(key, Some(value))
     }
 
     /// Takes a row out; nothing happens if there is none.
@@ -154,7 +159,7 @@ impl<'a> Tx<'a> {
         table: &Table<K, V>,
         key: &K,
     ) -> Result<(), RowError> {
-        self.set(table.key(key).into(), None)
+        self.set(table.with_key(key, |key| key.into()), None)
     }
 
     /// Marks this place; [`Tx::rollback_to`] undoes what follows it.
@@ -188,7 +193,7 @@ impl<'a> Tx<'a> {
             return Ok(None);
         }
         let end = run.1.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut own = self.rows.range::<[u8], _>((Bound::Included(run.0), end));
+        let mut own = self.rows.range(Bound::Included(run.0), end);
         let page = |own| Ok(self.page(run, back, 1, own)?.pop());
         let (own, below) = match back {
             true => (own.next_back(), self.seen.last(run, || page(Own::Hidden))?),
@@ -208,7 +213,7 @@ impl<'a> Tx<'a> {
     /// The next `count` rows of `run`, all layers merged.
     fn page(&self, run: Run<'_>, back: bool, count: usize, own: Own) -> Result<Vec<Row>, RowError> {
         let synced = self.shared.read_synced();
-        let nothing = BTreeMap::new();
+        let nothing = Sorted::default();
         let own = if own == Own::Shown { &self.rows } else { &nothing };
         let mut layers = [
             layer(own, run, back, Clone::clone),

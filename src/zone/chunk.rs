@@ -9,8 +9,8 @@
 //!
 //! Does not: know where rows are kept; see [`Rows`].
 
-use std::borrow::Cow;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
+use std::sync::Arc;
 
 use super::delta::{Delta, Set, SetChange};
 use super::packed::{self, Node, Packer, RrSetRef};
@@ -24,6 +24,9 @@ pub const CHUNK_OCTETS_MAX: usize = 4096;
 /// A row smaller than this joins the next one where both fit.
 pub const CHUNK_OCTETS_MIN: usize = 1024;
 
+/// What a change adds to a row, most often.
+const ROOM_OCTETS: usize = 256;
+
 /// What a row is filled to when a zone is written in one go: room for a few edits before a cut.
 const CHUNK_OCTETS_FILL: usize = 3072;
 
@@ -31,7 +34,38 @@ const CHUNK_OCTETS_FILL: usize = 3072;
 const BEHIND_ALL: [u8; 64] = [u8::MAX; 64];
 
 /// A row: its key and its packed nodes.
-pub type Row<'a> = (Vec<u8>, Cow<'a, [u8]>);
+pub type Row<'a> = (Vec<u8>, Nodes<'a>);
+
+/// Packed nodes, wherever they are kept.
+#[derive(Debug, Clone)]
+pub enum Nodes<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Vec<u8>),
+    /// All from an octet on.
+    Shared(Arc<[u8]>, usize),
+}
+
+impl Nodes<'_> {
+    /// The octets, copied if they are kept elsewhere too.
+    pub fn into_owned(self) -> Vec<u8> {
+        match self {
+            Nodes::Owned(octets) => octets,
+            shared => shared.to_vec(),
+        }
+    }
+}
+
+impl Deref for Nodes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Nodes::Borrowed(octets) => octets,
+            Nodes::Owned(octets) => octets,
+            Nodes::Shared(octets, from) => octets.get(*from..).unwrap_or_default(),
+        }
+    }
+}
 
 /// The rows of one zone at one data version.
 pub trait Rows {
@@ -214,8 +248,8 @@ pub fn update(rows: &mut dyn RowsMut, apex: &Name, delta: &Delta) -> Result<Coun
     groups.reverse();
     while let Some((key, _)) = groups.last() {
         let (row_key, old) = match rows.at_or_before(key)? {
-            Some((row_key, octets)) => (row_key, octets.into_owned()),
-            None => (Vec::new(), Vec::new()),
+            Some((row_key, octets)) => (row_key, detached(octets)),
+            None => (Vec::new(), Nodes::Owned(Vec::new())),
         };
         let mut mine: Vec<_> = groups.pop().into_iter().collect();
         if !groups.is_empty() {
@@ -229,6 +263,15 @@ pub fn update(rows: &mut dyn RowsMut, apex: &Name, delta: &Delta) -> Result<Coun
         write_row(rows, &row_key, new, prefix)?;
     }
     Ok(counts)
+}
+
+/// The same octets, which hold on to no rows.
+fn detached(nodes: Nodes<'_>) -> Nodes<'static> {
+    match nodes {
+        Nodes::Borrowed(octets) => Nodes::Owned(octets.to_vec()),
+        Nodes::Owned(octets) => Nodes::Owned(octets),
+        Nodes::Shared(octets, from) => Nodes::Shared(octets, from),
+    }
 }
 
 /// Cuts packed nodes in canonical order into rows and hands them to `put`, the first under the empty key.
@@ -289,15 +332,13 @@ impl Either<'_> {
 }
 
 fn merge_row(old: &[u8], groups: &[(Vec<u8>, &[SetChange])], counts: &mut Counts) -> Vec<u8> {
-    let mut packer = Packer::default();
-    let mut nodes = packed::nodes(old).peekable();
+    let mut packer = Packer::with_capacity(old.len() + ROOM_OCTETS);
+    let mut rest = old;
     for (_, changes) in groups {
         let Some(owner) = changes.first().map(|change| &change.owner) else { continue };
-        let is_before = |node: &Node<'_>| canonical_cmp(node.owner, owner.as_wire()).is_lt();
-        while let Some(node) = nodes.next_if(is_before) {
-            packer.push(node);
-        }
-        let node = nodes.next_if(|node| is_owner(*node, owner));
+        let (before, node, after) = around(rest, owner);
+        packer.push_all(before);
+        rest = after;
         let start = packer.len();
         merge_node(node, owner, changes, &mut packer);
         if let Some(node) = node {
@@ -308,8 +349,25 @@ fn merge_row(old: &[u8], groups: &[(Vec<u8>, &[SetChange])], counts: &mut Counts
             counts.add_node(node, 1);
         }
     }
-    nodes.for_each(|node| packer.push(node));
+    packer.push_all(rest);
     packer.finish()
+}
+
+/// What stands before the node of `owner`, the node if there is one, and what stands behind it.
+fn around<'a>(octets: &'a [u8], owner: &Name) -> (&'a [u8], Option<Node<'a>>, &'a [u8]) {
+    let mut at = 0;
+    for node in packed::nodes(octets) {
+        if is_owner(node, owner) {
+            let (before, rest) = octets.split_at(at);
+            return (before, Some(node), rest.get(node.octets()..).unwrap_or_default());
+        }
+        at += node.octets();
+    }
+    // It is new: only now it matters where it would stand.
+    let is_before = |node: &Node<'_>| canonical_cmp(node.owner, owner.as_wire()).is_lt();
+    let before = packed::nodes(octets).take_while(is_before).map(Node::octets).sum();
+    let (before, behind) = octets.split_at(before);
+    (before, None, behind)
 }
 
 /// Writes a row that became `octets`: cut, joined with the next, or gone.
@@ -401,12 +459,12 @@ mod tests {
     impl Rows for Memory {
         fn at_or_before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
             let mut rows = self.0.range::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
-            Ok(rows.next_back().map(|(key, octets)| (key.clone(), octets.into())))
+            Ok(rows.next_back().map(|(key, octets)| (key.clone(), Nodes::Borrowed(octets))))
         }
 
         fn before(&self, key: &[u8]) -> Result<Option<Row<'_>>, ReadFault> {
             let mut rows = self.0.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(key)));
-            Ok(rows.next_back().map(|(key, octets)| (key.clone(), octets.into())))
+            Ok(rows.next_back().map(|(key, octets)| (key.clone(), Nodes::Borrowed(octets))))
         }
 
         fn from(

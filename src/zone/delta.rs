@@ -89,10 +89,10 @@ impl SetChange {
 impl SetChange {
     /// Whether this changes nothing but what a signer makes: a serial, signatures, denial, a digest.
     pub fn is_for_signing(&self) -> bool {
-        let rrset = |set: &Option<Set>| set.as_ref().map(|set| set.rrset.clone());
+        let (before, after) = (self.before.as_ref(), self.after.as_ref());
         self.is_serial_only()
             || matches!(self.rtype, Type::NSEC | Type::NSEC3 | Type::ZONEMD)
-            || rrset(&self.before) == rrset(&self.after)
+            || before.map(|set| &set.rrset) == after.map(|set| &set.rrset)
     }
 }
 

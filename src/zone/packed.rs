@@ -225,6 +225,12 @@ impl Packer {
         self.octets.extend_from_slice(node.rrsets);
     }
 
+    /// Adds whole nodes as they stand in another packing.
+    pub fn push_all(&mut self, nodes: &[u8]) {
+        self.close_node();
+        self.octets.extend_from_slice(nodes);
+    }
+
     /// Adds a whole RRset as it stands in another packing.
     pub fn copy(&mut self, set: RrSetRef<'_>) {
         self.rrset(set.rtype, set.ttl, set.rdatas(), set.sigs());
