@@ -10,7 +10,7 @@
 //! [RFC 4343]: https://www.rfc-editor.org/rfc/rfc4343
 
 use std::cmp::Ordering;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
@@ -458,20 +458,25 @@ impl fmt::Display for Name {
         if self.is_root() {
             return f.write_str(".");
         }
-        for label in self.labels() {
-            for &octet in label {
-                match octet {
-                    b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => {
-                        write!(f, "\\{}", char::from(octet))?;
-                    }
-                    b'!'..=b'~' => write!(f, "{}", char::from(octet))?,
-                    other => write!(f, "\\{other:03}")?,
-                }
-            }
-            f.write_str(".")?;
-        }
-        Ok(())
+        self.labels().try_for_each(|label| {
+            write_label(label, f)?;
+            f.write_str(".")
+        })
     }
+}
+
+/// Writes a label as people do: what stands for something else in a zone file is escaped.
+fn write_label(label: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
+    let is_special = |octet: u8| br#".\"();@$"#.contains(&octet);
+    let is_plain = |octet: &u8| octet.is_ascii_graphic() && !is_special(*octet);
+    if let (true, Ok(text)) = (label.iter().all(is_plain), str::from_utf8(label)) {
+        return out.write_str(text);
+    }
+    label.iter().try_for_each(|octet| match *octet {
+        special if is_special(special) => write!(out, "\\{}", char::from(special)),
+        plain if is_plain(&plain) => out.write_char(char::from(plain)),
+        other => write!(out, "\\{other:03}"),
+    })
 }
 
 impl fmt::Debug for Name {
@@ -510,14 +515,31 @@ impl Ord for Name {
 
 impl serde::Serialize for Name {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // Rows are full of names, and a form that first asks how long a text is would write it twice.
+        let mut text = String::with_capacity(self.0.len());
+        write!(text, "{self}").map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&text)
     }
 }
 
 impl<'de> serde::Deserialize<'de> for Name {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        Name::parse(&text).map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Reads a name where its text stands.
+struct Text;
+
+impl serde::de::Visitor<'_> for Text {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
+        Name::parse(text).map_err(E::custom)
     }
 }
 
