@@ -68,6 +68,8 @@ struct Note {
     tell: bool,
     /// Whether they are to be asked until they have it.
     watch: bool,
+    /// Whether somebody wants to know at once.
+    wanted: bool,
 }
 
 /// What is known of all servers, by the clock of this thread: milliseconds since it began.
@@ -153,8 +155,14 @@ fn put(
     sets: impl Iterator<Item = (Name, Type)>,
     wish: Wish,
 ) {
-    let fresh = || Note { apex: apex.clone(), serial, sets: Vec::new(), tell: false, watch: false };
-    let note = notes.entry(zone).or_insert_with(fresh);
+    let note = notes.entry(zone).or_insert_with(|| Note {
+        apex: apex.clone(),
+        serial,
+        sets: Vec::new(),
+        tell: false,
+        watch: false,
+        wanted: false,
+    });
     note.serial = serial;
     note.tell |= wish != Wish::Watch;
     note.watch |= wish != Wish::Tell;
@@ -207,7 +215,10 @@ impl Maintain {
         if board.running.load(Ordering::Acquire) {
             let serial = Some(zone.serial);
             let wish = if tell { Wish::TellAndWatch } else { Wish::Watch };
-            put(&mut held(&board.notes), zone.id, &zone.apex, serial, sets.into_iter(), wish);
+            let mut notes = held(&board.notes);
+            put(&mut notes, zone.id, &zone.apex, serial, sets.into_iter(), wish);
+            notes.entry(zone.id).and_modify(|note| note.wanted = true);
+            drop(notes);
             board.wake.notify_one();
         }
     }
@@ -321,10 +332,16 @@ impl Maintain {
         addresses: &Arc<Addresses>,
         tasks: &mut JoinSet<Done>,
     ) {
-        let board = self.board();
-        let calm = self.store().read(|rows| secondary::is_plain(rows, &note.apex)).unwrap_or(false);
-        let mut known = held(&board.known);
+        let mut known = held(&self.board().known);
         let now_ms = known.now_ms();
+        if let Some(serial) = note.serial.filter(|_| note.watch && !note.wanted)
+            && known.matrix.stays_deserted(zone, serial, &note.sets, now_ms)
+        {
+            return;
+        }
+        drop(known);
+        let calm = self.store().read(|rows| secondary::is_plain(rows, &note.apex)).unwrap_or(false);
+        let mut known = held(&self.board().known);
         let Some(serial) = note.serial else {
             known.notifier.retain(zone, |_| false);
             return known.matrix.watch_gone(zone, &note.apex, now_ms);

@@ -34,6 +34,9 @@ pub const STEP_MS_MAX: u64 = 60_000;
 pub const EAGER_MS: u64 = 3_600_000;
 pub const SLOW_MS: u64 = 900_000;
 
+/// Milliseconds for which a zone that had no servers is taken to have none still, unless a change says otherwise.
+pub const DESERTED_MS: u64 = 30_000;
+
 /// Milliseconds between the rounds of zones that are asked about again because their servers changed.
 const APART_MS: u64 = 2;
 
@@ -125,8 +128,18 @@ pub struct Watch {
     again: bool,
     /// The last round found nobody to ask.
     idle: bool,
+    /// There was nobody at all.
+    deserted: Option<Deserted>,
     /// The zone is no more: its servers are asked until they do not answer for it either.
     gone: bool,
+}
+
+/// No address is known of any server of a zone.
+#[derive(Debug, Clone)]
+struct Deserted {
+    until_ms: u64,
+    /// The names it lists.
+    names: Vec<Name>,
 }
 
 /// What a round asks about.
@@ -169,12 +182,33 @@ impl Matrix {
     ) {
         let watch = self.begin(zone, apex, serial, now_ms);
         watch.calm = calm;
-        for (owner, rtype) in sets {
-            if watch.sets.len() < SETS_MAX && rtype != Type::SOA {
-                watch.sets.insert((owner.key(), owner, rtype));
-            }
-        }
+        watch.add(sets);
         self.ask_soon(zone, now_ms);
+    }
+
+    /// As [`Matrix::watch`], if there is nobody to look for: a moment ago the zone had no servers whose address
+    /// is known, and the change is not about them. Returns whether that is so; if not, nothing was done.
+    pub(super) fn stays_deserted(
+        &mut self,
+        zone: u32,
+        serial: Serial,
+        sets: &[(Name, Type)],
+        now_ms: u64,
+    ) -> bool {
+        let Some(watch) = self.watches.get_mut(&zone) else { return false };
+        let Some(deserted) = &watch.deserted else { return false };
+        let is_about = |(owner, rtype): &(Name, Type)| {
+            matches!(*rtype, Type::NS | Type::CNAME | Type::DNAME) || deserted.names.contains(owner)
+        };
+        let whole = sets.len() < SETS_MAX;
+        let stays = now_ms < deserted.until_ms && whole && !watch.asking && !watch.gone;
+        if !stays || sets.iter().any(is_about) {
+            return false;
+        }
+        watch.serial = serial;
+        watch.changed_ms = now_ms;
+        watch.add(sets.iter().cloned());
+        true
     }
 
     /// `zone` is no more: its servers are to be asked until they do not answer for it either.
@@ -204,12 +238,14 @@ impl Matrix {
             calm: false,
             again: false,
             idle: false,
+            deserted: None,
             gone: false,
         });
         watch.serial = serial;
         watch.changed_ms = now_ms;
         watch.step_ms = FIRST_MS;
         watch.everywhere_ms = None;
+        watch.deserted = None;
         watch
     }
 
@@ -263,6 +299,10 @@ impl Matrix {
         watch.unknown_waived.clone_from(&servers.unknown_waived);
         watch.cells.clear();
         watch.idle = true;
+        watch.deserted = servers.known.is_empty().then(|| Deserted {
+            until_ms: now_ms + DESERTED_MS,
+            names: servers.unknown.iter().filter_map(|name| Name::parse(name).ok()).collect(),
+        });
         self.plan(zone, Some(now_ms + SLOW_MS));
     }
 
@@ -314,6 +354,7 @@ impl Matrix {
 
     /// There are other secondaries now: zones of which no server could be asked are asked about again.
     pub fn servers_changed(&mut self, now_ms: u64) {
+        self.watches.values_mut().for_each(|watch| watch.deserted = None);
         let idle = |(zone, watch): (&u32, &Watch)| (watch.idle && !watch.asking).then_some(*zone);
         let idle: Vec<u32> = self.watches.iter().filter_map(idle).collect();
         for (zone, at) in idle.into_iter().zip((now_ms + FIRST_MS..).step_by(APART_MS as usize)) {
@@ -356,6 +397,15 @@ impl Matrix {
 }
 
 impl Watch {
+    /// More is to be asked for.
+    fn add(&mut self, sets: impl IntoIterator<Item = (Name, Type)>) {
+        for (owner, rtype) in sets {
+            if self.sets.len() < SETS_MAX && rtype != Type::SOA {
+                self.sets.insert((owner.key(), owner, rtype));
+            }
+        }
+    }
+
     /// The servers as they are now; what was seen of those that stay is kept.
     fn take(&mut self, servers: Vec<Server>) {
         let mut old = std::mem::take(&mut self.cells);
@@ -463,6 +513,30 @@ mod tests {
             matrix.found(1, &servers, 50_020);
             assert_eq!(matrix.next_ms(), Some(50_000 + FIRST_MS));
         }
+    }
+
+    #[test]
+    fn nobody_is_looked_for_again_at_once_unless_the_change_is_about_them() {
+        let nobody = Servers { unknown: vec!["ns.elsewhere.".into()], ..Servers::default() };
+        let (www, ns) =
+            (Name::parse("www.example.").unwrap(), Name::parse("ns.elsewhere.").unwrap());
+        let mut matrix = watching();
+        let stays = |matrix: &mut Matrix, set: (&Name, Type), now_ms| {
+            matrix.stays_deserted(1, Serial(3), &[(set.0.clone(), set.1)], now_ms)
+        };
+        assert!(!stays(&mut matrix, (&www, Type::A), 10), "who is there is not known yet");
+        matrix.found(1, &nobody, 20);
+
+        assert!(stays(&mut matrix, (&www, Type::A), 30));
+        let watch = matrix.get(1).unwrap();
+        assert_eq!((watch.serial, watch.sets.len()), (Serial(3), 2), "it is asked for later");
+        assert!(!stays(&mut matrix, (&ns, Type::A), 40));
+        assert!(!stays(&mut matrix, (&apex(), Type::NS), 40));
+        assert!(!stays(&mut matrix, (&www, Type::A), 20 + DESERTED_MS));
+
+        assert!(stays(&mut matrix, (&www, Type::A), 50));
+        matrix.servers_changed(60);
+        assert!(!stays(&mut matrix, (&www, Type::A), 70));
     }
 
     #[test]
