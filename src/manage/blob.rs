@@ -32,13 +32,28 @@ pub fn put<T: Serialize>(
     which: Which,
     value: &T,
 ) -> Result<(), Stop> {
-    let octets = postcard::to_stdvec(value).map_err(|why| Stop::Store(why.to_string()))?;
+    let parts = put_first(tx, id, which, value)?;
+    Ok(delete_from(tx, id, which, parts)?)
+}
+
+/// Octets that most values have at most.
+const VALUE_OCTETS: usize = 1024;
+
+/// Keeps a value where there never was one; returns of how many parts.
+pub fn put_first<T: Serialize>(
+    tx: &mut Tx<'_>,
+    id: [u8; 16],
+    which: Which,
+    value: &T,
+) -> Result<u32, Stop> {
+    let octets = postcard::to_extend(value, Vec::with_capacity(VALUE_OCTETS));
+    let octets = octets.map_err(|why| Stop::Store(why.to_string()))?;
     let mut parts = 0;
     for part in octets.chunks(PART_OCTETS) {
         tx.put(&PARTS, &(id, which as u8, parts), &Raw(part.to_vec()))?;
         parts += 1;
     }
-    Ok(delete_from(tx, id, which, parts)?)
+    Ok(parts)
 }
 
 /// The value, if there is one.

@@ -33,9 +33,13 @@ const ITEMS_PER_ROW: usize = 100;
 /// SHA-256.
 pub type Digest = [u8; 32];
 
+/// Octets that most of what is digested has at most.
+const DIGESTED_OCTETS: usize = 512;
+
 /// The digest of what serde makes of `value`.
 pub fn digest_of<T: Serialize>(value: &T) -> Digest {
-    sha256(&postcard::to_stdvec(value).expect("plain data has a postcard form"))
+    let octets = postcard::to_extend(value, Vec::with_capacity(DIGESTED_OCTETS));
+    sha256(&octets.expect("plain data has a postcard form"))
 }
 
 /// SHA-256 of octets.

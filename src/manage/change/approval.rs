@@ -306,5 +306,5 @@ fn copy(
     }
     let (zone, org, what) = (item.zone.clone(), item.org, item.what.clone());
     let draft = Draft { zone, org, what, seen_serial, body, at: String::new() };
-    Item::keep(tx, ItemId::new(), context.actor.user(), draft).map(Some)
+    Item::new(tx, context.actor.user(), draft).map(Some)
 }

@@ -4,6 +4,9 @@
 //! small and apart when it is large; it keeps its id when the basket becomes an order, so it is
 //! never copied.
 
+use std::borrow::Cow;
+
+use postcard::ser_flavors::Size;
 use serde::{Deserialize, Serialize};
 
 use super::pending::{Base, Net};
@@ -92,16 +95,31 @@ pub struct Draft {
 }
 
 impl Item {
-    /// An item of its own for a draft; its body is kept apart if it is large.
+    /// A new item for a draft; its body is kept apart if it is large.
+    pub fn new(tx: &mut Tx<'_>, author: Option<UserId>, draft: Draft) -> Result<Item, Stop> {
+        Item::put(tx, ItemId::new(), author, draft)
+    }
+
+    /// The item of this id, in place of what it was, for a draft; its body is kept apart if it is large.
     pub fn keep(
         tx: &mut Tx<'_>,
         id: ItemId,
         author: Option<UserId>,
         draft: Draft,
     ) -> Result<Item, Stop> {
-        let Draft { zone, org, what, seen_serial, body, .. } = draft;
         blob::delete(tx, id.octets(), Which::Body)?;
-        let octets = postcard::to_stdvec(&body).map_or(usize::MAX, |octets| octets.len());
+        Item::put(tx, id, author, draft)
+    }
+
+    fn put(
+        tx: &mut Tx<'_>,
+        id: ItemId,
+        author: Option<UserId>,
+        draft: Draft,
+    ) -> Result<Item, Stop> {
+        let Draft { zone, org, what, seen_serial, body, .. } = draft;
+        let counted = postcard::serialize_with_flavor(&body, Size::default());
+        let octets = counted.unwrap_or(usize::MAX);
         let body = match octets > BODY_OCTETS_HERE_MAX {
             true => {
                 blob::put(tx, id.octets(), Which::Body, &body)?;
@@ -114,9 +132,15 @@ impl Item {
 
     /// What it asks for.
     pub fn body(&self, rows: &impl Rows) -> Result<Body, Stop> {
+        Ok(self.look_at_body(rows)?.into_owned())
+    }
+
+    /// The same, not copied where it stands with the item.
+    pub fn look_at_body(&self, rows: &impl Rows) -> Result<Cow<'_, Body>, Stop> {
         match &self.body {
-            Some(body) => Ok(body.clone()),
+            Some(body) => Ok(Cow::Borrowed(body)),
             None => blob::get(rows, self.id.octets(), Which::Body)?
+                .map(Cow::Owned)
                 .ok_or_else(|| Stop::Store(format!("the body of item {} is gone", self.id))),
         }
     }
@@ -128,7 +152,7 @@ impl Item {
 
     /// A digest of what it asks for: two with the same digest do the same.
     pub fn digest(&self, rows: &impl Rows) -> Result<Digest, Stop> {
-        Ok(digest_of(&(&self.zone, self.org, &self.what, self.body(rows)?)))
+        Ok(digest_of(&(&self.zone, self.org, &self.what, self.look_at_body(rows)?)))
     }
 }
 

@@ -40,7 +40,9 @@ pub(super) fn put(
         blob::put(tx, id, Which::Undo, &undo)?;
     }
     let items = (!order.history.has_waited()).then_some(Cow::Borrowed(items));
-    blob::put(tx, id, Which::Left, &Left { outcome, undo, items })
+    // An order is applied once.
+    blob::put_first(tx, id, Which::Left, &Left { outcome, undo, items })?;
+    Ok(())
 }
 
 /// Keeps the outcome of an order that was not applied.

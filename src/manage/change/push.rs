@@ -23,7 +23,6 @@ use crate::manage::Manage;
 use crate::manage::access::{Context, Permission};
 use crate::manage::fault::Problem;
 use crate::manage::holding::zone as holding;
-use crate::manage::id::ItemId;
 use crate::manage::limits::{self, NAME_CHARS_MAX};
 use crate::manage::people::organisation::{ChangeMode, ORGS};
 use crate::manage::time::Timestamp;
@@ -119,7 +118,7 @@ fn items(door: &mut Door<'_, '_>, context: &Context, asks: &Asks) -> Result<Vec<
     let tx = door.tx();
     let drafts = draft::drafts(&*tx, context, asks, &mut |_, _, _, _| Ok(None))?;
     let author = context.actor.user();
-    let items = drafts.into_iter().map(|draft| Item::keep(tx, ItemId::new(), author, draft));
+    let items = drafts.into_iter().map(|draft| Item::new(tx, author, draft));
     Ok(items.collect::<Result<Vec<_>, _>>()?)
 }
 

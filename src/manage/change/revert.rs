@@ -20,7 +20,7 @@ use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
 use crate::manage::fault::Stop;
 use crate::manage::holding::zone as holding;
-use crate::manage::id::{ItemId, OrderId, OrgId};
+use crate::manage::id::{OrderId, OrgId};
 use crate::manage::time::Timestamp;
 use crate::sign::is_made_at_apex;
 use crate::store::{Rows, Tx};
@@ -185,7 +185,7 @@ pub fn revert(
         let mut drafts = drafts(tx, context, undo)?;
         drafts.extend(switches);
         let author = context.actor.user();
-        let items = drafts.into_iter().map(|draft| Item::keep(tx, ItemId::new(), author, draft));
+        let items = drafts.into_iter().map(|draft| Item::new(tx, author, draft));
         let items = items.collect::<Result<Vec<_>, _>>()?;
         let note = revert.note.clone();
         let terms = Terms { note, reverts: Some(id), ..Terms::of(Origin::Revert) };

@@ -31,7 +31,7 @@ use crate::maintain::{CommitError, Door, Zone};
 use crate::manage::access::{Context, NoAccess, Permission};
 use crate::manage::fault::{Problem, Stop};
 use crate::manage::holding::zone::{self as holding, Held};
-use crate::manage::id::{ItemId, OrderId, OrgId};
+use crate::manage::id::{OrderId, OrgId};
 use crate::manage::people::organisation::{ChangeMode, ORGS};
 use crate::manage::people::user;
 use crate::manage::time::Timestamp;
@@ -358,7 +358,7 @@ fn place(
     let (tx, context) = (door.tx(), &author.context);
     let savepoint = tx.savepoint();
     let by = context.actor.user();
-    let items = drafts.into_iter().map(|draft| Item::keep(tx, ItemId::new(), by, draft));
+    let items = drafts.into_iter().map(|draft| Item::new(tx, by, draft));
     let items = items.collect::<Result<Vec<_>, _>>()?;
     if mode == ChangeMode::Approval
         && let Some(number) = waiting(tx, context, &items)?
