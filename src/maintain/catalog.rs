@@ -7,7 +7,8 @@
 //! A new zone joins the first catalog whose scope covers it. Members have a label that is theirs for
 //! life, so a zone that was deleted and made again is another member. When a member goes to another
 //! catalog of ours, the old one keeps it for [`KEPT_AFTER_MOVE_US`] with the property *coo*, so that
-//! consumers hand it over without dropping it.
+//! consumers hand it over without dropping it; the new one has it [`JOINS_AFTER_US`] later, because some
+//! consumers pass over what the new one names before they saw that property, and never look again.
 //!
 //! Promises: a zone is in at most one catalog, counted without those it is leaving; only zones that
 //! are answered for are in one; a catalog is in none, and nobody edits it by hand.
@@ -37,6 +38,9 @@ const MEMBERS_OF: Table<(u32, u32), ()> = Table::new("members of a catalog", *b"
 /// (Until when, member's zone id) → the catalog it is leaving, by its zone id.
 const LEAVING: Table<(u64, u32), u32> = Table::new("members leaving a catalog", *b"cl");
 
+/// (When, member's zone id) → the catalog that names it then, by its zone's id.
+const JOINING: Table<(u64, u32), u32> = Table::new("members joining a catalog", *b"cj");
+
 /// Catalogs there may be: all are looked at when a zone is created.
 pub const CATALOGS_MAX: usize = 100;
 
@@ -46,6 +50,11 @@ pub const GROUP_OCTETS_MAX: usize = 255;
 /// Microseconds a member that went to another catalog stays in the old one: two days, so that every
 /// consumer has seen both.
 pub const KEPT_AFTER_MOVE_US: u64 = 2 * 86_400 * 1_000_000;
+
+/// Microseconds after which a member that went to another catalog is named there: what was told of the old
+/// one has come to every consumer that hears us by then, and BIND, which takes versions of a catalog up five
+/// seconds apart, has read it.
+pub const JOINS_AFTER_US: u64 = 10 * 1_000_000;
 
 /// TTL in seconds of what stands in a catalog; consumers ignore it ([RFC 9432](https://www.rfc-editor.org/rfc/rfc9432) §4.1).
 const TTL_S: u32 = 0;
@@ -388,12 +397,16 @@ impl Door<'_, '_> {
         if was.map(|old| old.zone) == is.map(|new| new.zone) && before == wanted {
             return Ok(());
         }
-        if let Some(new) = is {
-            let own = wanted.as_ref().and_then(|member| member.group.as_deref());
-            let named = (&zone.apex, own.or(new.group.as_deref()));
-            edits.add(new, member_edits(&new.apex, zone.id, Some(named))?);
+        let left = was.filter(|old| is.is_none_or(|new| new.zone != old.zone));
+        match (is, left) {
+            (Some(new), None) => edits.add(new, named(new, zone, wanted.as_ref())?),
+            (Some(new), Some(_)) => {
+                let at_us = self.now_us.saturating_add(JOINS_AFTER_US);
+                self.tx.put(&JOINING, &(at_us, zone.id), &new.zone)?;
+            }
+            (None, _) => {}
         }
-        if let Some(old) = was.filter(|old| is.is_none_or(|new| new.zone != old.zone)) {
+        if let Some(old) = left {
             self.leave(zone, old, is, edits)?;
         }
         take_member(self.tx, zone.id)?;
@@ -449,7 +462,8 @@ impl Door<'_, '_> {
         Ok(())
     }
 
-    /// Ends the stay of members that went to other catalogs long enough ago.
+    /// Ends the stay of members that went to other catalogs long enough ago, and has those name them whose
+    /// time it is.
     ///
     /// # Errors
     ///
@@ -458,6 +472,15 @@ impl Door<'_, '_> {
         const STEP: usize = 1_000;
         let catalogs = all(self.tx)?;
         let mut edits = Edits::default();
+        for ((at, id), new) in self.tx.range(&JOINING, ..(self.now_us, 0), STEP)? {
+            self.tx.delete(&JOINING, &(at, id))?;
+            let is_there = self.tx.contains(&MEMBERS_OF, &(new, id))?;
+            let catalog = catalogs.iter().find(|catalog| catalog.zone == new && is_there);
+            if let (Some(catalog), Some(zone)) = (catalog, rows::by_id(self.tx, id)?) {
+                let member = member(self.tx, id)?;
+                edits.add(catalog, named(catalog, &zone, member.as_ref())?);
+            }
+        }
         for ((until, zone), old) in self.tx.range(&LEAVING, ..(self.now_us, 0), STEP)? {
             self.tx.delete(&LEAVING, &(until, zone))?;
             let back = self.tx.contains(&MEMBERS_OF, &(old, zone))?;
@@ -481,9 +504,21 @@ impl Door<'_, '_> {
     }
 }
 
-/// Whether some member's stay in an old catalog is over.
+/// What has a catalog name a zone, in its own group or that of the catalog.
+fn named(
+    catalog: &Catalog,
+    zone: &Zone,
+    member: Option<&Member>,
+) -> Result<Vec<RrSetEdit>, ReadFault> {
+    let own = member.and_then(|member| member.group.as_deref());
+    let named = (&zone.apex, own.or(catalog.group.as_deref()));
+    member_edits(&catalog.apex, zone.id, Some(named))
+}
+
+/// Whether some member's stay in an old catalog is over, or its time in a new one has come.
 pub(super) fn is_leaving_due<R: RawRows + ?Sized>(rows: &R, now_us: u64) -> Result<bool, RowError> {
-    Ok(!rows.range(&LEAVING, ..(now_us, 0), 1)?.is_empty())
+    let leaves = !rows.range(&LEAVING, ..(now_us, 0), 1)?.is_empty();
+    Ok(leaves || !rows.range(&JOINING, ..(now_us, 0), 1)?.is_empty())
 }
 
 fn take_member(tx: &mut Tx<'_>, zone: u32) -> Result<(), RowError> {
@@ -650,16 +685,19 @@ mod tests {
         world.apply(ZoneChange::Move { apex: name("x.example."), org: "b".into() });
         assert!(world.listed("one.").contains(&"coo.z00000003. PTR two.".to_owned()));
         assert!(world.listed("one.").contains(&"z00000003. PTR x.example.".to_owned()));
-        assert_eq!(world.listed("two.")[0], "z00000003. PTR x.example.");
-
-        world
-            .0
-            .commit(|door| {
-                door.now_us += KEPT_AFTER_MOVE_US + 1;
+        assert!(world.listed("two.").is_empty(), "some consumers would pass over it for good");
+        let later = |us: u64| {
+            let done = world.0.commit(|door| {
+                door.now_us += us + 1;
                 door.end_leaving()
-            })
-            .map_err(|_| "refused")
-            .unwrap();
+            });
+            done.map_err(|_| "refused").unwrap();
+        };
+        later(JOINS_AFTER_US);
+        assert_eq!(world.listed("two.")[0], "z00000003. PTR x.example.");
+        assert!(world.listed("one.").contains(&"z00000003. PTR x.example.".to_owned()));
+
+        later(KEPT_AFTER_MOVE_US);
         assert!(world.listed("one.").is_empty());
         assert_eq!(world.listed("two.").len(), 2);
     }

@@ -131,16 +131,22 @@ fn powerdns(dir: &Path, port: u16, primary: SocketAddr) -> Command {
          loglevel=6\nsecurity-poll-suffix=\n"
     );
     written(dir, "pdns.conf", &text);
-    let pdnsutil = |args: &[&str]| {
-        let output =
-            Command::new("pdnsutil").arg("--config-dir").arg(dir).args(args).output().unwrap();
-        assert!(output.status.success(), "pdnsutil {args:?}: {output:?}");
-    };
-    pdnsutil(&["create-secondary-zone", CATALOG, &primary.to_string()]);
-    pdnsutil(&["set-kind", CATALOG, "consumer"]);
+    consumes(dir, CATALOG, primary);
     let mut command = Command::new("/usr/sbin/pdns_server");
     command.arg(format!("--config-dir={home}"));
     command
+}
+
+/// Has PowerDNS follow a catalog.
+fn consumes(dir: &Path, catalog: &str, primary: SocketAddr) {
+    for words in [
+        ["create-secondary-zone", catalog, &primary.to_string()],
+        ["set-kind", catalog, "consumer"],
+    ] {
+        let mut command = Command::new("pdnsutil");
+        let output = command.arg("--config-dir").arg(dir).args(words).output().unwrap();
+        assert!(output.status.success(), "pdnsutil {words:?}: {output:?}");
+    }
 }
 
 fn push(server: &Server, item: Value) -> Value {
@@ -253,4 +259,84 @@ fn rfc9432_4_4_2_a_group_given_here_is_knots_template() {
     server.api("PUT", &path, Some(&json!({"group": "silver"})));
     follower.wait_for("the group counts", |_| gives("silver.example."));
     assert!(!gives("plain.example."));
+}
+
+/// The catalog a zone goes over to.
+const OTHER: &str = "other.test.";
+
+fn bind_with_two(dir: &Path, port: u16, primary: SocketAddr) -> Command {
+    let command = bind(dir, port, primary);
+    let text = fs::read_to_string(dir.join("named.conf")).unwrap();
+    let from = primary.port();
+    let more = format!(
+        "catalog-zones {{ zone \"other.test\" default-primaries {{ 127.0.0.1 port {from}; }} in-memory \
+         yes min-update-interval 1; "
+    );
+    let text = text.replace("catalog-zones { ", &more);
+    let zone = format!(
+        "zone \"other.test\" {{ type secondary; file \"other.db\"; primaries {{ 127.0.0.1 port {from}; \
+         }}; }};\n"
+    );
+    written(dir, "named.conf", &(text + &zone));
+    command
+}
+
+fn powerdns_with_two(dir: &Path, port: u16, primary: SocketAddr) -> Command {
+    let command = powerdns(dir, port, primary);
+    consumes(dir, OTHER, primary);
+    command
+}
+
+/// Goal: a zone that goes from one catalog of ours to another goes over where both are followed, and is
+/// followed on.
+/// Method: BIND and PowerDNS follow two catalogs; a zone is put into the other, becomes that one's, and changes.
+#[test]
+fn rfc9432_4_4_1_bind_and_powerdns_hand_a_zone_over_to_another_catalog() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = written(home.path(), "server.toml", "[transfer]\nallow = \"127.0.0.0/8\"\n");
+    let server = Server::start_with(&["--config", settings.to_str().unwrap()]);
+    for catalog in [CATALOG, OTHER] {
+        server.api("POST", "/v1/catalogs", Some(&json!({"zone": catalog})));
+    }
+    let file = "@ 60 SOA ns host 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 127.0.0.1\n";
+    let all: [(&str, fn(&Path, u16, SocketAddr) -> Command, &str, &str); 2] = [
+        ("bind", bind_with_two, "/usr/sbin/named", "catz_delzone_taskaction: zone"),
+        (
+            "powerdns",
+            powerdns_with_two,
+            "/usr/sbin/pdns_server",
+            "owner change without state reset",
+        ),
+    ];
+    for (name, command, program, tells) in all {
+        if !Path::new(program).exists() {
+            println!("skipped: {program} is missing");
+            continue;
+        }
+        let zone = &format!("{name}.example.");
+        push(&server, json!({"kind": "zone_create", "zone": zone, "zone_file": file}));
+        let follower = Follower::start(name, home.path(), server.dns, command);
+        let row = json!({"name": name, "addresses": [follower.address.to_string()]});
+        server.api("POST", "/v1/secondaries", Some(&row));
+        follower.wait_for("it has the zone", |follower| follower.serial(zone).is_some());
+        follower.wait_for("it has the other catalog", |follower| {
+            follower.answer(OTHER).is_some() && (name != "bind" || follower.serial(OTHER).is_some())
+        });
+
+        server.api("PUT", &format!("/v1/catalogs/{OTHER}/members/{zone}"), None);
+        follower.wait_for("it is the other's", |follower| {
+            // BIND takes it out and in again, all in one reading of the catalog.
+            assert!(name == "bind" || follower.serial(zone).is_some(), "{name}: it drops out");
+            let log = fs::read_to_string(&follower.log).unwrap_or_default();
+            log.lines().any(|line| line.contains(tells) && line.contains(&zone[..zone.len() - 1]))
+        });
+        let edit =
+            json!({"op": "add", "name": name, "type": "A", "ttl": 60, "records": ["192.0.2.2"]});
+        let changed = push(&server, json!({"kind": "dns_change", "zone": zone, "edits": [edit]}));
+        let serial = serial_to(&changed);
+        follower.wait_for("it follows on", |follower| follower.serial(zone) == Some(serial));
+        // PowerDNS would come upon a zone that two catalogs name, and take neither.
+        push(&server, json!({"kind": "zone_delete", "zone": zone}));
+        server.api("DELETE", &format!("/v1/secondaries/{name}"), None);
+    }
 }
