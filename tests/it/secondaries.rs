@@ -30,6 +30,8 @@ enum Habit {
     HearsBadly,
     /// Answers for the zone as it was, whatever becomes of it.
     Keeps,
+    /// Follows, and leaves signatures out.
+    Unsigns,
 }
 
 /// A server in this process that only pretends.
@@ -39,6 +41,8 @@ struct Pretender {
     told: Arc<Mutex<Vec<(u32, Instant)>>>,
     /// What it heard that was not signed with its key.
     unsigned: Arc<Mutex<usize>>,
+    /// How often it was asked something.
+    asked: Arc<Mutex<usize>>,
 }
 
 impl Pretender {
@@ -46,14 +50,25 @@ impl Pretender {
         Pretender::with_key(habit, primary, None)
     }
 
+    /// One that stands where no name server of a zone does.
+    fn elsewhere(habit: Habit, primary: SocketAddr) -> Pretender {
+        Pretender::at("127.0.0.3", habit, primary, None)
+    }
+
     /// One that takes what is signed with `key`, and answers signed.
     fn with_key(habit: Habit, primary: SocketAddr, key: Option<Key>) -> Pretender {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Pretender::at("127.0.0.1", habit, primary, key)
+    }
+
+    fn at(ip: &str, habit: Habit, primary: SocketAddr, key: Option<Key>) -> Pretender {
+        let socket = UdpSocket::bind((ip, 0)).unwrap();
         let address = socket.local_addr().unwrap();
         let told = Arc::new(Mutex::new(Vec::new()));
         let notes = Arc::clone(&told);
         let unsigned = Arc::new(Mutex::new(0));
         let strangers = Arc::clone(&unsigned);
+        let asked = Arc::new(Mutex::new(0));
+        let questions = Arc::clone(&asked);
         std::thread::spawn(move || {
             let (mut buffer, mut kept) = ([0; 4096], None);
             while let Ok((len, client)) = socket.recv_from(&mut buffer) {
@@ -68,6 +83,8 @@ impl Pretender {
                 let message = Message::from_vec(&query).unwrap();
                 if message.metadata.op_code == OpCode::Notify {
                     notes.lock().unwrap().push((serial_of(&message).unwrap(), Instant::now()));
+                } else {
+                    *questions.lock().unwrap() += 1;
                 }
                 let heard = notes.lock().unwrap().len();
                 let reply = habit.answers(&message, &query, heard, primary);
@@ -80,7 +97,7 @@ impl Pretender {
                 let _ = socket.send_to(&reply, client);
             }
         });
-        Pretender { address, told, unsigned }
+        Pretender { address, told, unsigned, asked }
     }
 
     fn serials(&self) -> Vec<u32> {
@@ -105,7 +122,13 @@ impl Habit {
             reply[3] = if self == Habit::Refuses { 5 } else { 0 };
             return (self != Habit::HearsBadly || heard > 2).then_some(reply);
         }
-        let mut reply = asked(primary, query)?;
+        let mut query = query.to_vec();
+        if self == Habit::Unsigns {
+            // The OPT stands last, and has no options: the octet of DO.
+            let at = query.len() - 4;
+            query[at] &= 0x7F;
+        }
+        let mut reply = asked(primary, &query)?;
         match self {
             Habit::Lags => {
                 if let Some(serial) = serial_of(&Message::from_vec(&reply).unwrap()) {
@@ -113,7 +136,7 @@ impl Habit {
                 }
             }
             Habit::IsLame => {
-                reply = query.to_vec();
+                reply = query;
                 (reply[2], reply[3]) = (0x80, 5);
             }
             Habit::Lies => swap(&mut reply, &[192, 0, 2, 80], &[192, 0, 2, 66]),
@@ -256,6 +279,51 @@ fn secondaries_that_do_not_serve_a_change_are_told_apart() {
     }
     let path = format!("/v1/orders/{}", order["id"].as_str().unwrap());
     assert_eq!(server.api("GET", &path, None)["state"], "served");
+}
+
+/// Goal: of a signed zone the signatures are compared too: without them resolvers call it bogus.
+/// Method: two follow, of which one leaves signatures out; the zone is signed, then changed.
+#[test]
+fn a_secondary_that_leaves_signatures_out_is_told_apart() {
+    let server = Server::start();
+    make_zone(&server, "x.example.");
+    let follows = Pretender::start(Habit::Follows, server.dns);
+    let unsigns = Pretender::start(Habit::Unsigns, server.dns);
+    add(&server, "follows", follows.address);
+    add(&server, "unsigns", unsigns.address);
+    change(&server, "x.example.", "192.0.2.79");
+    wait_for("nothing is signed yet", || state(&server, "x.example.", "unsigns") == "ok");
+
+    let on = json!({"on": true});
+    server.api("PUT", "/v1/zones/x.example./dnssec?push=true", Some(&on));
+    let order = change(&server, "x.example.", "192.0.2.80");
+    wait_for("it is seen", || state(&server, "x.example.", "unsigns") == "tampered");
+    wait_for("the other is good", || state(&server, "x.example.", "follows") == "ok");
+    let detail = row(&server, "x.example.", "unsigns")["detail"].to_string();
+    assert!(detail.contains("differs from what is here"), "{detail}");
+    assert_eq!(shown(&server, &order)["receipt"]["confirmed_at"], Value::Null);
+}
+
+/// Goal: who is only to be told is told, never asked, and not waited for.
+/// Method: one that would be found behind if anybody asked, beside one that follows.
+#[test]
+fn a_server_that_is_only_to_be_told_is_never_asked() {
+    let server = Server::start();
+    make_zone(&server, "x.example.");
+    let follows = Pretender::start(Habit::Follows, server.dns);
+    let watcher = Pretender::elsewhere(Habit::Lags, server.dns);
+    add(&server, "follows", follows.address);
+    let mut only_told = nameplane();
+    only_told.args(["secondary", "add", "watcher", &watcher.address.to_string(), "--no-probe"]);
+    only_told.env("NAMEPLANE_SERVER", format!("http://{}", server.http));
+    assert!(only_told.env("NAMEPLANE_TOKEN", server.operator_token()).status().unwrap().success());
+
+    let order = change(&server, "x.example.", "192.0.2.80");
+    let serial = order["receipt"]["zones"][0]["serial_to"].as_u64().unwrap() as u32;
+    wait_for("it is told", || watcher.serials().contains(&serial));
+    wait_for("nobody waits for it", || shown(&server, &order)["state"] == "confirmed");
+    assert_eq!(*watcher.asked.lock().unwrap(), 0);
+    assert!(*follows.asked.lock().unwrap() > 0);
 }
 
 /// Goal: an order is confirmed when every server of its zone serves it, and says when old answers end.
