@@ -5,6 +5,7 @@
 //!
 //! `INTEROP_LONG=1` has more makes killed.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -35,7 +36,25 @@ fn is_the_same(server: &Server, secret: &str, running: &Running, zone: &str) {
     let key = format!("hmac-sha256:{KEY}:{secret}");
     let ours = records(server.dns, zone, (zone == SIGNED).then_some(key.as_str()));
     assert!(ours.len() > 100, "{}", ours.len());
-    assert!(records(running.address, zone, None) == ours, "{:?} {zone} differs", running.kind);
+    // YADIFA may give out the version before for a moment, though it answers with the new one.
+    let (end, mut theirs) = (Instant::now() + PATIENCE, records(running.address, zone, None));
+    while theirs != ours && running.kind == Secondary::Yadifa && Instant::now() < end {
+        sleep(Duration::from_millis(500));
+        theirs = records(running.address, zone, None);
+    }
+    let one_sided = |own: &BTreeSet<String>, other: &BTreeSet<String>| -> Vec<String> {
+        let lone = own.difference(other).take(5);
+        lone.map(|record| record.chars().take(120).collect()).collect()
+    };
+    assert!(
+        theirs == ours,
+        "{:?} {zone} differs: {} records here, {} there; only here {:#?}, only there {:#?}",
+        running.kind,
+        ours.len(),
+        theirs.len(),
+        one_sided(&ours, &theirs),
+        one_sided(&theirs, &ours)
+    );
 }
 
 /// Goal: what is lost on the way costs time, never records, and is known to be there in the end.
@@ -201,11 +220,29 @@ fn knot_survives_kills_in_the_middle_of_transfers() {
     survives_kills_in_the_middle(Secondary::Knot);
 }
 
-#[test]
-fn other_makes_survive_kills_in_the_middle_of_transfers_when_there_is_time() {
-    let others = [Secondary::Bind, Secondary::Nsd, Secondary::PowerDns, Secondary::Yadifa];
+fn survives_when_there_is_time(kind: Secondary) {
     match is_long() {
-        true => others.into_iter().for_each(survives_kills_in_the_middle),
+        true => survives_kills_in_the_middle(kind),
         false => println!("skipped: INTEROP_LONG is not set"),
     }
+}
+
+#[test]
+fn bind_survives_kills_in_the_middle_of_transfers_when_there_is_time() {
+    survives_when_there_is_time(Secondary::Bind);
+}
+
+#[test]
+fn nsd_survives_kills_in_the_middle_of_transfers_when_there_is_time() {
+    survives_when_there_is_time(Secondary::Nsd);
+}
+
+#[test]
+fn powerdns_survives_kills_in_the_middle_of_transfers_when_there_is_time() {
+    survives_when_there_is_time(Secondary::PowerDns);
+}
+
+#[test]
+fn yadifa_survives_kills_in_the_middle_of_transfers_when_there_is_time() {
+    survives_when_there_is_time(Secondary::Yadifa);
 }
