@@ -8,7 +8,12 @@
 //! - a bound from which on a piece is the kernel's again once it is let go of. Left alone, glibc raises that
 //!   bound with every such piece, and what a start puts aside to make the table of stays between the
 //!   table's pages for ever;
-//! - two arenas: the threads that answer allocate nothing, and each further arena keeps what others lack.
+//! - one arena: what one thread lets go of another may use. With two, what was read at a start stayed beside
+//!   the table. The threads that answer allocate nothing, and the others keep some small pieces each, so
+//!   that they seldom meet at the arena's lock.
+//!
+//! 300 000 zones with 3.78 M records, all resident after a start: 896 MB untold, 451 to 675 MB with two
+//! arenas, 428 to 440 MB so.
 //!
 //! Does not: overrule an operator's own word, nor do anything with another libc.
 
@@ -17,8 +22,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 const TUNABLES: &str = "GLIBC_TUNABLES";
-const WORDS: &str =
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=262144:glibc.malloc.arena_max=2";
+const WORDS: &str = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=262144:\
+    glibc.malloc.arena_max=1:glibc.malloc.tcache_count=64";
 
 /// Set once the program was started again: where the loader takes the variable away, as it does of a file with
 /// capabilities, it must not start for ever.
