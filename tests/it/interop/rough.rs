@@ -36,8 +36,8 @@ fn is_the_same(server: &Server, secret: &str, running: &Running, zone: &str) {
     let key = format!("hmac-sha256:{KEY}:{secret}");
     let ours = records(server.dns, zone, (zone == SIGNED).then_some(key.as_str()));
     assert!(ours.len() > 100, "{}", ours.len());
-    // YADIFA may give out the version before for a moment, though it answers with the new one.
-    let (end, mut theirs) = (Instant::now() + PATIENCE, records(running.address, zone, None));
+    // YADIFA gives out for a minute what it gave out last, though it answers with the new version.
+    let (end, mut theirs) = (Instant::now() + 2 * PATIENCE, records(running.address, zone, None));
     while theirs != ours && running.kind == Secondary::Yadifa && Instant::now() < end {
         sleep(Duration::from_millis(500));
         theirs = records(running.address, zone, None);
