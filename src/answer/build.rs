@@ -213,6 +213,7 @@ impl<'a> Builder<'a> {
             let negative_ttl = soa.map_or(0, negative_ttl);
             facts = Some(Facts { zone: self.zone.id, state: ZoneState::Live, negative_ttl });
             if let Some(soa) = soa {
+                flags |= if soa.sig_count > 0 { flag::SIGNED } else { 0 };
                 self.add_set(name, soa);
             }
         }

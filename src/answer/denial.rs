@@ -8,10 +8,13 @@ use sha1::{Digest, Sha1};
 
 use super::ahead::Ahead;
 use super::asked::Asked;
-use super::chain::{Chain, Denial};
+use super::chain::{Chain, Denial, NSEC3_ITERATIONS_MAX};
+use super::image::RECORD_HEAD;
 use super::leaf::Entry;
 use super::node::{Node, flag};
 use super::respond::Turn;
+use crate::wire::Type;
+use crate::wire::edns::Ede;
 use crate::wire::reply::{Full, Section};
 
 /// Proofs of one answer: one for each wildcard of a chain, three for its end, and some room.
@@ -55,6 +58,10 @@ impl<'s> Proofs<'s> {
         proof
     }
 
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     fn push(&mut self, proof: Proof<'s>) {
         let same = |other: &&Proof<'s>| std::ptr::eq(other.entry, proof.entry);
         let known = self.list.iter().take(self.count).flatten();
@@ -95,7 +102,7 @@ impl<'s> Turn<'_, 's, '_> {
     fn gather<A: Asked>(&mut self, asked: &A, apex: Node<'s>, skip: usize, absence: Absence) {
         let snapshot = self.snapshot;
         let chain = apex.facts().and_then(|facts| snapshot.chains.get(&facts.zone));
-        let Some(chain) = chain else { return };
+        let Some(chain) = chain else { return self.unproven(apex) };
         let proofs = self.proofs.get_or_insert_with(Proofs::default);
         let apex_at = asked.place(asked.offset(skip));
         let ahead = if asked.is_question() { self.ahead } else { None };
@@ -106,6 +113,23 @@ impl<'s> Turn<'_, 's, '_> {
                 gatherer.nsec3(&Hasher { iterations: *iterations, salt }, absence);
             }
         }
+        if self.proofs.as_ref().is_some_and(Proofs::is_empty) {
+            self.unproven(apex);
+        }
+    }
+
+    /// Says why what is denied is not proven: a signed zone owes it, and validators fail without.
+    #[cold]
+    fn unproven(&mut self, apex: Node<'s>) {
+        let params = apex.set(Type::NSEC3PARAM).map(|set| set.octets);
+        let params = params.and_then(|octets| octets.get(RECORD_HEAD..)?.first_chunk());
+        let ede = match params {
+            Some(&[_, _, i0, i1]) if u16::from_be_bytes([i0, i1]) > NSEC3_ITERATIONS_MAX => {
+                Ede::new(Ede::NSEC3_ITERATIONS, "more than are worked off (RFC 9276 3.2)")
+            }
+            _ => Ede::new(Ede::NSEC_MISSING, "the zone is signed and has no proof of this"),
+        };
+        self.reply.explain(ede);
     }
 
     /// Puts the NSEC RRset of a name in answer to itself; returns whether there was one.

@@ -47,7 +47,7 @@ pub(super) mod flag {
     pub const PARENT: u16 = 128;
     /// A cut with name servers in the zone, but not below the cut: their addresses are looked up.
     pub const SIBLING: u16 = 256;
-    /// An apex whose zone can deny with proof.
+    /// An apex whose zone is signed: it denies with proof, or has to say why not.
     pub const SIGNED: u16 = 512;
 }
 

@@ -146,6 +146,7 @@ pub struct Ede<'a> {
 #[rustfmt::skip]
 impl<'a> Ede<'a> {
     pub const OTHER: u16 = 0;           pub const SYNTHESIZED: u16 = 29;
+    pub const NSEC_MISSING: u16 = 12;   pub const NSEC3_ITERATIONS: u16 = 27;
     pub const NOT_READY: u16 = 14;      pub const PROHIBITED: u16 = 18;
     pub const NOT_AUTHORITATIVE: u16 = 20;
     pub const NOT_SUPPORTED: u16 = 21;  pub const INVALID_DATA: u16 = 24;
