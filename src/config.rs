@@ -447,6 +447,11 @@ settings! {
         /// Resolvers asked for the addresses of name servers that stand in no zone kept here, in this order; they must be among `dial`.
         resolvers: Vec<SocketAddr> = "[]",
     }
+    /// The clock that signatures are dated by.
+    "clock" clock: Clock {
+        /// A file that whoever keeps the clock right touches each time it was synchronised, at least once a day, as systemd-timesyncd does: with it the clock is trusted however long the server was off. Empty: an operator's word is needed after a week.
+        synchronised: Option<PathBuf> = r#""/run/systemd/timesync/synchronized""#,
+    }
     /// Zone transfers out.
     "transfer" transfer: Transfer {
         /// Prefixes that may transfer every zone, beside those that lists of zones and organisations name.

@@ -1,9 +1,17 @@
 //! The clock that versions and signatures are dated by.
 
 use std::fmt;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
+
+/// How long ago a clock may have been synchronised to be called so, in seconds.
+pub const SYNCHRONISED_MAX_S: u64 = 24 * 3600;
+
+/// How far ahead of the clock the file system's time may be, in microseconds: it is read apart.
+const APART_US: u64 = 60 * 1_000_000;
 
 /// Tells the time. Cheap to clone; clones begin anew together.
 #[derive(Clone)]
@@ -11,6 +19,8 @@ pub struct Clock {
     kind: Kind,
     /// What it showed less what had passed, when it was first looked at or last [begun anew](Clock::begin_anew).
     apart_us: Arc<AtomicU64>,
+    /// What is touched whenever the clock is synchronised.
+    synchronised: Option<PathBuf>,
 }
 
 #[derive(Clone)]
@@ -46,9 +56,26 @@ impl Clock {
     }
 
     fn new(kind: Kind) -> Clock {
-        let clock = Clock { kind, apart_us: Arc::default() };
+        let clock = Clock { kind, apart_us: Arc::default(), synchronised: None };
         clock.begin_anew();
         clock
+    }
+
+    /// The same clock, kept right by somebody who touches this file whenever it was synchronised.
+    #[must_use]
+    pub fn synchronised_by(self, file: Option<PathBuf>) -> Clock {
+        Clock { synchronised: file, ..self }
+    }
+
+    /// Whether whoever keeps it right synchronised it of late, by what it shows itself: one that was set
+    /// elsewhere since then is not.
+    pub fn is_synchronised(&self) -> bool {
+        let touched = self.synchronised.as_ref().and_then(|file| fs::metadata(file).ok());
+        let touched = touched.and_then(|file| file.modified().ok());
+        let Some(touched_us) = touched.map(since_1970_us) else { return false };
+        let now_us = self.now_us();
+        touched_us <= now_us.saturating_add(APART_US)
+            && now_us.saturating_sub(touched_us) <= SYNCHRONISED_MAX_S * 1_000_000
     }
 
     /// Microseconds since 1970.
@@ -92,7 +119,11 @@ impl Clock {
 
 /// Microseconds since 1970.
 pub(super) fn system_us() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since_1970_us(SystemTime::now())
+}
+
+fn since_1970_us(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -115,5 +146,23 @@ mod tests {
         let turned = Clock::by_hand(shown.clone());
         shown.store(50 * S, Ordering::Relaxed);
         assert_eq!((turned.leapt_s(), turned.now_us()), (0, 50 * S));
+    }
+
+    #[test]
+    fn a_clock_is_synchronised_by_a_file_that_was_touched_of_late_by_its_own_time() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("synchronised");
+        let shown = Arc::new(AtomicU64::new(system_us()));
+        let clock = Clock::by_hand(shown.clone());
+        assert!(!clock.is_synchronised(), "nobody says so");
+        let clock = clock.synchronised_by(Some(file.clone()));
+        assert!(!clock.is_synchronised(), "nobody said so yet");
+        fs::write(&file, []).unwrap();
+        assert!(clock.is_synchronised());
+        let limit_us = SYNCHRONISED_MAX_S * 1_000_000;
+        for set_us in [system_us() + limit_us + APART_US, system_us() - 2 * APART_US] {
+            shown.store(set_us, Ordering::Relaxed);
+            assert!(!clock.is_synchronised(), "it was set since then");
+        }
     }
 }

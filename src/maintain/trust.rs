@@ -1,9 +1,10 @@
 //! Trust in the clock: nothing is signed by one that is certainly wrong.
 //!
 //! The newest moment at which the server ran under a clock it trusted is kept, every hour. A clock that
-//! is behind that moment when the server starts, or so far ahead of it that the server would have been
-//! off for longer than [`GAP_MAX_S`], is doubted; so is one that somebody sets by more than
-//! [`LEAP_MAX_S`] while the server runs. Then zones are served as they are, changes of signed ones are
+//! is behind that moment when the server starts is doubted; so is one so far ahead of it that the server
+//! would have been off for longer than [`GAP_MAX_S`], unless it was
+//! [synchronised](Clock::is_synchronised) of late; and one that somebody sets by more than [`LEAP_MAX_S`]
+//! while the server runs, synchronised or not: what waited by it did not wait so long. Then zones are served as they are, changes of signed ones are
 //! refused with the reason, renewals that are due hold their zones, and no rollover goes on. The clock
 //! is trusted again as soon as it shows what it may, or once an operator says that it is right.
 //!
@@ -149,6 +150,7 @@ impl Trust {
         match doubt {
             None => {
                 if !known.is_begun {
+                    known.tell_gap(clock);
                     clock.begin_anew();
                     known.is_begun = true;
                 }
@@ -220,8 +222,25 @@ impl Known {
             let by_s = clock.leapt_s();
             return (by_s > LEAP_MAX_S).then_some(Doubt::Set { by_s });
         }
-        let ahead_s = now_us.saturating_sub(self.expected_us(clock)) / S_US;
-        (self.is_kept && ahead_s > GAP_MAX_S).then_some(Doubt::Ahead { by_s: ahead_s })
+        let by_s = self.gap_s(clock)?;
+        (!clock.is_synchronised()).then_some(Doubt::Ahead { by_s })
+    }
+
+    /// How long the server was off by what the clock shows, in seconds, if that is too long to be believed
+    /// without more.
+    fn gap_s(&self, clock: &Clock) -> Option<u64> {
+        let ahead_s = clock.now_us().saturating_sub(self.expected_us(clock)) / S_US;
+        (self.is_kept && ahead_s > GAP_MAX_S).then_some(ahead_s)
+    }
+
+    /// Says that the server was off for long, and why its clock is trusted all the same.
+    fn tell_gap(&self, clock: &Clock) {
+        if let Some(off_s) = self.gap_s(clock) {
+            tracing::warn!(
+                off_s,
+                "the server was off for {off_s} seconds by its clock, which is trusted: it is synchronised"
+            );
+        }
     }
 
     /// What the clock would show if it had gone on from when it was trusted.

@@ -379,6 +379,7 @@ fn maintain_settings(
         dialer: if demo { dialer.on_loopback() } else { dialer },
         resolvers: config.net.resolvers.clone(),
         refresh: settings::refresh(config)?,
+        clock: maintain::Clock::default().synchronised_by(config.clock.synchronised.clone()),
         ..keeping(&config.store.dir, store)?
     })
 }

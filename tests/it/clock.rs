@@ -4,6 +4,8 @@
 //! the clock showed another time before.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use nameplane::sign::Denial;
 use nameplane::store::{Options, Rows, Store, Table};
@@ -83,6 +85,45 @@ fn a_server_that_was_off_for_years_goes_on_when_an_operator_says_that_its_clock_
     world.verified(&apex);
     world.restart();
     assert_eq!(world.maintain.clock_doubt(), None, "the word is kept");
+}
+
+/// Goal: a machine off for a month needs nobody if whoever keeps its clock synchronised that since; until
+/// then nothing is signed.
+#[test]
+fn a_server_that_was_off_for_long_goes_on_by_itself_once_its_clock_is_synchronised() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("synchronised");
+    let touch = |us: u64| {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(us);
+        std::fs::File::create(&file).unwrap().set_modified(at).unwrap();
+    };
+    let (mut world, apex, _) = small(Denial::Nsec);
+    world.synchronised = Some(file.clone());
+    world.maintain.keep_clock();
+    touch(world.us.load(Ordering::Relaxed));
+    world.pass(30 * DAY_S);
+    world.restart();
+    let doubt = world.maintain.clock_doubt().unwrap().to_string();
+    assert!(doubt.contains("ahead of when the server last ran"), "synchronised long ago: {doubt}");
+    assert!(refusal(&world).contains("ahead of when"), "{}", refusal(&world));
+
+    touch(world.us.load(Ordering::Relaxed));
+    assert_eq!(world.maintain.clock_doubt(), None, "no restart is needed");
+    world.upkeep();
+    world.verified(&apex);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(world.maintain.clock_doubt(), None, "once trusted it goes on");
+
+    // It says nothing for a clock that is behind what was shown before, or is set meanwhile.
+    world.set_clock(3 * DAY_S.cast_signed());
+    touch(world.us.load(Ordering::Relaxed));
+    let doubt = world.maintain.clock_doubt().unwrap().to_string();
+    assert!(doubt.contains("set by"), "{doubt}");
+    world.set_clock(-YEARS_S.cast_signed());
+    touch(world.us.load(Ordering::Relaxed));
+    world.restart();
+    let doubt = world.maintain.clock_doubt().unwrap().to_string();
+    assert!(doubt.contains("behind"), "{doubt}");
 }
 
 /// Goal: a machine off over a week end needs nobody.
@@ -169,7 +210,10 @@ fn metric(server: &Server) -> bool {
 fn a_doubted_clock_is_told_and_an_operator_settles_it() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
-    let mut server = Server::at(&data, &[]);
+    let config = home.path().join("server.toml");
+    let touched = home.path().join("synchronised");
+    std::fs::write(&config, format!("[clock]\nsynchronised = {touched:?}\n")).unwrap();
+    let mut server = Server::at(&data, &["--config", config.to_str().unwrap()]);
     let zone = "clock.test.";
     let file = "@ 60 SOA ns hostmaster 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 127.0.0.1\n";
     let order = |server: &Server, item: Value| {
@@ -230,4 +274,12 @@ fn a_doubted_clock_is_told_and_an_operator_settles_it() {
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }
+    // Once more off for years: nobody has to say anything where the clock is synchronised.
+    server.stop();
+    shift_newest(&data, -years_s);
+    std::fs::write(&touched, []).unwrap();
+    server.restart();
+    assert!(server.log().contains("it is synchronised"), "{}", server.log());
+    assert!(server.api("GET", "/v1/dnssec/clock", None)["doubt"].is_null());
+    assert!(order(&server, change).0 < 300);
 }

@@ -5,7 +5,7 @@
 //! installed is said and skipped.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +36,8 @@ pub struct World {
     pub passed: Arc<AtomicU64>,
     pub store: Store,
     pub sealer: Sealer,
+    /// What is touched when the clock is synchronised.
+    pub synchronised: Option<PathBuf>,
 }
 
 impl World {
@@ -53,6 +55,7 @@ impl World {
             passed: Arc::default(),
             store,
             sealer,
+            synchronised: None,
         };
         world.restart();
         world
@@ -62,7 +65,8 @@ impl World {
     pub fn restart(&mut self) {
         let settings = Settings {
             sealer: Some(self.sealer.clone()),
-            clock: Clock::by_two_hands(self.us.clone(), self.passed.clone()),
+            clock: Clock::by_two_hands(self.us.clone(), self.passed.clone())
+                .synchronised_by(self.synchronised.clone()),
             ..Settings::default()
         };
         self.maintain = Maintain::offline(self.store.clone(), settings);
