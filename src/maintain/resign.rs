@@ -40,6 +40,9 @@ pub struct Resigning {
     sweeps: HashMap<u32, Sweep>,
     /// Until when nothing is signed.
     pause: Option<Instant>,
+    /// Where the zone stood that was due last. What was due before it is done: until the index has heard
+    /// of that, going through it again and again costs more than the work itself.
+    last: (u64, u32),
 }
 
 /// One large zone being gone through.
@@ -62,12 +65,11 @@ impl Maintain {
             return Ok(false);
         }
         let now_s = self.trusted_now_s();
+        let Some(id) = self.first_due(progress, now_s)? else { return Ok(false) };
         let due = self.store().read(|rows| {
-            let first = rows.range(&SIGNINGS_DUE, ..=(now_s, u32::MAX), 1).map_err(rows::fault)?;
-            let Some(((_, id), ())) = first.into_iter().next() else { return Ok(None) };
             let zone = rows::by_id(rows, id)?;
             let signing = zone.as_ref().map(|zone| signing::of(rows, zone)).transpose()?.flatten();
-            Ok(zone.zip(signing))
+            Ok::<_, ReadFault>(zone.zip(signing))
         })?;
         let Some((zone, signing)) = due else { return Ok(false) };
         let done = match signing.served {
@@ -87,6 +89,21 @@ impl Maintain {
         }
         self.fault_is_kept(zone.id);
         Ok(true)
+    }
+
+    /// The zone that is due first at `now_s`. Looked for behind the last one; then, for what became due
+    /// before it since then, from the beginning.
+    fn first_due(&self, progress: &mut Resigning, now_s: u64) -> Result<Option<u32>, ReadFault> {
+        let end = (now_s, u32::MAX);
+        for from in [progress.last, (0, 0)].into_iter().filter(|from| *from <= end) {
+            let found = self.store().read(|rows| rows.range(&SIGNINGS_DUE, from..=end, 1));
+            if let Some((key, ())) = found.map_err(rows::fault)?.into_iter().next() {
+                progress.last = key;
+                return Ok(Some(key.1));
+            }
+        }
+        progress.last = (0, 0);
+        Ok(None)
     }
 
     /// Looks through some of a zone, and makes anew what is due there.
@@ -169,5 +186,40 @@ impl Door<'_, '_> {
             let now = due(0)?;
             if now.owners.is_empty() { Ok(now) } else { Ok(due(signer.window_s())?) }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn what_becomes_due_before_what_was_done_is_found_once_the_rest_is_done() {
+        let maintain = Maintain::offline(Store::in_memory(), Settings::default());
+        let list = |key: (u64, u32), is_due: bool| {
+            let listed = maintain.store().transact(|tx| match is_due {
+                true => tx.put(&SIGNINGS_DUE, &key, &()),
+                false => tx.delete(&SIGNINGS_DUE, &key),
+            });
+            listed.unwrap();
+        };
+        let mut progress = Resigning::default();
+        let mut first = |now_s| maintain.first_due(&mut progress, now_s).unwrap();
+        for key in [(10, 1), (10, 2), (20, 3)] {
+            list(key, true);
+        }
+        assert_eq!(first(15), Some(1));
+        assert_eq!(first(15), Some(1), "until it is done");
+        list((10, 1), false);
+        list((5, 4), true);
+        assert_eq!(first(15), Some(2), "looked for behind the last one");
+        list((10, 2), false);
+        assert_eq!(first(15), Some(4), "nothing is left behind it");
+        list((5, 4), false);
+        assert_eq!(first(15), None);
+        assert_eq!(first(25), Some(3));
+        assert_eq!(first(15), None, "the clock went back");
     }
 }
