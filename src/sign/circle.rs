@@ -171,52 +171,17 @@ fn between(from: &Hash, to: &Hash, mut lot: Hash) -> Option<Hash> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-    use std::ops::ControlFlow;
     use std::sync::Arc;
 
+    use super::super::counted::Counted;
     use super::super::plan::{Denial, KeyUse, Plan, Policy};
     use super::super::{Algorithm, Signer, SigningKey, Spread};
     use super::*;
     use crate::wire::RrSet;
     use crate::zone::delta::{Delta, Set, SetChange};
-    use crate::zone::packed::Node;
+    use crate::zone::packed;
     use crate::zone::text::{Options, parse};
     use crate::zone::tree::Tree;
-    use crate::zone::{View, packed};
-
-    /// A view that counts how often it is looked into.
-    struct Counted<'a> {
-        tree: &'a Tree,
-        looks: Cell<usize>,
-    }
-
-    impl View for Counted<'_> {
-        fn apex(&self) -> &Name {
-            self.tree.apex()
-        }
-
-        fn node(&self, owner: &Name, with: &mut dyn FnMut(Node<'_>)) -> Result<bool, ReadFault> {
-            self.looks.set(self.looks.get() + 1);
-            self.tree.node(owner, with)
-        }
-
-        fn walk(
-            &self,
-            from: &[u8],
-            each: &mut dyn FnMut(Node<'_>) -> ControlFlow<()>,
-        ) -> Result<(), ReadFault> {
-            self.tree.walk(from, &mut |node| {
-                self.looks.set(self.looks.get() + 1);
-                each(node)
-            })
-        }
-
-        fn before(&self, key: &[u8]) -> Result<Option<Name>, ReadFault> {
-            self.looks.set(self.looks.get() + 1);
-            self.tree.before(key)
-        }
-    }
 
     fn apex() -> Name {
         Name::parse("example.").unwrap()
@@ -257,9 +222,9 @@ mod tests {
             let change = SetChange { owner: owner.clone(), rtype: Type::A, before, after };
             let delta = Delta::new(vec![change]);
             tree.apply(&delta);
-            let view = Counted { tree, looks: Cell::new(0) };
+            let view = Counted::new(tree);
             let more = signer.touched(&view, &delta.changes).unwrap();
-            most = most.max(view.looks.get());
+            most = most.max(view.looks());
             tree.apply(&more);
 
             let circle = circle(tree);

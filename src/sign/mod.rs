@@ -8,6 +8,8 @@
 
 mod authority;
 mod circle;
+#[cfg(test)]
+mod counted;
 mod denial;
 pub mod key;
 pub mod keyfile;

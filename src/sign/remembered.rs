@@ -76,42 +76,12 @@ impl View for Remembered<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
+    use super::super::counted::Counted;
     use super::*;
     use crate::wire::Type;
     use crate::zone::delta::set_at;
     use crate::zone::text::{Options, parse};
     use crate::zone::tree::Tree;
-
-    /// A view that counts how often a node is looked for.
-    struct Counted {
-        tree: Tree,
-        looks: Cell<usize>,
-    }
-
-    impl View for Counted {
-        fn apex(&self) -> &Name {
-            self.tree.apex()
-        }
-
-        fn node(&self, owner: &Name, with: &mut dyn FnMut(Node<'_>)) -> Result<bool, ReadFault> {
-            self.looks.set(self.looks.get() + 1);
-            self.tree.node(owner, with)
-        }
-
-        fn walk(
-            &self,
-            from: &[u8],
-            each: &mut dyn FnMut(Node<'_>) -> ControlFlow<()>,
-        ) -> Result<(), ReadFault> {
-            self.tree.walk(from, each)
-        }
-
-        fn before(&self, key: &[u8]) -> Result<Option<Name>, ReadFault> {
-            self.tree.before(key)
-        }
-    }
 
     #[test]
     fn a_name_is_looked_for_once_whether_it_is_there_or_not() {
@@ -119,17 +89,18 @@ mod tests {
         let options = Options { apex: Some(apex.clone()), ..Options::default() };
         let text = "@ 60 SOA ns host 1 2 3 4 5\n@ 60 NS ns\nWww 60 A 192.0.2.1\nwww 60 TXT t\n";
         let octets = parse(text.as_bytes(), options).unwrap().packed;
-        let counted = Counted { tree: Tree::new(apex, &octets), looks: Cell::new(0) };
+        let tree = Tree::new(apex, &octets);
+        let counted = Counted::new(&tree);
         let view = Remembered::new(&counted);
         let name = |text: &str| Name::parse(text).unwrap();
         let has = |view: &dyn View, owner: &str, rtype| set_at(view, &name(owner), rtype).unwrap();
         for rtype in [Type::A, Type::TXT, Type::NS] {
             for owner in ["www.x.", "WWW.x.", "none.x."] {
-                let plain = set_at(&counted.tree, &name(owner), rtype).unwrap();
+                let plain = set_at(&tree, &name(owner), rtype).unwrap();
                 assert_eq!(has(&view, owner, rtype), plain, "{owner} {rtype}");
             }
         }
-        assert_eq!(counted.looks.get(), 2, "www and none");
+        assert_eq!(counted.looks(), 2, "www and none");
         assert_eq!(view.node(&name("none.x."), &mut |_| panic!("there is none")), Ok(false));
     }
 }
