@@ -133,6 +133,9 @@ fn show(status: &Value) {
     if let Some(fault) = status.pointer("/parent/fault").and_then(Value::as_str) {
         print::line(&format!("parent: {fault}"));
     }
+    if let Some(trouble) = status.pointer("/parent/trouble").and_then(Value::as_str) {
+        print::line(&format!("parent's DS: {trouble}"));
+    }
     for ds in rows("ds") {
         print::line(&format!("DS {}", ds.as_str().unwrap_or_default()));
     }

@@ -86,8 +86,18 @@ impl Door<'_, '_> {
         self.tx.put(&rows::ZONES, &id, &zone)?;
         self.touch(id, None, Touched::Whole);
         self.touch_parent(apex)?;
+        if let Some(orphan) = lint::begin(self.tx, &zone)? {
+            return Err(orphan.into());
+        }
         let applied = whole_change(&zone, None, Some(zone.serial), None, Some(soa.rrset));
         Ok(AppliedZone { old: Old::NOTHING, ..applied })
+    }
+
+    /// Refuses what was done to a zone since `before` if a DS lost its key by it.
+    fn refuse_orphans(&mut self, before: &lint::Before, apex: &Name) -> Result<()> {
+        let Some(zone) = rows::zone(self.tx, apex)? else { return Ok(()) };
+        let orphans = before.orphans(self.tx, &zone)?;
+        if orphans.is_empty() { Ok(()) } else { Err(Refused(orphans)) }
     }
 
     pub(super) fn delete(&mut self, apex: &Name) -> Result<AppliedZone> {
@@ -117,7 +127,10 @@ impl Door<'_, '_> {
 
     pub(super) fn replace(&mut self, apex: &Name, content: &Content) -> Result<AppliedZone> {
         let zone = self.editable(apex)?;
-        self.replace_with(zone, content)
+        let before = lint::Before::of(self.tx, &zone)?;
+        let applied = self.replace_with(zone, content)?;
+        self.refuse_orphans(&before, apex)?;
+        Ok(applied)
     }
 
     pub(super) fn replace_with(&mut self, zone: Zone, content: &Content) -> Result<AppliedZone> {
@@ -130,9 +143,6 @@ impl Door<'_, '_> {
             return self.replace_signed(zone, fresh, &signing);
         }
         let new = PackedZone::new(zone.apex.clone(), &fresh.octets);
-        if let Some(orphan) = lint::content(self.tx, &zone, &new)? {
-            return Err(orphan.into());
-        }
         let delta =
             rows::with_view(self.tx, &zone, |old| Delta::between(old, &new, DELTA_SETS_MAX))?;
         let soa = self.soa(&zone)?;
@@ -179,8 +189,13 @@ impl Door<'_, '_> {
         }
         let touched = delta.owners();
         reasons.extend(lint::children(self.tx, &delta)?);
+        let changes_keys = delta.changes.iter().any(|change| change.rtype == Type::DNSKEY);
+        let before = changes_keys.then(|| lint::Before::of(self.tx, &zone)).transpose()?;
         let serial = delta.number(&soa, zone.serial);
         let applied = self.write(zone.clone(), &delta, serial, false)?;
+        if let Some(before) = before {
+            reasons.extend(before.orphans(self.tx, &zone)?);
+        }
         let broken = match rows::by_id(self.tx, zone.id)? {
             Some(zone) => rows::with_view(self.tx, &zone, |view| rules::touched(view, &touched))?,
             None => Vec::new(),

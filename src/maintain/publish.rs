@@ -239,7 +239,7 @@ pub(super) fn with_children<R: RawRows + ?Sized, T>(
     zone: &Zone,
     with: impl FnOnce(Option<&dyn Fn(&Name) -> bool>) -> T,
 ) -> Result<T, ReadFault> {
-    if rows::below(rows, &zone.apex, 1)?.is_empty() {
+    if rows::below(rows, &zone.apex, None, 1)?.is_empty() {
         return Ok(with(None));
     }
     let is_apex =

@@ -124,7 +124,7 @@ pub fn holding<R: RawRows + ?Sized>(rows: &R, name: &Name) -> Result<Option<Zone
     Ok(None)
 }
 
-/// The zones strictly below `name`, in canonical order, at most `limit`.
+/// The zones strictly below `name` and behind `after`, in canonical order, at most `limit`.
 ///
 /// # Errors
 ///
@@ -132,11 +132,11 @@ pub fn holding<R: RawRows + ?Sized>(rows: &R, name: &Name) -> Result<Option<Zone
 pub fn below<R: RawRows + ?Sized>(
     rows: &R,
     name: &Name,
+    after: Option<&Name>,
     limit: usize,
 ) -> Result<Vec<Zone>, ReadFault> {
-    let key = name.key();
-    let ids =
-        rows.scan(&ZONES_BY_NAME, &Tail(key.clone()), Some(&Tail(key)), limit).map_err(fault)?;
+    let after = Tail(after.unwrap_or(name).key());
+    let ids = rows.scan(&ZONES_BY_NAME, &Tail(name.key()), Some(&after), limit).map_err(fault)?;
     zones_of_ids(rows, ids.into_iter().map(|(_, id)| id))
 }
 

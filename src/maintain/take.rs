@@ -72,6 +72,7 @@ impl Door<'_, '_> {
             self.tx.put(&rows::ZONES, &zone.id, &zone)?;
         }
         let first = zone.version == 0;
+        let was_orphaned = dnssec::orphaned(self.tx, &zone)?.is_some();
         let there = secondary::serial_there(self.tx, apex)?;
         let applied = match (transferred, there) {
             (Transferred::Same, _) => return Ok(unchanged(&zone)),
@@ -90,7 +91,11 @@ impl Door<'_, '_> {
             }
         };
         self.note_signed(apex)?;
-        if first && let Some(zone) = rows::zone(self.tx, apex)? {
+        let Some(zone) = rows::zone(self.tx, apex)? else { return Ok(applied) };
+        if !was_orphaned && let Some(why) = dnssec::orphaned(self.tx, &zone)? {
+            tracing::warn!(zone = %apex, "its primary changed the keys of {apex}: {why}");
+        }
+        if first {
             dnssec::hurry(self.tx, zone.id)?; // it may wait for something to sign
         }
         Ok(applied)

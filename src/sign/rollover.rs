@@ -312,7 +312,7 @@ impl Rollover {
         let named = |id: KeyId| {
             self.dnskey.possible().any(|(keys, _)| keys.contains(id))
                 || self.data.possible().any(|(keys, _)| keys.contains(id))
-                || self.parent.possible().any(|(set, _)| set.keys.contains(id))
+                || self.parent.possible().any(|(set, _)| set.tags().any(|tag| tag == id))
         };
         let is_spent = |key: &Key| !(self.on && key.wanted || named(key.id));
         let spent: Vec<KeyId> =
@@ -358,12 +358,14 @@ impl Rollover {
         // A key that only others have, and that is on its way out, signs no DNSKEY RRset made here.
         let is_ours = |key: &Key| is_anchor(key) && (!key.foreign || key.wanted);
         let opens = |id| dnskeys.contains(id) && self.key(id).is_some_and(is_ours);
-        let has_path = |id| ds.keys.iter().any(|k| algorithm(k) == algorithm(id) && opens(k));
+        // What has the tag of a key may name it, by a digest that is not known here.
+        let named = || ds.tags().filter(|id| self.key(*id).is_some());
+        let has_path = |id| named().any(|k| algorithm(k) == algorithm(id) && opens(k));
         let is_signed =
             |id| signers.iter().any(|k| algorithm(k) == algorithm(id) && dnskeys.contains(k));
         !dnskeys.is_empty()
             && !signers.is_empty()
-            && ds.keys.iter().all(has_path)
+            && named().all(has_path)
             && dnskeys.iter().all(is_signed)
     }
 
@@ -696,16 +698,19 @@ mod tests {
         assert_eq!(life.zone.published().signers, set(&[1]));
     }
 
+    /// Who signs a zone once its parent was seen to give `ds` at `now`.
+    fn look(zone: &mut Rollover, ds: DsSet, now: u64) -> KeySet {
+        zone.look(&Look { seen: vec![ds], ttl: DS_TTL, is_full: true }, &FACTS, now);
+        zone.step(&FACTS, now);
+        zone.take_spent();
+        zone.published().signers
+    }
+
     #[test]
     fn a_zone_that_others_signed_is_not_signed_here_while_its_parent_vouches_for_their_key() {
         let theirs = Key { foreign: true, wanted: false, ..key(1, 13, Role::Csk) };
         let mut zone = Rollover::adopt(vec![theirs], set(&[1]), set(&[1]));
         zone.want(key(2, 13, Role::Csk));
-        let look = |zone: &mut Rollover, ds: DsSet, now| {
-            zone.look(&Look { seen: vec![ds], ttl: DS_TTL, is_full: true }, &FACTS, now);
-            zone.step(&FACTS, now);
-            zone.published().signers
-        };
         zone.step(&FACTS, 0);
         zone.step(&FACTS, 1_000_000);
         assert_eq!(zone.published().signers, set(&[1]), "nobody knows what the parent has");
@@ -715,6 +720,64 @@ mod tests {
         let later = 9_000_002 + u64::from(DS_TTL);
         assert_eq!(look(&mut zone, DsSet::default(), later), set(&[2]));
         assert_eq!(zone.published().dnskeys, set(&[2]));
+    }
+
+    /// Goal: a DS that cannot be read here is never taken for none.
+    #[test]
+    fn a_ds_that_may_name_a_key_holds_it_and_one_that_names_none_holds_the_zone_signed() {
+        let strange = |tag| DsSet { keys: KeySet::default(), strangers: vec![tag] };
+        let theirs = Key { foreign: true, wanted: false, ..key(1, 13, Role::Csk) };
+        let mut zone = Rollover::adopt(vec![theirs], set(&[1]), set(&[1]));
+        zone.want(key(2, 13, Role::Csk));
+        assert_eq!(look(&mut zone, strange(1), 1), set(&[1]));
+        assert_eq!(look(&mut zone, strange(1), 9_000_000), set(&[1]));
+        // Nothing is left to break where no key of the zone is named.
+        assert_eq!(look(&mut zone, strange(9), 9_000_001), set(&[1]), "copies of it live on");
+        let later = 9_000_002 + u64::from(DS_TTL);
+        look(&mut zone, strange(9), later);
+        assert_eq!(look(&mut zone, strange(9), later + 100_000), set(&[2]));
+        zone.turn_off();
+        assert_eq!(look(&mut zone, strange(9), later + 9_000_000), set(&[2]), "it may name a key");
+        assert_eq!(zone.state(), State::GoingInsecure);
+    }
+
+    #[test]
+    fn a_rollover_ends_once_no_strange_ds_stands_beside_that_of_the_new_key() {
+        let mut life = Life::secure(&[key(1, 13, Role::Csk)]);
+        life.zone.want(key(3, 13, Role::Csk));
+        life.zone.retire(KeyId(1));
+        life.pass(0);
+        life.pass(100_000);
+        assert_eq!(life.zone.published().cds, Some(set(&[3])));
+        for strangers in [vec![1], vec![9]] {
+            life.ds = DsSet { keys: set(&[3]), strangers };
+            life.pass(1_000_000);
+            life.pass(1_000_000);
+            assert_eq!(life.zone.published().dnskeys, set(&[1, 3]));
+            assert_eq!(life.zone.state(), State::Secure);
+        }
+        life.grant();
+        assert_eq!(life.zone.published().dnskeys, set(&[3]));
+    }
+
+    #[test]
+    fn servers_of_a_parent_that_do_not_agree_hold_back_what_any_of_them_might_break() {
+        let mut life = Life::secure(&[key(1, 13, Role::Csk)]);
+        life.zone.want(key(3, 13, Role::Csk));
+        life.zone.retire(KeyId(1));
+        life.pass(0);
+        life.pass(100_000);
+        let seen = vec![DsSet::of(set(&[1])), DsSet::of(set(&[3]))];
+        for now in [life.now + 1, life.now + 9_000_000] {
+            let look = Look { seen: seen.clone(), ttl: DS_TTL, is_full: true };
+            life.zone.look(&look, &FACTS, now);
+            life.zone.step(&FACTS, now);
+            assert_eq!(life.zone.published().dnskeys, set(&[1, 3]));
+        }
+        life.now += 9_000_000;
+        life.grant();
+        life.until_it_moves();
+        assert_eq!(life.zone.published().dnskeys, set(&[3]));
     }
 
     #[test]

@@ -1,23 +1,12 @@
 //! The verbs for other servers: keys, lists of who may, secondaries, catalogs, and what was seen of them.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::server::{PATIENCE, Server, nameplane};
-
-/// Standard output of a command as the operator, which must succeed.
-fn said(server: &Server, words: &[&str]) -> String {
-    let mut command = nameplane();
-    command.args(words).stdin(Stdio::null());
-    command.env("NAMEPLANE_SERVER", format!("http://{}", server.http));
-    command.env("NAMEPLANE_TOKEN", server.operator_token());
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{words:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::server::{PATIENCE, Server};
 
 fn with_zones(zones: &[&str]) -> Server {
     let server = Server::start();
@@ -45,10 +34,10 @@ fn transferred(server: &Server, zone: &str, more: &[&str]) -> Vec<String> {
 #[test]
 fn a_key_is_made_exchanged_and_ended_by_command() {
     let server = with_zones(&["one.example", "two.example"]);
-    let secret = said(&server, &["tsig", "create", "k", "--zone", "one.example"]).trim().to_owned();
+    let secret = server.said(&["tsig", "create", "k", "--zone", "one.example"]).trim().to_owned();
     let list = ["--transfer", "127.0.0.0/8 key k"];
     for zone in ["one.example", "two.example"] {
-        let shown = said(&server, &[&["zone", "access", zone][..], &list].concat());
+        let shown = server.said(&[&["zone", "access", zone][..], &list].concat());
         assert!(shown.contains("127.0.0.0/8 key k."), "{shown}");
     }
     let with = |zone: &str, secret: &str| {
@@ -57,12 +46,12 @@ fn a_key_is_made_exchanged_and_ended_by_command() {
     assert_eq!((with("one.example", &secret), with("two.example", &secret)), (4, 0));
     assert!(transferred(&server, "one.example", &[]).is_empty(), "the address alone does not do");
 
-    let fresh = said(&server, &["tsig", "rotate", "k", "--overlap-s", "3600"]).trim().to_owned();
+    let fresh = server.said(&["tsig", "rotate", "k", "--overlap-s", "3600"]).trim().to_owned();
     assert_ne!(fresh, secret);
     assert_eq!((with("one.example", &fresh), with("one.example", &secret)), (4, 4));
-    assert!(said(&server, &["tsig", "list"]).contains("hmac-sha256"));
-    assert!(!said(&server, &["tsig", "list", "--json"]).contains(&fresh), "secrets are not listed");
-    said(&server, &["tsig", "delete", "k"]);
+    assert!(server.said(&["tsig", "list"]).contains("hmac-sha256"));
+    assert!(!server.said(&["tsig", "list", "--json"]).contains(&fresh), "secrets are not listed");
+    server.said(&["tsig", "delete", "k"]);
     assert_eq!(with("one.example", &fresh), 0);
 }
 
@@ -72,15 +61,15 @@ fn lists_of_zones_and_organisations_are_set_by_command() {
     let server = with_zones(&["one.example", "two.example"]);
     let may = |zone: &str| !transferred(&server, zone, &[]).is_empty();
     assert!(!may("one.example"), "nobody may who is not named");
-    said(&server, &["org", "access", "operator", "--transfer", "192.0.2.0/24,127.0.0.0/8"]);
+    server.said(&["org", "access", "operator", "--transfer", "192.0.2.0/24,127.0.0.0/8"]);
     assert!(may("one.example") && may("two.example"));
-    said(&server, &["zone", "access", "one.example", "--transfer", "192.0.2.0/24"]);
+    server.said(&["zone", "access", "one.example", "--transfer", "192.0.2.0/24"]);
     assert!(!may("one.example") && may("two.example"));
-    said(&server, &["zone", "access", "two.example", "--transfer", "nobody"]);
+    server.said(&["zone", "access", "two.example", "--transfer", "nobody"]);
     assert!(!may("two.example"));
-    said(&server, &["zone", "access", "two.example", "--transfer", "inherit"]);
+    server.said(&["zone", "access", "two.example", "--transfer", "inherit"]);
     assert!(may("two.example"));
-    said(&server, &["org", "access", "operator", "--transfer", "inherit"]);
+    server.said(&["org", "access", "operator", "--transfer", "inherit"]);
     assert!(!may("two.example"));
 }
 
@@ -89,10 +78,10 @@ fn lists_of_zones_and_organisations_are_set_by_command() {
 #[test]
 fn a_secondary_is_added_and_seen_in_the_matrix_by_command() {
     let server = with_zones(&["one.example", "two.example"]);
-    said(&server, &["secondary", "add", "far", "127.0.0.1:9", "--zone", "one.example"]);
-    assert!(said(&server, &["secondary", "list"]).contains("127.0.0.1:9"));
-    said(&server, &["zone", "look", "one.example"]);
-    said(&server, &["zone", "look", "two.example"]);
+    server.said(&["secondary", "add", "far", "127.0.0.1:9", "--zone", "one.example"]);
+    assert!(server.said(&["secondary", "list"]).contains("127.0.0.1:9"));
+    server.said(&["zone", "look", "one.example"]);
+    server.said(&["zone", "look", "two.example"]);
     let matrix = || server.api("GET", "/v1/servers", None)["items"].clone();
     let far = |zone: &str| -> Option<Value> {
         let matrix = matrix();
@@ -105,32 +94,28 @@ fn a_secondary_is_added_and_seen_in_the_matrix_by_command() {
         sleep(Duration::from_millis(50));
     }
     assert_eq!(far("two.example."), None, "it is for one zone");
-    let shown = said(&server, &["zone", "servers", "one.example"]);
+    let shown = server.said(&["zone", "servers", "one.example"]);
     assert!(shown.contains("far") && shown.contains("unreachable"), "{shown}");
 
-    said(&server, &["zone", "waive", "one.example", "far", "--reason", "switched off"]);
-    while !said(&server, &["zone", "servers", "one.example", "--json"]).contains("\"waived\": true")
-    {
+    server.said(&["zone", "waive", "one.example", "far", "--reason", "switched off"]);
+    while !server.said(&["zone", "servers", "one.example", "--json"]).contains("\"waived\": true") {
         assert!(Instant::now() < end, "{:#}", matrix());
         sleep(Duration::from_millis(50));
     }
-    said(&server, &["zone", "waive", "one.example", "far", "--end"]);
-    said(&server, &["secondary", "remove", "far"]);
-    assert!(!said(&server, &["secondary", "list"]).contains("127.0.0.1:9"));
+    server.said(&["zone", "waive", "one.example", "far", "--end"]);
+    server.said(&["secondary", "remove", "far"]);
+    assert!(!server.said(&["secondary", "list"]).contains("127.0.0.1:9"));
 }
 
 /// Goal: a catalog is made, filled, left and taken away by command, with the groups its members have.
 #[test]
 fn a_catalog_is_kept_by_command() {
     let server = with_zones(&["one.example", "two.example", "three.example"]);
-    said(&server, &["org", "access", "operator", "--transfer", "127.0.0.1"]);
-    said(
-        &server,
-        &["catalog", "create", "cat.example", "--zone", "one.example", "--group", "gold"],
-    );
-    said(&server, &["catalog", "join", "cat.example", "two.example", "--group", "silver"]);
-    assert!(said(&server, &["catalog", "list"]).contains("cat.example."));
-    let members = said(&server, &["catalog", "members", "cat.example"]);
+    server.said(&["org", "access", "operator", "--transfer", "127.0.0.1"]);
+    server.said(&["catalog", "create", "cat.example", "--zone", "one.example", "--group", "gold"]);
+    server.said(&["catalog", "join", "cat.example", "two.example", "--group", "silver"]);
+    assert!(server.said(&["catalog", "list"]).contains("cat.example."));
+    let members = server.said(&["catalog", "members", "cat.example"]);
     assert!(members.contains("silver") && !members.contains("three.example"), "{members}");
     let is_there = |what: &str| {
         transferred(&server, "cat.example", &[]).iter().filter(|line| line.ends_with(what)).count()
@@ -138,8 +123,8 @@ fn a_catalog_is_kept_by_command() {
     assert_eq!((is_there("TXT \"2\""), is_there("PTR one.example.")), (1, 1));
     assert_eq!((is_there("TXT \"gold\""), is_there("TXT \"silver\"")), (1, 1));
 
-    said(&server, &["catalog", "leave", "cat.example", "two.example"]);
+    server.said(&["catalog", "leave", "cat.example", "two.example"]);
     assert_eq!((is_there("PTR two.example."), is_there("TXT \"silver\"")), (0, 0));
-    said(&server, &["catalog", "delete", "cat.example"]);
+    server.said(&["catalog", "delete", "cat.example"]);
     assert!(transferred(&server, "cat.example", &[]).is_empty());
 }

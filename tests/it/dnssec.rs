@@ -2,11 +2,14 @@
 
 mod copies;
 mod dnsviz;
+mod explained;
 mod keys;
 mod orders;
+mod orphans;
 mod parents;
 mod policies;
 mod steered;
+mod strange;
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, UdpSocket};
@@ -212,6 +215,9 @@ fn watch(resolver: SocketAddr, stop: Arc<AtomicBool>) -> thread::JoinHandle<(usi
             for (name, rtype) in [
                 (format!("www.{CHILD}"), 1),
                 (format!("www.{CHILD}"), 28),
+                (format!("ns.{CHILD}"), 1),
+                (format!("a.b.c.{CHILD}"), 16),
+                (CHILD.to_owned(), 2),
                 (format!("nothing.{CHILD}"), 1),
                 (format!("x.wild.{CHILD}"), 1),
                 (format!("b.c.{CHILD}"), 16),

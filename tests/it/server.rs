@@ -224,6 +224,17 @@ impl Server {
         value
     }
 
+    /// Standard output of a command as the operator, which must succeed.
+    pub fn said(&self, words: &[&str]) -> String {
+        let mut command = nameplane();
+        command.args(words).stdin(Stdio::null());
+        command.env("NAMEPLANE_SERVER", format!("http://{}", self.http));
+        command.env("NAMEPLANE_TOKEN", self.operator_token());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Asks over UDP.
     pub fn ask(&self, name: &str, rtype: RecordType) -> Message {
         ask(self.dns, name, rtype)

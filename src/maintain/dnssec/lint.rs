@@ -1,7 +1,10 @@
 //! Orphans: changes after which a DS names no key of its zone, so that resolvers fail.
 //!
 //! Looked at where parent and child are both kept here, and where a zone is signed here. What is an
-//! orphan already may stay one: a change is refused for what it makes worse.
+//! orphan already may stay one: a change is refused for what it makes worse. What a primary sends is not
+//! refused: its zone is not ours to decide on, and others serve it already. It is told.
+
+use std::collections::BTreeMap;
 
 use super::{life, parent};
 use crate::maintain::change::Reason;
@@ -14,6 +17,9 @@ use crate::zone::{ReadFault, View};
 
 /// The word programs know the rule by.
 const RULE: &str = "ds-orphan";
+
+/// Zones that are looked through at a time.
+const PAGE: usize = 256;
 
 fn orphan(owner: &Name, text: String) -> Reason {
     Reason::Broken { rule: RULE, owner: owner.clone(), text }
@@ -57,42 +63,139 @@ pub(in crate::maintain) fn children<R: RawRows + ?Sized>(
     for change in delta.changes.iter().filter(|change| change.rtype == Type::DS) {
         let Some(ds) = &change.after else { continue };
         let Some(child) = rows::zone(rows, &change.owner)? else { continue };
-        let keys = rows::with_view(rows, &child, dnskeys)?;
-        if names_one(&child.apex, &ds.rrset, keys.as_ref()) {
-            continue;
-        }
-        let text = match keys {
-            Some(_) => format!(
-                "{} DS names no key of the zone {}: take one of those its DNSSEC status shows",
-                change.owner, child.apex
-            ),
-            None => format!(
-                "{} DS is for a zone that is not signed: switch its DNSSEC on, and the DS comes by itself",
-                change.owner
-            ),
-        };
-        reasons.push(orphan(&change.owner, text));
+        reasons.extend(against(rows, &child, &ds.rrset)?);
     }
     Ok(reasons)
 }
 
-/// What speaks against new content of a zone: none of its keys is one that its parent vouches for.
-pub(in crate::maintain) fn content<R: RawRows + ?Sized>(
+/// What speaks against a DS of a child kept here.
+fn against<R: RawRows + ?Sized>(
     rows: &R,
-    zone: &Zone,
-    new: &dyn View,
+    child: &Zone,
+    ds: &RrSet,
 ) -> Result<Option<Reason>, ReadFault> {
+    let keys = rows::with_view(rows, child, dnskeys)?;
+    if names_one(&child.apex, ds, keys.as_ref()) {
+        return Ok(None);
+    }
+    let owner = &ds.owner;
+    let text = match keys {
+        Some(_) => format!(
+            "{owner} DS names no key of the zone {}: take one of those its DNSSEC status shows",
+            child.apex
+        ),
+        None => format!(
+            "{owner} DS is for a zone that is not signed: switch its DNSSEC on, and the DS comes by itself"
+        ),
+    };
+    Ok(Some(orphan(owner, text)))
+}
+
+/// The zone that a zone is delegated from, where that is kept here and has a DS which names none of the keys
+/// the zone has.
+fn forsaken<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<Option<Zone>, ReadFault> {
     let Some(above) = parent::parent_here(rows, &zone.apex)? else { return Ok(None) };
     let Some(ds) = parent::ds_here(rows, &above, &zone.apex)? else { return Ok(None) };
-    let before = rows::with_view(rows, zone, dnskeys)?;
-    let after = dnskeys(new)?;
-    let is_worse =
-        names_one(&zone.apex, &ds, before.as_ref()) && !names_one(&zone.apex, &ds, after.as_ref());
-    let text = format!(
-        "{} has a DS in {} that none of the new keys answers to: change the DS first, or keep the key it names",
-        zone.apex, above.apex
-    );
-    Ok(is_worse.then(|| orphan(&zone.apex, text)))
+    let keys = rows::with_view(rows, zone, dnskeys)?;
+    Ok((!names_one(&zone.apex, &ds, keys.as_ref())).then_some(above))
+}
+
+/// Why resolvers fail for a zone that others sign, or nobody: a parent kept here has a DS of another key.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn orphaned<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<Option<String>, ReadFault> {
+    if zone.version == 0 {
+        return Ok(None);
+    }
+    let above = forsaken(rows, zone)?;
+    Ok(above.map(|above| {
+        format!(
+            "{} has a DS that names no key of {}, so that resolvers fail: take it away there, or bring the key back",
+            above.apex, zone.apex
+        )
+    }))
+}
+
+/// What speaks against a zone that is new: its parent vouches for a key that it does not have. What it says
+/// itself of zones below it was so before.
+pub(in crate::maintain) fn begin<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+) -> Result<Option<Reason>, ReadFault> {
+    let above = forsaken(rows, zone)?;
+    Ok(above.map(|above| {
+        let text = format!(
+            "{} has a DS in {} that names none of the keys it would have: change the DS first, or keep the key it names",
+            zone.apex, above.apex
+        );
+        orphan(&zone.apex, text)
+    }))
+}
+
+/// How the DS around a zone stood before its content was exchanged.
+pub(in crate::maintain) struct Before {
+    /// Whether its own named none of its keys.
+    is_forsaken: bool,
+    /// Those it had of zones kept here.
+    children: BTreeMap<Vec<u8>, RrSet>,
+}
+
+impl Before {
+    pub fn of<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<Before, ReadFault> {
+        let mut children = BTreeMap::new();
+        each_child(rows, zone, |child, ds| {
+            children.insert(child.apex.key(), ds);
+            Ok(())
+        })?;
+        Ok(Before { is_forsaken: forsaken(rows, zone)?.is_some(), children })
+    }
+
+    /// What speaks against the content that `zone` has now: every DS that lost its key by it.
+    pub fn orphans<R: RawRows + ?Sized>(
+        &self,
+        rows: &R,
+        zone: &Zone,
+    ) -> Result<Vec<Reason>, ReadFault> {
+        let mut reasons = Vec::new();
+        if !self.is_forsaken {
+            reasons.extend(begin(rows, zone)?);
+        }
+        each_child(rows, zone, |child, ds| {
+            let before = self.children.get(&child.apex.key());
+            if before.map(RrSet::rdatas) != Some(ds.rdatas()) {
+                reasons.extend(against(rows, child, &ds)?);
+            }
+            Ok(())
+        })?;
+        Ok(reasons)
+    }
+}
+
+/// Calls `with` for every zone kept here that `zone` is the parent of and has a DS for.
+fn each_child<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    mut with: impl FnMut(&Zone, RrSet) -> Result<(), ReadFault>,
+) -> Result<(), ReadFault> {
+    let mut after = None;
+    loop {
+        let page = rows::below(rows, &zone.apex, after.as_ref(), PAGE)?;
+        for child in &page {
+            // Of a zone further down another one may be the parent.
+            let above = parent::parent_here(rows, &child.apex)?;
+            if above.is_some_and(|above| above.id == zone.id)
+                && let Some(ds) = parent::ds_here(rows, zone, &child.apex)?
+            {
+                with(child, ds)?;
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.apex.clone()),
+            _ => return Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub(super) mod lint;
 pub mod parent;
 pub mod policy;
 mod step;
+pub mod strange;
 mod tend;
 
 use std::thread;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use adopt::role_of;
+pub use lint::orphaned;
 pub use policy::Policy;
 pub(super) use tend::REST;
 
@@ -399,14 +401,6 @@ pub fn public_keys<R: RawRows + ?Sized>(
     let own = super::signing::dnskeys(rows, zone)?;
     let own = own.into_iter().map(|(tag, dnskey)| (KeyId(tag), dnskey));
     Ok(own.chain(life.foreign.iter().cloned()).collect())
-}
-
-/// The DS at the parent that name none of the zone's keys, in a sentence; none if there are none.
-pub fn strange_ds(apex: &Name, tags: &[u16]) -> Option<String> {
-    let listed: Vec<String> = tags.iter().map(u16::to_string).collect();
-    (!tags.is_empty()).then(|| {
-        format!("the parent has a DS of key {}, which is none that {apex} has", listed.join(", "))
-    })
 }
 
 /// The DS RDATA that the parent of a zone is to have; empty, none.

@@ -15,7 +15,7 @@ use super::step::Halves;
 use crate::maintain::message::{self, Answer, How};
 use crate::maintain::rows::{self, Zone};
 use crate::maintain::{Maintain, ZoneChange, ZoneState, secondary};
-use crate::sign::rollover::{DsSet, KeySet, Look};
+use crate::sign::rollover::{DsSet, KeyId, KeySet, Look};
 use crate::store::RawRows;
 use crate::wire::{Name, Rcode, RrSet, Type};
 use crate::zone::delta::set_at;
@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Servers of a parent that are asked.
 pub const SERVERS_MAX: usize = 32;
+
+/// Strange DS of one RRset that are told apart: beyond that the set is as strange as it can be.
+const STRANGERS_MAX: usize = 64;
 
 /// What a look at the parent gave, and what kept it from giving all.
 pub(super) struct Seen {
@@ -64,8 +67,11 @@ fn read(apex: &Name, set: Option<&RrSet>, halves: &Halves) -> DsSet {
             (None, None) => strangers.push(0),
         }
     }
-    strangers.sort_unstable();
+    // Those that may name a key matter most.
+    strangers.sort_unstable_by_key(|tag| (halves.dnskey(KeyId(*tag)).is_none(), *tag));
     strangers.dedup();
+    strangers.truncate(STRANGERS_MAX);
+    strangers.sort_unstable();
     DsSet { keys: keys.into_iter().collect::<KeySet>(), strangers }
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::step::{self, Halves};
-use super::{DUE, Life, Policy, drop_life, life, parent, policy, put_life, strange_ds, unchanged};
+use super::{DUE, Life, Policy, drop_life, life, parent, policy, put_life, strange, unchanged};
 use crate::maintain::apply::Refused;
 use crate::maintain::change::{AppliedZone, Reason, Refusal};
 use crate::maintain::commit::{CommitError, Door};
@@ -17,7 +17,7 @@ use crate::maintain::rows::{self, Zone, fault};
 use crate::maintain::served::Standing;
 use crate::maintain::signed::SMALL_RRSETS;
 use crate::maintain::{Maintain, ZoneChange, journal, secondary, signing};
-use crate::sign::rollover::{Look, Published, Role, State};
+use crate::sign::rollover::{Published, Role, State};
 use crate::sign::{Algorithm, SigningKey};
 use crate::store::{RawRows, RowError, Rows};
 use crate::wire::{Name, Serial, Type};
@@ -334,8 +334,9 @@ fn advance(
         step::take_in(life, policy, made, now_s);
     }
     if let Some(seen) = seen {
-        tell_strangers(life, zone, &seen.look, now_s);
+        let before = strange::trouble(&zone.apex, &life.rollover);
         life.rollover.look(&seen.look, facts, now_s);
+        tell_trouble(life, zone, before, now_s);
         life.asked_parent_s = Some(now_s);
         life.parent_fault.clone_from(&seen.fault);
     }
@@ -410,16 +411,11 @@ fn publish(
     Ok(vec![door.set_signing(apex, plan.as_ref()).map_err(refused)?])
 }
 
-/// Tells of DS at the parent that name no key of the zone, and were not there at the last look.
-fn tell_strangers(life: &mut Life, zone: &Zone, look: &Look, now_s: u64) {
-    let known: Vec<u16> =
-        life.rollover.seen_at_parent().iter().flat_map(|set| set.strangers.clone()).collect();
-    let mut new: Vec<u16> = look.seen.iter().flat_map(|set| set.strangers.clone()).collect();
-    new.retain(|tag| !known.contains(tag));
-    new.sort_unstable();
-    new.dedup();
-    if let Some(text) = strange_ds(&zone.apex, &new) {
-        tracing::warn!(zone = %zone.apex, "{text}");
+/// Tells what is wrong at the parent, if it was not so, or not thought to be, at the last look.
+fn tell_trouble(life: &mut Life, zone: &Zone, before: Option<String>, now_s: u64) {
+    let now = strange::trouble(&zone.apex, &life.rollover);
+    if let Some(text) = now.filter(|now| before.as_ref() != Some(now)) {
+        tracing::warn!(zone = %zone.apex, "{}: {text}", zone.apex);
         life.tell(now_s, text);
     }
 }

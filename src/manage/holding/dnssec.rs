@@ -140,6 +140,8 @@ pub struct ParentView {
     pub looked_at: Option<Timestamp>,
     /// Why not all of its servers could be asked.
     pub fault: Option<String>,
+    /// What is wrong with the DS that they gave, and the way out.
+    pub trouble: Option<String>,
 }
 
 /// A step that was taken.
@@ -215,6 +217,7 @@ fn view(manage: &Manage, rows: &impl crate::store::Rows, held: &Held) -> Result<
             seen: seen.map(strangers).collect(),
             looked_at: life.rollover.looked().map(second),
             fault: life.parent_fault.clone(),
+            trouble: trouble(rows, zone, &life)?,
         },
         at_rest: life.rollover.is_at_rest() && life.roll.is_empty(),
         next: schedule_of(&life, &policy, now),
@@ -238,12 +241,25 @@ fn view(manage: &Manage, rows: &impl crate::store::Rows, held: &Held) -> Result<
 fn second_signer(manage: &Manage, zone: &Zone, life: &Life) -> Option<String> {
     let mut strangers: Vec<u16> = Vec::new();
     if !life.is_over() {
-        strangers.extend(life.rollover.seen_at_parent().iter().flat_map(|set| &set.strangers));
+        let seen = life.rollover.seen_at_parent().iter().flat_map(|set| &set.strangers);
+        strangers.extend(seen.filter(|tag| life.rollover.key(KeyId(**tag)).is_none()));
     }
     strangers.sort_unstable();
     strangers.dedup();
     let seen = manage.maintain.second_signer(zone);
-    seen.or_else(|| dnssec::strange_ds(&zone.apex, &strangers))
+    seen.or_else(|| dnssec::strange::foreign(&zone.apex, &strangers))
+}
+
+/// What is wrong with the DS of a zone.
+fn trouble(
+    rows: &impl crate::store::Rows,
+    zone: &Zone,
+    life: &Life,
+) -> Result<Option<String>, Stop> {
+    if life.is_over() {
+        return Ok(dnssec::orphaned(rows, zone)?);
+    }
+    Ok(dnssec::strange::trouble(&zone.apex, &life.rollover))
 }
 
 /// What keeps a zone from being signed.

@@ -103,7 +103,7 @@ pub fn neighbours(rows: &impl Rows, apex: &Name, org: OrgId) -> Result<Vec<Name>
     if let Some(zone) = above.filter(|zone| zone.org != org.to_string()) {
         found.push(zone.apex);
     }
-    let below = zones::below(rows, apex, BELOW_MAX)?;
+    let below = zones::below(rows, apex, None, BELOW_MAX)?;
     let too_many = below.len() == BELOW_MAX;
     let mine = org.to_string();
     let foreign = below.into_iter().find(|zone| too_many || zone.org != mine);

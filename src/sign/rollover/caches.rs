@@ -25,7 +25,7 @@ impl KeySet {
         self.0.is_empty()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = KeyId> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = KeyId> + Clone + '_ {
         self.0.iter().copied()
     }
 
@@ -55,7 +55,8 @@ impl FromIterator<KeyId> for KeySet {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DsSet {
     pub keys: KeySet,
-    /// Key tags of records that name none of the keys known here.
+    /// Key tags of records that name none of the keys known here, or name one by a digest that is not
+    /// known, or is wrong.
     pub strangers: Vec<u16>,
 }
 
@@ -63,6 +64,11 @@ impl DsSet {
     /// The set that names these keys.
     pub fn of(keys: KeySet) -> DsSet {
         DsSet { keys, strangers: Vec::new() }
+    }
+
+    /// The tag of every record.
+    pub fn tags(&self) -> impl Iterator<Item = KeyId> + Clone + '_ {
+        self.keys.iter().chain(self.strangers.iter().copied().map(KeyId))
     }
 
     /// Whether there is no DS at all: the zone is then insecure, never bogus.

@@ -15,7 +15,7 @@ fn tool(words: &[&str], dir: &Path) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -191,11 +191,17 @@ fn rfc8901_a_key_of_another_provider_is_published_vouched_for_and_withdrawn() {
 }
 
 /// A zone that BIND signed, and the files of its key.
-fn presigned(dir: &Path, apex: &str) -> Option<(String, String, String)> {
+pub fn presigned(dir: &Path, apex: &str) -> Option<(String, String, String)> {
+    presigned_at(dir, apex, 5)
+}
+
+/// The same at a serial.
+pub fn presigned_at(dir: &Path, apex: &str, serial: u32) -> Option<(String, String, String)> {
     let stem = tool(&["dnssec-keygen", "-q", "-a", "ECDSAP256SHA256", "-f", "KSK", apex], dir)?;
     let (key, private) = (dir.join(format!("{stem}.key")), dir.join(format!("{stem}.private")));
-    let zone =
-        "$TTL 1\n@ SOA ns host 5 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\nwww A 192.0.2.1\n";
+    let zone = format!(
+        "$TTL 1\n@ SOA ns host {serial} 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\nwww A 192.0.2.1\n"
+    );
     std::fs::write(dir.join("plain"), format!("{zone}{}", read(&key))).unwrap();
     tool(&["dnssec-signzone", "-z", "-o", apex, "-O", "full", "plain", &stem], dir)?;
     Some((read(&dir.join("plain.signed")), read(&key), read(&private)))

@@ -158,3 +158,31 @@ fn an_emergency_rollover_does_not_wait_for_the_one_under_way_and_breaks_nothing(
         assert!(asked > 50 && failed.is_empty(), "{asked}: {failed:#?}\n{:#}", last["history"]);
     }
 }
+
+/// Goal: keys are replaced by themselves once they have lived as long as the policy lets them, each kind by
+/// its own time, and the parent hears of no more than it must.
+#[test]
+fn keys_are_replaced_by_themselves_when_they_have_lived_long_enough() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[("split", json!(true)), ("zsk_lifetime_s", json!(8))]);
+    switch(&server, CHILD, true);
+    let of = |status: &Value, role: &str| -> Vec<Value> {
+        let keys = status["keys"].as_array().unwrap().iter();
+        keys.filter(|key| key["role"] == role).map(|key| key["tag"].clone()).collect()
+    };
+    let first = wait(&server, CHILD, "is secure", |status| status["state"] == "secure");
+    let (ksk, zsk) = (of(&first, "ksk"), of(&first, "zsk"));
+    let rolled = wait(&server, CHILD, "has another ZSK", |status| {
+        !of(status, "zsk").contains(&zsk[0]) && status["state"] == "secure"
+    });
+    assert_eq!(of(&rolled, "ksk"), ksk, "it lives for ever");
+
+    keep_policy(&server, &[("split", json!(true)), ("ksk_lifetime_s", json!(8))]);
+    let ds = rdata(&server, CHILD, "DS");
+    wait(&server, CHILD, "has another KSK", |status| {
+        is_secure_at_rest(status) && !of(status, "ksk").contains(&ksk[0])
+    });
+    assert_ne!(rdata(&server, CHILD, "DS"), ds, "its parent vouches for the new one");
+    verify_with_tools(&server, home.path(), CHILD);
+}

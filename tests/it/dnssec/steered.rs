@@ -1,18 +1,6 @@
 //! What an operator switches, lists and asks of DNSSEC, and what a zone announces by it.
 
 use super::*;
-use crate::server::nameplane;
-
-/// What a command says as the operator; it must succeed.
-fn said(server: &Server, words: &[&str]) -> String {
-    let mut command = nameplane();
-    command.args(words).stdin(Stdio::null());
-    command.env("NAMEPLANE_SERVER", format!("http://{}", server.http));
-    command.env("NAMEPLANE_TOKEN", server.operator_token());
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{words:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// The key tags of the signatures over a set.
 fn signers(server: &Server, name: &str, rtype: &str) -> Vec<String> {
@@ -37,10 +25,10 @@ fn dnssec_is_switched_listed_and_rolled_by_command() {
     let mut slow = hasty();
     slow["propagation_s"] = json!(100_000);
     server.api("PUT", "/v1/dnssec/policies/slow", Some(&slow));
-    let shown = said(&server, &["dnssec", "on", PARENT, "--policy", "slow"]);
+    let shown = server.said(&["dnssec", "on", PARENT, "--policy", "slow"]);
     assert!(shown.starts_with(&format!("{PARENT} signing, policy slow")), "{shown}");
     assert!(is_signed(&server, PARENT, "SOA"));
-    let listed = said(&server, &["dnssec", "schedule"]);
+    let listed = server.said(&["dnssec", "schedule"]);
     let line = |what: &str| listed.lines().find(|line| line.contains(what)).unwrap_or_default();
     assert!(line("ask the parent for the DS of").contains(PARENT), "{listed}");
     assert!(line("every server of the parent shows the DS").contains("parent"), "{listed}");
@@ -50,18 +38,18 @@ fn dnssec_is_switched_listed_and_rolled_by_command() {
     let ask = lines.find(|line| line["what"].as_str().unwrap().starts_with("ask the"));
     assert!(ask.unwrap()["at"].is_string(), "{schedule:#}");
 
-    said(&server, &["dnssec", "on", CHILD]);
+    server.said(&["dnssec", "on", CHILD]);
     wait(&server, CHILD, "is secure", is_secure_at_rest);
     let before = tags(&status(&server, CHILD));
-    let shown = said(&server, &["dnssec", "rollover", CHILD, "--role", "csk"]);
+    let shown = server.said(&["dnssec", "rollover", CHILD, "--role", "csk"]);
     assert!(shown.starts_with(&format!("{CHILD} secure")), "{shown}");
     wait(&server, CHILD, "has rolled", |status| {
         is_secure_at_rest(status) && tags(status).iter().all(|tag| !before.contains(tag))
     });
-    let shown = said(&server, &["dnssec", "off", CHILD]);
+    let shown = server.said(&["dnssec", "off", CHILD]);
     assert!(shown.starts_with(&format!("{CHILD} going_insecure")), "{shown}");
     wait(&server, CHILD, "is off", |status| status["state"] == "off");
-    assert!(said(&server, &["dnssec", "status", CHILD]).starts_with(&format!("{CHILD} off")));
+    assert!(server.said(&["dnssec", "status", CHILD]).starts_with(&format!("{CHILD} off")));
 }
 
 /// Goal: RFC 7344 §4.1: CDS and CDNSKEY are signed by the key that the parent vouches for; CSYNC by that
@@ -189,4 +177,48 @@ fn a_rollover_waits_for_a_secondary_that_lags_behind() {
         is_secure_at_rest(status) && tag_of(status, "zsk") != zsk
     });
     assert_ne!(signers(&one, CHILD, "SOA"), [zsk]);
+}
+
+/// Goal: a step waits as long as the largest TTL that the zone really has, whatever the policy's are; and
+/// a TTL that was lowered since then counts until its last copy is gone.
+#[test]
+fn rfc7583_a_wait_is_as_long_as_the_largest_ttl_that_was_published() {
+    const LONG_S: u64 = 50_000;
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[]);
+    let edit = |op: &str, ttl: u64| {
+        let edit =
+            json!({"op": op, "name": "long", "type": "TXT", "ttl": ttl, "records": ["\"x\""]});
+        let body = json!({ "zones": [{ "zone": CHILD, "edits": [edit] }] });
+        server.api("POST", "/v1/change-orders", Some(&body));
+    };
+    // As the API writes times.
+    let at = |seconds: u64| {
+        let output = Command::new("date").args(["-u", "+%FT%T", &format!("-d@{seconds}")]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+    };
+    let now_s = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.unwrap().as_secs()
+    };
+    let asks_at = || {
+        let status = status(&server, CHILD);
+        let mut next = status["next"].as_array().unwrap().iter();
+        let ask = next.find(|step| step["what"].as_str().unwrap().starts_with("ask the parent"));
+        ask.unwrap_or_else(|| panic!("{status:#}"))["at"].as_str().unwrap().to_owned()
+    };
+    edit("add", LONG_S);
+    let before = now_s();
+    switch(&server, CHILD, true);
+    let (first, last) = (at(before + LONG_S), at(now_s() + LONG_S + 2));
+    let asks = asks_at();
+    assert!(first <= asks && asks <= last, "{first} {asks} {last}");
+
+    edit("replace", 1);
+    server.api("PUT", "/v1/dnssec/policies/default", Some(&hasty()));
+    thread::sleep(Duration::from_secs(3));
+    let asks = asks_at();
+    assert!(first <= asks && asks <= last, "unsigned copies live on: {first} {asks} {last}");
+    assert_eq!(rdata(&server, CHILD, "CDS"), [""; 0]);
 }
