@@ -23,7 +23,7 @@ use super::message;
 use super::notify::{Errand, Failure, Notifier};
 use super::rows::{self, Zone};
 use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, Seen, Standing};
-use super::servers::{Addresses, Server, Servers};
+use super::servers::{Addresses, Listing, Server, Servers};
 use super::strangers::Strangers;
 use super::{Maintain, now_us, secondaries, secondary};
 use crate::wire::{Header, Name, Rcode, Serial, Type};
@@ -38,6 +38,9 @@ const NOTES_MAX: usize = 256;
 /// How long notes gather that come while there are others: under load one look at a zone's servers does
 /// for many commits.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// Zones whose servers are looked up in one read: transactions wait for it.
+const ZONES_PER_READ: usize = 16;
 
 /// Servers of one zone asked side by side.
 const LOOKS_MAX: usize = 16;
@@ -297,10 +300,12 @@ impl Maintain {
             self.note_again(&mut again, began.elapsed());
             let has_room = tasks.len() < NOTES_MAX + super::notify::FLIGHTS_MAX + ROUNDS_MAX;
             if has_room && gathered.elapsed() >= GATHER {
-                for (zone, note) in board.take_notes() {
+                let notes = board.take_notes();
+                if !notes.is_empty() {
                     gathered = Instant::now();
-                    self.take_note(zone, note, &addresses, &mut tasks);
                 }
+                let told = notes.into_iter().filter_map(|(zone, note)| self.take_note(zone, note));
+                self.find_servers(&told.collect::<Vec<_>>(), &addresses, &mut tasks);
             }
             let next = self.begin_due(&addresses, &mut tasks);
             let more = has_room && !held(&board.notes).is_empty();
@@ -325,33 +330,27 @@ impl Maintain {
         }
     }
 
-    fn take_note(
-        &self,
-        zone: u32,
-        note: Note,
-        addresses: &Arc<Addresses>,
-        tasks: &mut JoinSet<Done>,
-    ) {
+    /// Takes up what happened to a zone; returns the zone if its servers are to be told.
+    fn take_note(&self, zone: u32, note: Note) -> Option<u32> {
         let mut known = held(&self.board().known);
         let now_ms = known.now_ms();
         if let Some(serial) = note.serial.filter(|_| note.watch && !note.wanted)
             && known.matrix.stays_deserted(zone, serial, &note.sets, now_ms)
         {
-            return;
+            return None;
         }
         drop(known);
         let calm = self.store().read(|rows| secondary::is_plain(rows, &note.apex)).unwrap_or(false);
         let mut known = held(&self.board().known);
         let Some(serial) = note.serial else {
             known.notifier.retain(zone, |_| false);
-            return known.matrix.watch_gone(zone, &note.apex, now_ms);
+            known.matrix.watch_gone(zone, &note.apex, now_ms);
+            return None;
         };
         if note.watch {
             known.matrix.watch(zone, &note.apex, serial, note.sets, calm, now_ms);
         }
-        if note.tell {
-            tasks.spawn(self.clone().find_servers(zone, Arc::clone(addresses)));
-        }
+        note.tell.then_some(zone)
     }
 
     /// Begins what is due; returns how long nothing is.
@@ -409,15 +408,36 @@ impl Maintain {
         board.say(everywhere);
     }
 
-    async fn find_servers(self, zone: u32, addresses: Arc<Addresses>) -> Done {
-        let found = self.store().read(|rows| rows::by_id(rows, zone));
-        let row = match found {
-            Ok(Some(row)) if row.is_answered() => row,
-            // The round of questions says so.
-            _ => return Done::Servers { zone, serial: Serial(0), servers: Servers::default() },
-        };
-        let servers = self.servers_of(&row, &addresses).await.unwrap_or_default();
-        Done::Servers { zone, serial: row.serial, servers }
+    /// Finds out who is to be told of zones, some in one read: most of them have the same servers.
+    fn find_servers(&self, zones: &[u32], addresses: &Arc<Addresses>, tasks: &mut JoinSet<Done>) {
+        let mut listing = None;
+        for some in zones.chunks(ZONES_PER_READ) {
+            let found: Vec<_> = self.store().read(|rows| {
+                if listing.is_none() {
+                    listing = Listing::of(rows).ok();
+                }
+                let mut of_zone = |zone: &u32| {
+                    let row = rows::by_id(rows, *zone).ok()?.filter(Zone::is_answered)?;
+                    let listed = listing.as_mut()?.listed(rows, &row).unwrap_or_default();
+                    Some((row.serial, listed))
+                };
+                some.iter().map(&mut of_zone).collect()
+            });
+            for (&zone, found) in some.iter().zip(found) {
+                // Of a zone that is not answered for, the round of questions says so.
+                let (serial, listed) = found.unwrap_or((Serial(0), Default::default()));
+                match self.known(&listed) {
+                    Some(servers) => self.take_done(Done::Servers { zone, serial, servers }),
+                    None => {
+                        let (this, addresses) = (self.clone(), Arc::clone(addresses));
+                        tasks.spawn(async move {
+                            let servers = this.resolved(listed, &addresses).await;
+                            Done::Servers { zone, serial, servers }
+                        });
+                    }
+                }
+            }
+        }
     }
 
     /// Sends one NOTIFY and waits for its acknowledgement.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::message::{self, Answer, How};
 use super::rows::{self, Zone};
 use super::secondaries::{self, Secondary};
-use super::waivers::Waived;
+use super::waivers::{self, Waived};
 use super::{Maintain, rows::fault};
 use crate::store::RawRows;
 use crate::wire::{Name, Type};
@@ -69,7 +69,8 @@ pub(super) struct Addresses {
 }
 
 /// What stands in the store about the servers of a zone.
-struct Listed {
+#[derive(Default)]
+pub(super) struct Listed {
     /// Name servers, with the addresses that zones kept here give them.
     servers: Vec<(Name, Vec<IpAddr>)>,
     secondaries: Vec<Secondary>,
@@ -86,21 +87,39 @@ impl Maintain {
         zone: &Zone,
         addresses: &Addresses,
     ) -> Result<Servers, ReadFault> {
-        let (mut listed, waived) = self
-            .store()
-            .read(|rows| Ok::<_, ReadFault>((listed(rows, zone)?, Waived::of(rows, zone)?)))?;
+        let listed = self.store().read(|rows| Listing::of(rows)?.listed(rows, zone))?;
+        Ok(self.resolved(listed, addresses).await)
+    }
+
+    /// The servers that are listed, the addresses of their names asked for where no zone kept here has them.
+    pub(super) async fn resolved(
+        &self,
+        (mut listed, waived): (Listed, Waived),
+        addresses: &Addresses,
+    ) -> Servers {
         for (name, found) in &mut listed.servers {
             if found.is_empty() {
                 *found = addresses.of(self, name).await;
             }
         }
-        let mut servers = joined(&listed, self.own_listeners(), &is_local);
+        self.joined(&(listed, waived))
+    }
+
+    /// The servers that are listed, if nobody has to be asked for their addresses.
+    pub(super) fn known(&self, listed: &(Listed, Waived)) -> Option<Servers> {
+        let unknown = listed.0.servers.iter().any(|(_, found)| found.is_empty());
+        let is_known = !unknown || self.settings().resolvers.is_empty();
+        is_known.then(|| self.joined(listed))
+    }
+
+    fn joined(&self, (listed, waived): &(Listed, Waived)) -> Servers {
+        let mut servers = joined(listed, self.own_listeners(), &is_local);
         for server in &mut servers.known {
             server.waived = waived.covers(&server.names);
         }
         let unknown = servers.unknown.iter().filter(|name| waived.covers([*name]));
         servers.unknown_waived = unknown.cloned().collect();
-        Ok(servers)
+        servers
     }
 }
 
@@ -149,22 +168,54 @@ impl Maintain {
     }
 }
 
-fn listed<R: RawRows + ?Sized>(rows: &R, zone: &Zone) -> Result<Listed, ReadFault> {
-    let names = listed_names(rows, zone)?;
-    let is_catalog = names.iter().all(|name| name.as_wire() == NOBODY);
-    let names = names.into_iter().filter(|_| !is_catalog);
-    let servers = names.map(|name| {
-        let found = addresses_here(rows, &name)?;
-        Ok((name, found))
-    });
-    let mut secondaries = secondaries::all(rows).map_err(fault)?;
-    for row in &mut secondaries {
-        row.probe &= !is_catalog;
+/// What is looked up once for zones that are looked at together.
+pub(super) struct Listing {
+    secondaries: Vec<Secondary>,
+    has_waivers: bool,
+    /// The addresses that zones kept here give to names, by the names' keys.
+    here: BTreeMap<Vec<u8>, Vec<IpAddr>>,
+}
+
+impl Listing {
+    /// One that knows of no name yet.
+    pub(super) fn of<R: RawRows + ?Sized>(rows: &R) -> Result<Listing, ReadFault> {
+        Ok(Listing {
+            secondaries: secondaries::all(rows).map_err(fault)?,
+            has_waivers: waivers::are_any(rows)?,
+            here: BTreeMap::new(),
+        })
     }
-    Ok(Listed {
-        servers: servers.collect::<Result<_, ReadFault>>()?,
-        secondaries: secondaries.into_iter().filter(|row| row.scope.covers(zone)).collect(),
-    })
+
+    /// What stands in the store about the servers of a zone, and who of them is waived.
+    pub(super) fn listed<R: RawRows + ?Sized>(
+        &mut self,
+        rows: &R,
+        zone: &Zone,
+    ) -> Result<(Listed, Waived), ReadFault> {
+        let names = listed_names(rows, zone)?;
+        let is_catalog = names.iter().all(|name| name.as_wire() == NOBODY);
+        let names = names.into_iter().filter(|_| !is_catalog);
+        let servers = names.map(|name| {
+            let key = name.key();
+            let found = match self.here.get(&key) {
+                Some(found) => found.clone(),
+                None => {
+                    let found = addresses_here(rows, &name)?;
+                    self.here.insert(key, found.clone());
+                    found
+                }
+            };
+            Ok((name, found))
+        });
+        let servers = servers.collect::<Result<_, ReadFault>>()?;
+        let secondaries = self.secondaries.iter().filter(|row| row.scope.covers(zone)).cloned();
+        let mut secondaries: Vec<Secondary> = secondaries.collect();
+        for row in &mut secondaries {
+            row.probe &= !is_catalog;
+        }
+        let waived = if self.has_waivers { Waived::of(rows, zone)? } else { Waived::default() };
+        Ok((Listed { servers, secondaries }, waived))
+    }
 }
 
 /// The addresses that the zone which holds `name` gives it.

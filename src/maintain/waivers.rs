@@ -57,6 +57,11 @@ impl Waived {
     }
 }
 
+/// Whether any server of any zone is waived.
+pub(super) fn are_any<R: RawRows + ?Sized>(rows: &R) -> Result<bool, ReadFault> {
+    Ok(!rows.range(&WAIVERS, .., 1).map_err(fault)?.is_empty())
+}
+
 /// The waiver of one server.
 ///
 /// # Errors

@@ -201,7 +201,8 @@ fn beyond_limits(rows: &impl Rows, items: &[Item]) -> Result<Against, Stop> {
     let mut problems = Vec::new();
     let mut growth = std::collections::BTreeMap::<Vec<u8>, (&Item, i64, bool)>::new();
     for item in items {
-        let grown = draft::growth(&*item.look_at_body(rows)?);
+        let body = item.look_at_body(rows)?;
+        let grown = draft::growth(&body);
         let entry = growth.entry(item.zone.key()).or_insert((item, 0, false));
         entry.1 += grown;
         entry.2 |= item.what == What::Import;
