@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use nameplane::answer::{Rendered, Snapshot, Writer, prefetch, render, respond_ahead};
+use nameplane::answer::{Bulk, Rendered, Snapshot, Writer, prefetch, render, respond_ahead};
 use nameplane::wire::edns::OptReply;
 use nameplane::wire::{HashKey, Name, Query, Reply, Type};
 use nameplane::zone::packed::Packer;
@@ -41,6 +41,7 @@ impl Random {
 struct Load {
     writer: Writer,
     rendered: Rendered,
+    bulk: Bulk,
     records: usize,
     rss_before: usize,
     started: Duration,
@@ -48,13 +49,14 @@ struct Load {
 }
 
 impl Load {
-    fn new(names: usize) -> Load {
+    fn new() -> Load {
         let mut writer = Writer::new(HashKey::new(*b"a secret of 24 octets..."));
         let rss_before = resident();
         let started = on_cpu();
-        writer.start_load(names);
-        let rendered = Rendered::new(&writer.key());
-        Load { writer, rendered, records: 0, rss_before, started, zones: 0 }
+        writer.start_load();
+        let key = writer.key();
+        let (rendered, bulk) = (Rendered::new(&key), Bulk::new(&key));
+        Load { writer, rendered, bulk, records: 0, rss_before, started, zones: 0 }
     }
 
     fn zone(&mut self, apex: &Name, octets: &[u8], records: usize) {
@@ -64,18 +66,13 @@ impl Load {
         self.zones += 1;
         self.records += records;
         if self.rendered.octets() > RENDERED_OCTETS {
-            self.flush();
+            self.bulk.take(&mut self.rendered);
         }
     }
 
-    fn flush(&mut self) {
-        let key = self.writer.key();
-        let full = std::mem::replace(&mut self.rendered, Rendered::new(&key));
-        self.writer.load(&[full]);
-    }
-
     fn finish(mut self, what: &str) -> Writer {
-        self.flush();
+        self.bulk.take(&mut self.rendered);
+        self.writer.load(vec![self.bulk], 1);
         self.writer.end_load();
         let elapsed = on_cpu() - self.started;
         drop(self.rendered);
@@ -131,7 +128,7 @@ fn put(packer: &mut Packer, rtype: Type, rdatas: &[&[u8]]) -> usize {
 }
 
 fn hosting(zones: usize) -> Writer {
-    let mut load = Load::new(zones * 4);
+    let mut load = Load::new();
     let (ns1, ns2) = (wire("ns1.hoster.net."), wire("ns2.hoster.net."));
     for number in 0..zones {
         let apex = Name::parse(&format!("customer-{number}.example.")).unwrap();
@@ -173,7 +170,7 @@ fn big(names: usize, signed: Signed) -> Writer {
         Signed::Nsec => "signed",
         Signed::Nsec3 => "signed, NSEC3",
     };
-    let mut load = Load::new(names);
+    let mut load = Load::new();
     let apex = Name::parse("big.example.").unwrap();
     let sig = [&[0; 18][..], apex.as_wire(), &[7; 64]].concat();
     let sigs: &[&[u8]] = if signed == Signed::No { &[] } else { &[&sig] };
@@ -249,7 +246,7 @@ fn label(hash: &[u8; 20]) -> Vec<u8> {
 }
 
 fn tld(cuts: usize) -> Writer {
-    let mut load = Load::new(cuts);
+    let mut load = Load::new();
     let apex = Name::parse("tld.").unwrap();
     let mut packer = Packer::default();
     packer.node(apex.as_wire());

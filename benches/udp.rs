@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use nameplane::answer::{Rendered, Writer, render};
+use nameplane::answer::{Bulk, Rendered, Writer, render};
 use nameplane::metrics::Registry;
 use nameplane::serve::{Context, Outcome, Refuse, Settings, Shared, Slot, Transport};
 use nameplane::transport::udp;
@@ -114,15 +114,17 @@ fn measure(set: Set, pairs: usize, divisor: usize, sendings: &[Sending]) -> std:
 fn load(dataset: &Dataset) -> Writer {
     let mut writer = Writer::new(HashKey::new(KEY));
     let key = writer.key();
-    writer.start_load(dataset.records as usize / 2);
+    writer.start_load();
+    let mut bulk = Bulk::new(&key);
     let zones = dataset.zones().expect("the list of zones is readable");
     for (part, chunk) in zones.chunks(2048).enumerate() {
         let mut rendered = Rendered::new(&key);
         for (number, (apex, file)) in chunk.iter().enumerate() {
             put_zone(&mut rendered, (part * 2048 + number) as u32, apex, file);
         }
-        writer.load(&[rendered]);
+        bulk.take(&mut rendered);
     }
+    writer.load(vec![bulk], 1);
     writer.end_load();
     writer
 }

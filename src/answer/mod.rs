@@ -14,6 +14,7 @@ mod chain;
 mod denial;
 mod image;
 mod leaf;
+mod make;
 mod node;
 mod page;
 pub mod prefetch;

@@ -8,29 +8,23 @@
 //!
 //! Does not: make anything durable, nor decide the order of publications: whoever owns the writer does.
 
-use std::borrow::Cow;
-use std::sync::Arc;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::chain::{self, Chain};
-use super::node::{self, Node, flag};
-use super::page::{self, PAGE_OCTETS_MAX, Page};
-use super::rendered::{ChainChange, Change, Rendered};
-use super::table::{BITS_MIN, Snapshot, parent_side};
+use super::make::{Made, Maker, Numbers};
+use super::page::{self, Page};
+use super::rendered::{Bulk, ChainChange, PARTS, Rendered};
+use super::table::{BITS_MIN, Snapshot};
 use crate::wire::HashKey;
 
 /// Mean of names a page beyond which the directory doubles. Between this and half of it a page costs
 /// 4 to 6 octets a name and some microseconds a change.
-const NAMES_PER_PAGE: usize = 16;
-
-/// A node larger than this is kept outside its page, so that its neighbours' changes do not copy it.
-const NODE_OCTETS_MAX: usize = 4096;
-
-/// Pages that a bulk load replaces in one step, so that what they replace is freed before the next.
-const BULK_STEP_PAGES: usize = 8192;
+pub(super) const NAMES_PER_PAGE: usize = 16;
 
 /// How often the writer looks again whether the last reader of a side is gone before it copies.
 const SPINS: u32 = 64;
@@ -59,11 +53,12 @@ pub struct Writer {
     spare: Arc<Snapshot>,
     /// What the last publication did and the spare side has not seen.
     redo: Vec<Redo>,
-    free_big: Vec<u32>,
+    numbers: Numbers,
     scratch: Vec<u8>,
 }
 
-enum Redo {
+/// One thing done to a side.
+pub(super) enum Redo {
     Pages {
         first: usize,
         count: usize,
@@ -97,7 +92,7 @@ impl Writer {
             published: Arc::new(Published { current: ArcSwap::from_pointee(side.clone()) }),
             spare: Arc::new(side),
             redo: Vec::new(),
-            free_big: Vec::new(),
+            numbers: Numbers::default(),
             scratch: Vec::new(),
         }
     }
@@ -114,48 +109,27 @@ impl Writer {
 
     /// Publishes all of `rendered` as one snapshot.
     pub fn publish(&mut self, rendered: &[Rendered]) {
-        let changes = in_order(rendered);
         let mut side = Side::new(self);
         side.change_chains(rendered);
-        side.change_pages(rendered, &changes);
+        side.change_pages(rendered);
         self.swap();
     }
 
-    /// Starts a bulk load of about `names` names: until it [ends](Writer::end_load), what is not found is SERVFAIL.
-    pub fn start_load(&mut self, names: usize) {
+    /// Starts a bulk load: until it [ends](Writer::end_load), what is not found is SERVFAIL.
+    pub fn start_load(&mut self) {
         let mut side = Side::new(self);
         side.new.loading = true;
-        if side.new.names == 0 {
-            // Pages of their own from the start: names go straight to where they stay.
-            let bits = names.div_ceil(NAMES_PER_PAGE).next_power_of_two().ilog2().max(BITS_MIN);
-            Redo::Fresh { bits }.apply(side.new);
-            side.redo.push(Redo::Fresh { bits });
-        }
         side.note_counts();
         self.swap();
     }
 
-    /// Puts whole zones in, some pages at a time. Between [`start_load`](Writer::start_load) and [`end_load`](Writer::end_load) only:
-    /// readers see zones by halves.
-    pub fn load(&mut self, rendered: &[Rendered]) {
-        let changes = in_order(rendered);
-        let mut rest = changes.as_slice();
-        let mut first = true;
-        while first || !rest.is_empty() {
-            let mut side = Side::new(self);
-            if std::mem::take(&mut first) {
-                side.change_chains(rendered);
-            }
-            let shift = 64 - side.new.bits;
-            let end =
-                rest.first().map_or(0, |(hash, ..)| (hash >> shift) as usize + BULK_STEP_PAGES);
-            let step = rest.partition_point(|(hash, ..)| ((hash >> shift) as usize) < end);
-            let (now, later) = rest.split_at_checked(step).unwrap_or((rest, &[]));
-            rest = later;
-            side.change_pages(rendered, now);
-            self.swap();
-        }
+    /// Puts very many names in, by so many hands; readers see them all at once. What was read is let go of
+    /// part by part, as the table has it.
+    pub fn load(&mut self, read: Vec<Bulk>, hands: usize) {
+        Side::new(self).load(read, hands);
+        self.swap();
         self.settle();
+        self.redo.shrink_to_fit();
     }
 
     /// Ends a bulk load.
@@ -179,35 +153,12 @@ impl Writer {
     }
 }
 
-/// One change and where it comes from: hash, number of the rendering, number of the change.
-type Sourced = (u64, u32, u32);
-
-/// All changes by hash; of one name, what puts it comes last.
-fn in_order(rendered: &[Rendered]) -> Vec<Sourced> {
-    let mut changes: Vec<(Sourced, bool)> =
-        Vec::with_capacity(rendered.iter().map(Rendered::len).sum());
-    for (source, rendered) in rendered.iter().enumerate() {
-        let mine = rendered.changes.iter().enumerate();
-        changes.extend(
-            mine.map(|(number, change)| ((change.hash, source as u32, number as u32), change.put)),
-        );
-    }
-    changes.sort_by_key(|((hash, ..), put)| (*hash, *put));
-    changes.into_iter().map(|(sourced, _)| sourced).collect()
-}
-
 /// The side being written, with its redo list.
 struct Side<'w> {
     new: &'w mut Snapshot,
     redo: &'w mut Vec<Redo>,
-    free_big: &'w mut Vec<u32>,
+    numbers: &'w Numbers,
     scratch: &'w mut Vec<u8>,
-}
-
-/// A node on its way into a page.
-struct Item<'a> {
-    tag: u8,
-    octets: Cow<'a, [u8]>,
 }
 
 impl<'w> Side<'w> {
@@ -232,12 +183,7 @@ impl<'w> Side<'w> {
             redo.apply(new);
         }
         new.version = writer.published.current.load().version + 1;
-        Side {
-            new,
-            redo: &mut writer.redo,
-            free_big: &mut writer.free_big,
-            scratch: &mut writer.scratch,
-        }
+        Side { new, redo: &mut writer.redo, numbers: &writer.numbers, scratch: &mut writer.scratch }
     }
 
     fn change_chains(&mut self, rendered: &[Rendered]) {
@@ -261,66 +207,55 @@ impl<'w> Side<'w> {
         }
     }
 
-    /// Puts `changes`, in order of hash, into new pages.
-    fn change_pages(&mut self, rendered: &[Rendered], changes: &[Sourced]) {
-        self.make_room(changes.len());
-        let mut rest = changes;
-        while let Some(&(hash, ..)) = rest.first() {
-            let slot = (hash >> (64 - self.new.bits)) as usize;
-            let Some(old) = self.new.directory.get(slot).cloned() else { break };
-            let depth = u32::from(page::depth(&old));
-            let end = last_of(hash, depth);
-            let mine = rest.partition_point(|(hash, ..)| *hash <= end);
-            let (run, others) = rest.split_at_checked(mine).unwrap_or((rest, &[]));
-            rest = others;
-            let items: Vec<Item<'_>> = page::nodes(&old)
-                .map(|(tag, node)| Item { tag, octets: Cow::Borrowed(node.octets()) })
-                .collect();
-            self.new.names -= items.len();
-            self.change_page(rendered, items, run, hash, depth);
-        }
-        let most = rendered.iter().map(|rendered| rendered.labels_max).max();
-        self.new.labels_max = self.new.labels_max.max(most.unwrap_or(0));
+    /// Puts the nodes of `rendered` into new pages.
+    fn change_pages(&mut self, rendered: &[Rendered]) {
+        self.make_room(rendered.iter().map(Rendered::len).sum());
+        let made = Maker::new(self.new, self.numbers, self.scratch).make(rendered);
+        self.take(made);
         self.note_counts();
     }
 
-    /// Changes the nodes whose hashes share their first `depth` bits with `hash`, in as many pages as they need.
-    fn change_page<'a>(
-        &mut self,
-        rendered: &'a [Rendered],
-        mut items: Vec<Item<'a>>,
-        run: &[Sourced],
-        hash: u64,
-        depth: u32,
-    ) {
-        if depth < self.new.bits && items.len() + run.len() > NAMES_PER_PAGE {
-            let bit = 1 << (63 - depth);
-            let upper = self.split(&mut items, bit);
-            let lower_run = run.partition_point(|(hash, ..)| hash & bit == 0);
-            let (lower_run, upper_run) = run.split_at_checked(lower_run).unwrap_or((run, &[]));
-            self.change_page(rendered, items, lower_run, hash & !bit, depth + 1);
-            self.change_page(rendered, upper, upper_run, hash | bit, depth + 1);
-            return;
+    /// Puts all of `read` in, whose parts `hands` hands share.
+    fn load(&mut self, read: Vec<Bulk>, hands: usize) {
+        read.iter().for_each(|bulk| self.change_chains(bulk.chains()));
+        let names = read.iter().map(Bulk::len).sum();
+        let parts = Bulk::parts(read);
+        if self.new.names > 0 {
+            // Several parts may have names on one page.
+            return parts.for_each(|part| self.change_pages(&part));
         }
-        for &(_, source, number) in run {
-            let Some(rendered) = rendered.get(source as usize) else { continue };
-            let Some(change) = rendered.changes.get(number as usize) else { continue };
-            self.change_items(&mut items, rendered, change);
-        }
-        self.new.names += items.len();
-        self.store(items, hash, depth);
+        self.make_directory(names);
+        let (old, numbers, parts) = (&*self.new, self.numbers, Mutex::new(parts));
+        let made: Vec<Made> = thread::scope(|scope| {
+            let hand = || make_parts(old, numbers, &parts);
+            let others: Vec<_> = (1..hands).map(|_| scope.spawn(hand)).collect();
+            let mut made = hand();
+            for other in others {
+                made.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            made
+        });
+        made.into_iter().for_each(|made| self.take(made));
+        self.note_counts();
     }
 
-    /// Takes out of `items` those whose hashes have `bit` set.
-    fn split<'a>(&self, items: &mut Vec<Item<'a>>, bit: u64) -> Vec<Item<'a>> {
-        let upper = |item: &mut Item<'_>| {
-            Node::read(&item.octets).is_some_and(|node| {
-                let hash = self.new.key.name(node.name());
-                let hash = if node.is(flag::PARENT) { parent_side(hash) } else { hash };
-                hash & bit != 0
-            })
-        };
-        items.extract_if(.., upper).collect()
+    fn take(&mut self, made: Made) {
+        for redo in made.redo {
+            redo.clone().apply(self.new);
+            self.redo.push(redo);
+        }
+        let (gone, come) = made.names;
+        self.new.names = self.new.names - gone + come;
+        self.new.labels_max = self.new.labels_max.max(made.labels_max);
+        self.numbers.give_back(&made.freed);
+    }
+
+    /// An empty directory for so many names, with pages of its own for each part of a [`Bulk`].
+    fn make_directory(&mut self, names: usize) {
+        let bits = names.div_ceil(NAMES_PER_PAGE).next_power_of_two().ilog2();
+        let bits = bits.max(BITS_MIN).max(PARTS.ilog2());
+        Redo::Fresh { bits }.apply(self.new);
+        self.redo.push(Redo::Fresh { bits });
     }
 
     /// Doubles the directory until `more` names would not fill it.
@@ -331,101 +266,24 @@ impl<'w> Side<'w> {
         }
     }
 
-    fn change_items<'a>(&mut self, items: &mut Vec<Item<'a>>, from: &'a Rendered, change: &Change) {
-        let Some(node) = from.node(change) else { return };
-        let tag = page::tag(change.hash);
-        let same = |item: &Item<'_>| {
-            item.tag == tag
-                && Node::read(&item.octets).is_some_and(|old| {
-                    old.name() == node.name() && old.is(flag::PARENT) == node.is(flag::PARENT)
-                })
-        };
-        let old = items.iter().position(same);
-        if let Some(big) =
-            old.and_then(|at| items.get(at)).and_then(|item| Node::read(&item.octets)?.big())
-        {
-            self.set_big(big, None);
-            self.free_big.push(big);
-        }
-        let octets = match change.put {
-            false => None,
-            true if node.octets().len() > NODE_OCTETS_MAX => Some(Cow::Owned(self.put_big(node))),
-            true => Some(Cow::Borrowed(node.octets())),
-        };
-        match (old.and_then(|at| items.get_mut(at)), octets) {
-            (Some(item), Some(octets)) => item.octets = octets,
-            (None, Some(octets)) => items.push(Item { tag, octets }),
-            (_, None) => {
-                old.map(|at| items.remove(at));
-            }
-        }
-    }
-
-    /// Keeps a node outside its page; returns what stands in the page.
-    fn put_big(&mut self, node: Node<'_>) -> Vec<u8> {
-        let number = self.free_big.pop().unwrap_or(self.new.big.len() as u32);
-        self.set_big(number, Some(Arc::from(node.octets())));
-        let mut stub = Vec::new();
-        node::put_big(&mut stub, node, number);
-        stub
-    }
-
-    fn set_big(&mut self, number: u32, node: Option<Arc<[u8]>>) {
-        let redo = Redo::Big { number, node };
-        redo.clone().apply(self.new);
-        self.redo.push(redo);
-    }
-
-    /// Stores nodes whose hashes share their first `depth` bits with `hash`.
-    fn store(&mut self, mut items: Vec<Item<'_>>, hash: u64, depth: u32) {
-        let octets = page::octets(items.iter().map(|item| item.octets.as_ref()));
-        if depth < self.new.bits && octets > PAGE_OCTETS_MAX {
-            let bit = 1 << (63 - depth);
-            let upper = self.split(&mut items, bit);
-            self.store(items, hash & !bit, depth + 1);
-            self.store(upper, hash | bit, depth + 1);
-            return;
-        }
-        self.move_out(&mut items, octets);
-        let nodes: Vec<(u8, &[u8])> =
-            items.iter().map(|item| (item.tag, item.octets.as_ref())).collect();
-        let page = page::build(self.scratch, depth as u8, &nodes);
-        let first = ((hash & first_mask(depth)) >> (64 - self.new.bits)) as usize;
-        let redo = Redo::Pages { first, count: 1 << (self.new.bits - depth), page };
-        redo.clone().apply(self.new);
-        self.redo.push(redo);
-    }
-
-    /// Keeps the largest nodes outside while the page is larger than its offsets reach.
-    fn move_out(&mut self, items: &mut [Item<'_>], octets: usize) {
-        let mut octets = octets;
-        while octets > PAGE_OCTETS_MAX {
-            let inline = |item: &&mut Item<'_>| {
-                Node::read(&item.octets).is_some_and(|node| !node.is(flag::BIG))
-            };
-            let largest = items.iter_mut().filter(inline).max_by_key(|item| item.octets.len());
-            let Some(item) = largest else { break };
-            let Some(node) = Node::read(&item.octets) else { break };
-            let stub = self.put_big(node);
-            octets -= item.octets.len() - stub.len();
-            item.octets = Cow::Owned(stub);
-        }
-    }
-
     fn note_counts(&mut self) {
         let Snapshot { names, labels_max, loading, .. } = *self.new;
         self.redo.push(Redo::Counts { names, labels_max, loading });
     }
 }
 
-/// The bits of a hash that all hashes of a page of this depth share.
-fn first_mask(depth: u32) -> u64 {
-    u64::MAX.checked_shl(64 - depth).unwrap_or(0)
-}
-
-/// The last hash that shares its first `depth` bits with `hash`.
-fn last_of(hash: u64, depth: u32) -> u64 {
-    hash | !first_mask(depth)
+/// Makes the pages of part after part, until there are none.
+fn make_parts(
+    old: &Snapshot,
+    numbers: &Numbers,
+    parts: &Mutex<impl Iterator<Item = Vec<Rendered>>>,
+) -> Vec<Made> {
+    let (mut made, mut scratch) = (Vec::new(), Vec::new());
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    while let Some(part) = next() {
+        made.push(Maker::new(old, numbers, &mut scratch).make(&part));
+    }
+    made
 }
 
 impl Clone for Redo {

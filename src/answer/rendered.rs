@@ -18,7 +18,7 @@ pub struct Rendered {
 }
 
 /// How many parts a [`Bulk`] has: enough that what a part holds is little beside all of it.
-const PARTS: usize = 64;
+pub(super) const PARTS: usize = 64;
 
 /// Changes of very many names, apart by the upper bits of their hashes, so that the writer gets all names of a
 /// page at once and makes it but once. Each part is let go of as soon as the table has it: what is
@@ -50,8 +50,18 @@ impl Bulk {
         rendered.arena.clear();
     }
 
+    /// How many names change.
+    pub(super) fn len(&self) -> usize {
+        self.parts.iter().map(Rendered::len).sum()
+    }
+
+    /// What holds the changes of chains.
+    pub(super) fn chains(&self) -> &[Rendered] {
+        self.parts.get(..1).unwrap_or_default()
+    }
+
     /// The parts of several, each of one with the same of the others.
-    pub fn parts(all: Vec<Bulk>) -> impl Iterator<Item = Vec<Rendered>> {
+    pub(super) fn parts(all: Vec<Bulk>) -> impl Iterator<Item = Vec<Rendered>> {
         let mut all: Vec<_> = all.into_iter().map(|bulk| bulk.parts.into_iter()).collect();
         (0..PARTS).map(move |_| all.iter_mut().filter_map(Iterator::next).collect())
     }

@@ -3,7 +3,7 @@
 //! Until all zones are loaded, what is not found is answered with SERVFAIL, never REFUSED: a zone
 //! that is still on its way must not look like one that is not here. Commits wait for the end.
 //!
-//! Readers put aside what they render, apart by the hashes of names; when all is read, the table is made part
+//! Readers put aside what they render, apart by the hashes of names; when all is read, they make the table, part
 //! by part. So each of its pages is made once, and not again for each name that comes to it.
 //!
 //! This is also what repeats the publication of whatever was persisted before a crash: the snapshot
@@ -18,8 +18,8 @@ use std::thread;
 use super::Maintain;
 use super::publish::{self, Publisher};
 use super::rows::{self, CHUNKS, Zone};
-use crate::answer::{self, Bulk, Rendered, render};
-use crate::store::{Raw, Rows, Tail};
+use crate::answer::{self, Bulk, Rendered, Writer, render};
+use crate::store::{Rows, Tail};
 use crate::wire::Name;
 use crate::zone::tree::PackedZone;
 use crate::zone::{ReadFault, View};
@@ -50,9 +50,13 @@ pub struct Progress {
 /// What is known of all zones before the first is loaded.
 struct Survey {
     zones: u64,
-    names: usize,
     /// Zones with other zones below them.
     above: HashSet<u32>,
+}
+
+/// Room for all nodes of a zone.
+fn room_for(zone: &Zone) -> Vec<u8> {
+    Vec::with_capacity(zone.counts.octets.clamp(0, MEMORY_OCTETS_MAX) as usize)
 }
 
 /// What a thread came to, a panic being a fault.
@@ -145,7 +149,7 @@ impl Maintain {
         let _held = self.store().hold_index();
         let survey = self.survey()?;
         self.gate().zones.store(survey.zones, Ordering::Relaxed);
-        publisher.write(|writer| writer.start_load(survey.names));
+        publisher.write(Writer::start_load);
         let next = Mutex::new(Some(0));
         let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
         let read: Result<Vec<Bulk>, _> = thread::scope(|scope| {
@@ -157,49 +161,34 @@ impl Maintain {
             Ok(read) => (read, None),
             Err(fault) => (Vec::new(), Some(fault)),
         };
-        for parts in Bulk::parts(read) {
-            publisher.write(|writer| writer.load(&parts));
-        }
-        publisher.write(|writer| writer.end_load());
+        publisher.write(|writer| {
+            writer.load(read, readers);
+            writer.end_load();
+        });
         fault.map_or(Ok(()), Err)?;
         self.gate().open();
         Ok(self.progress())
     }
 
-    /// Looks over all zones: what is known of each only from the others, or only of all.
+    /// Looks over all zones, by name: what is known of each only from the others, or only of all. Zones below others
+    /// follow those at once, so one sweep is far less than a look for each.
     fn survey(&self) -> Result<Survey, ReadFault> {
-        thread::scope(|scope| {
-            let above = scope.spawn(|| self.zones_above_others());
-            let sums = self.store().read(|rows| {
-                let mut sums = (0, 0);
-                let all = rows.visit(&rows::ZONES, .., &mut |_, zone: Zone| {
-                    sums = (sums.0 + 1, sums.1 + zone.counts.names.max(0) as usize);
-                    ControlFlow::Continue(())
-                });
-                all.map(|()| sums).map_err(rows::fault)
-            });
-            let (zones, names) = sums?;
-            Ok(Survey { zones, names, above: joined(above.join())? })
-        })
-    }
-
-    /// The zones with other zones below them. In the order of names those follow at once: one sweep is far
-    /// less than a look for each zone.
-    fn zones_above_others(&self) -> Result<HashSet<u32>, ReadFault> {
-        let (mut above, mut last) = (HashSet::new(), None::<(Vec<u8>, u32)>);
+        let mut survey = Survey { zones: 0, above: HashSet::new() };
+        let mut last = None::<(Vec<u8>, u32)>;
         let mut take = |Tail(key), id: u32| {
             if let Some((zone, id)) = &last
                 && key.starts_with(zone.as_slice())
             {
-                above.insert(*id);
+                survey.above.insert(*id);
             }
+            survey.zones += 1;
             last = Some((key, id));
             ControlFlow::Continue(())
         };
         self.store()
             .read(|rows| rows.visit(&rows::ZONES_BY_NAME, .., &mut take))
             .map_err(rows::fault)?;
-        Ok(above)
+        Ok(survey)
     }
 
     /// Takes pages of zones from `next`, the first id not yet taken, until there are none.
@@ -281,7 +270,7 @@ impl Maintain {
     fn contents(&self, page: &[Zone]) -> Result<Vec<Option<Vec<u8>>>, ReadFault> {
         let fits = |zone: &Zone| zone.counts.octets < MEMORY_OCTETS_MAX && zone.is_answered();
         let mut contents: Vec<Option<Vec<u8>>> =
-            page.iter().map(|zone| fits(zone).then(Vec::new)).collect();
+            page.iter().map(|zone| fits(zone).then(|| room_for(zone))).collect();
         let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(contents) };
         // Sweeps end before zones to be read on their own, so that their rows are not passed over.
         let mut at = 0;
@@ -292,7 +281,7 @@ impl Maintain {
             let from = (id(start).unwrap_or(first.id), 0, Tail::default());
             let last = id(at - 1).unwrap_or(last.id);
             let mut here = start;
-            let mut take = |(id, generation, _): (u32, u32, Tail), value: Raw| {
+            let mut take = |(id, generation, _): (u32, u32, Tail), value: &[u8]| {
                 while page.get(here).is_some_and(|zone| zone.id < id) {
                     here += 1;
                 }
@@ -301,7 +290,7 @@ impl Maintain {
                 if zone.is_some()
                     && let Some(slot) = contents.get_mut(here)
                 {
-                    match (value.0.split_first(), slot.as_mut()) {
+                    match (value.split_first(), slot.as_mut()) {
                         (Some((&rows::WHOLE, nodes)), Some(octets)) => {
                             octets.extend_from_slice(nodes)
                         }
@@ -312,7 +301,11 @@ impl Maintain {
             };
             self.store()
                 .read(|rows| {
-                    rows.visit(&CHUNKS, from..=(last, u32::MAX, Tail(vec![u8::MAX; 64])), &mut take)
+                    rows.visit_octets(
+                        &CHUNKS,
+                        from..=(last, u32::MAX, Tail(vec![u8::MAX; 64])),
+                        &mut take,
+                    )
                 })
                 .map_err(rows::fault)?;
         }

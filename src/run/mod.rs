@@ -93,7 +93,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let store = open_store(&config).map_err(|error| chain(&error))?;
     let mut writer = Writer::new(hash_key()?);
     // Whoever asks before the zones are so much as counted must not be told that theirs is not here.
-    writer.start_load(0);
+    writer.start_load();
     let zones = writer.published();
     let settings = maintain_settings(&config, demo, &store)?;
     let maintain = Maintain::open(store.clone(), writer, settings);

@@ -10,10 +10,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use super::Lsn;
 use super::error::RowError;
 use super::leaf::{self, Kept, Packer};
-use super::rows::{Layer, Octets, Run};
+use super::rows::{Layer, Octets, Run, Visit};
 use super::segment::Op;
 use super::sorted::Sorted;
 
@@ -52,6 +52,8 @@ const PART: u8 = 1;
 pub(super) trait Index: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Octets>, RowError>;
     fn rows<'a>(&'a self, run: Run<'_>, back: bool) -> Layer<'a>;
+    /// Shows the rows of `run` in order, as they lie here.
+    fn visit(&self, run: Run<'_>, visit: &mut Visit<'_>) -> Result<(), RowError>;
     /// Applies `ops`, then says that everything up to `upto` is.
     fn apply(&self, ops: &mut dyn Iterator<Item = Op>, upto: Option<Lsn>) -> Result<(), RowError>;
     /// Makes what was applied durable.
@@ -62,9 +64,11 @@ pub(super) trait Index: Send + Sync {
 pub(super) struct Sled {
     tree: sled::Db,
     file: DbFile,
-    /// The keys of all leaves. Held while a leaf is looked for and read, so that it is not cut meanwhile.
-    leaves: RwLock<Sorted<()>>,
+    leaves: OnceLock<Result<Leaves, RowError>>,
 }
+
+/// The keys of all leaves. Held while a leaf is looked for and read, so that it is not cut meanwhile.
+type Leaves = RwLock<Sorted<()>>;
 
 /// Sled's file. Stands behind the tree, so that it is dropped after it.
 struct DbFile(File);
@@ -159,7 +163,6 @@ impl Sled {
             return Err(Unfit::Broken("it belongs to another data directory".into()));
         }
         let applied = Lsn(word(APPLIED)?);
-        index.find_leaves().map_err(broken)?;
         Ok((index, applied))
     }
 
@@ -176,21 +179,25 @@ impl Sled {
             Err(panic) => return Err(Unfit::Broken(what_panicked(&*panic))),
         };
         let file = DbFile(File::open(dir.join("db")).map_err(Unfit::Busy)?);
-        Ok(Sled { tree, file, leaves: RwLock::default() })
+        Ok(Sled { tree, file, leaves: OnceLock::new() })
     }
 
-    fn find_leaves(&self) -> Result<(), RowError> {
-        let mut leaves = self.leaves.write().unwrap_or_else(PoisonError::into_inner);
-        guarded(|| {
-            for key in self.tree.range([PART + 1]..).keys() {
-                leaves.insert(key.map_err(failed)?.as_ref().into(), ());
-            }
-            Ok(())
-        })
+    /// Looks for all leaves, which takes a look at all of the index, unless that was done.
+    pub(super) fn find_leaves(&self) -> Result<&Leaves, RowError> {
+        let find = || {
+            guarded(|| {
+                let mut leaves = Sorted::default();
+                for key in self.tree.range([PART + 1]..).keys() {
+                    leaves.insert(key.map_err(failed)?.as_ref().into(), ());
+                }
+                Ok(RwLock::new(leaves))
+            })
+        };
+        self.leaves.get_or_init(find).as_ref().map_err(Clone::clone)
     }
 
-    fn leaves(&self) -> RwLockReadGuard<'_, Sorted<()>> {
-        self.leaves.read().unwrap_or_else(PoisonError::into_inner)
+    fn leaves(&self) -> Result<RwLockReadGuard<'_, Sorted<()>>, RowError> {
+        Ok(self.find_leaves()?.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn octets_of(&self, leaf: &[u8]) -> Result<sled::IVec, RowError> {
@@ -214,7 +221,7 @@ impl Sled {
 
     /// Those rows of `run` that stand in its first leaf, or its last if looked at from the back.
     fn page(&self, run: Run<'_>, back: bool) -> Result<Option<Page>, RowError> {
-        let leaves = self.leaves();
+        let leaves = self.leaves()?;
         let Some((start, end)) = leaf_of(&leaves, run, back) else { return Ok(None) };
         let leaf = self.octets_of(start)?;
         let (mut rows, mut places) =
@@ -278,7 +285,7 @@ impl Sled {
         new: &[(Octets, Vec<u8>)],
         apart: &[(Vec<u8>, Option<&[u8]>)],
     ) -> Result<(), RowError> {
-        let mut leaves = self.leaves.write().unwrap_or_else(PoisonError::into_inner);
+        let mut leaves = self.find_leaves()?.write().unwrap_or_else(PoisonError::into_inner);
         let mut batch = sled::Batch::default();
         for (key, value) in apart {
             match value {
@@ -308,6 +315,18 @@ struct Page {
 }
 
 impl Page {
+    /// Shows its rows where they lie.
+    fn show(&self, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        for (at, apart) in self.places.iter().rev() {
+            match (leaf::rows_from(&self.leaf, *at).next(), apart) {
+                (Some((key, Kept::Here(value))), _) => visit(key, value)?,
+                (Some((key, Kept::Apart { .. })), Some(value)) => visit(key, value)?,
+                _ => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn next(&mut self) -> Option<(Octets, Option<Octets>)> {
         let (at, apart) = self.places.pop()?;
         let (key, kept) = leaf::rows_from(&self.leaf, at).next()?;
@@ -392,7 +411,7 @@ fn remove_unfinished(dir: &Path) -> io::Result<()> {
 impl Index for Sled {
     fn get(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
         guarded(|| {
-            let leaves = self.leaves();
+            let leaves = self.leaves()?;
             let upto = Bound::Included(key);
             let Some(start) = leaves.keys(Bound::Unbounded, upto).next_back() else {
                 return Ok(None);
@@ -432,11 +451,23 @@ impl Index for Sled {
         (Box::new(rows) as Box<dyn Iterator<Item = _>>).peekable()
     }
 
+    fn visit(&self, (from, to): Run<'_>, visit: &mut Visit<'_>) -> Result<(), RowError> {
+        let mut from = from.to_vec();
+        while to.is_none_or(|to| *from < *to) {
+            let Some(page) = guarded(|| self.page((&from, to), false))? else { break };
+            match (page.show(visit), page.edge) {
+                (ControlFlow::Continue(()), Some(edge)) => from = edge.to_vec(),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
     fn apply(&self, ops: &mut dyn Iterator<Item = Op>, upto: Option<Lsn>) -> Result<(), RowError> {
         let mut ops = ops.peekable();
         while let Some((key, _)) = ops.peek() {
             let (leaf, end) = {
-                let leaves = self.leaves();
+                let leaves = self.leaves()?;
                 let mut before = leaves.keys(Bound::Unbounded, Bound::Included(key));
                 let mut behind = leaves.keys(Bound::Excluded(key), Bound::Unbounded);
                 (before.next_back().cloned(), behind.next().cloned())
@@ -523,6 +554,16 @@ impl Index for InMemory {
         (Box::new(pages.flatten()) as Box<dyn Iterator<Item = _>>).peekable()
     }
 
+    fn visit(&self, run: Run<'_>, visit: &mut Visit<'_>) -> Result<(), RowError> {
+        for row in self.rows(run, false) {
+            let (key, value) = row?;
+            if value.is_some_and(|value| visit(&key, &value).is_break()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn apply(&self, ops: &mut dyn Iterator<Item = Op>, _upto: Option<Lsn>) -> Result<(), RowError> {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         for (key, value) in ops {
@@ -565,6 +606,13 @@ mod tests {
         let rows = model.iter().filter(|(key, _)| in_run(key));
         let mut wanted: Vec<_> = rows.map(|(key, value)| (key.clone(), value.clone())).collect();
         assert_eq!(shown(index, (from, to), false), wanted);
+        let mut visited = Vec::new();
+        let mut visit = |key: &[u8], value: &[u8]| {
+            visited.push((key.into(), value.into()));
+            ControlFlow::Continue(())
+        };
+        index.visit((from, to), &mut visit).unwrap();
+        assert_eq!(visited, wanted);
         wanted.reverse();
         assert_eq!(shown(index, (from, to), true), wanted);
     }

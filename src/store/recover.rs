@@ -13,8 +13,10 @@
 
 use std::fs;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::UNIX_EPOCH;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -249,7 +251,13 @@ fn try_index(
             format!("it is at transaction {}, the log begins at {}", applied.0, log.first().0);
         return Ok(Err(Unfit::Broken(why)));
     }
-    let lag = match catch_up(log, &index, applied) {
+    // To find the leaves takes as long as to read the log.
+    let (found, lag) = thread::scope(|scope| {
+        let found = scope.spawn(|| index.find_leaves().map(drop));
+        let lag = catch_up(log, &index, applied);
+        (found.join().unwrap_or_else(|panic| resume_unwind(panic)), lag)
+    });
+    let lag = match lag {
         // An export may hold what the log has lost.
         Err(LogError::Damaged(what)) if exports.usable(Lsn(applied.0 + 1)).is_some() => {
             return Ok(Err(Unfit::Broken(format!("it is older than an export, and {what}"))));
@@ -260,7 +268,7 @@ fn try_index(
         let why = format!("it is at transaction {}, the log ends at {}", applied.0, log.end().0);
         return Ok(Err(Unfit::Broken(why)));
     }
-    match lag {
+    match found.and(lag) {
         Ok(lag) => {
             let applied = lag.first().map_or(log.end(), |transaction| Lsn(transaction.lsn.0 - 1));
             Ok(Ok((Box::new(index), applied, lag)))

@@ -139,6 +139,28 @@ pub trait Rows: RawRows {
         let (from, to) = bounds(table, range);
         each(self, table, (&from, to.as_deref()), false, visit)
     }
+
+    /// As [`Rows::visit`], with the octets of each row where they lie.
+    fn visit_octets<K: Key>(
+        &self,
+        table: &Table<K, Raw>,
+        range: impl RangeBounds<K>,
+        visit: &mut dyn FnMut(K, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), RowError> {
+        let (from, to) = bounds(table, range);
+        let mut fault = None;
+        self.raw_visit((&from, to.as_deref()), false, &mut |key, value| {
+            let row = table.read_key(key).and_then(|key| Ok((key, table.octets(value)?)));
+            match row {
+                Ok((key, octets)) => visit(key, octets),
+                Err(error) => {
+                    fault = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        fault.map_or(Ok(()), Err)
+    }
 }
 
 impl<R: RawRows + ?Sized> Rows for R {}
@@ -225,9 +247,52 @@ pub(super) fn past(beginning: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// One layer's rows in the order asked for; a row without value hides those below.
-pub(super) type Layer<'a> =
-    std::iter::Peekable<Box<dyn Iterator<Item = Result<(Octets, Option<Octets>), RowError>> + 'a>>;
+/// A row of a layer; one without value hides those below.
+type Row = Result<(Octets, Option<Octets>), RowError>;
+
+/// One layer's rows in the order asked for.
+pub(super) type Layer<'a> = std::iter::Peekable<Box<dyn Iterator<Item = Row> + 'a>>;
+
+/// Shows the rows of `above` merged with those that `below` shows, in order and where they lie: for reading
+/// very many.
+pub(super) fn merge_over(
+    mut above: Layer<'_>,
+    below: &mut dyn FnMut(&mut Visit<'_>) -> Result<(), RowError>,
+    visit: &mut Visit<'_>,
+) -> Result<(), RowError> {
+    let mut flow = ControlFlow::Continue(());
+    below(&mut |key, value| {
+        flow = show_before(&mut above, Some(key), visit);
+        if flow.is_continue() {
+            let is_same = |row: &Row| matches!(row, Ok((other, _)) if **other == *key);
+            flow = match above.next_if(is_same) {
+                Some(Ok((_, Some(own)))) => visit(key, &own),
+                Some(_) => ControlFlow::Continue(()),
+                None => visit(key, value),
+            };
+        }
+        flow
+    })?;
+    if flow.is_continue() {
+        let _ = show_before(&mut above, None, visit);
+    }
+    Ok(())
+}
+
+/// Shows the rows of a layer that come before `end`.
+fn show_before(
+    layer: &mut Layer<'_>,
+    end: Option<&[u8]>,
+    visit: &mut Visit<'_>,
+) -> ControlFlow<()> {
+    let is_before = |row: &Row| matches!(row, Ok((key, _)) if end.is_none_or(|end| **key < *end));
+    while let Some(Ok((key, value))) = layer.next_if(is_before) {
+        if let Some(value) = value {
+            visit(&key, &value)?;
+        }
+    }
+    ControlFlow::Continue(())
+}
 
 /// Shows the rows of `layers`, the highest first, merged.
 pub(super) fn merge(

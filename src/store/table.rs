@@ -193,6 +193,17 @@ impl std::ops::Deref for Piece {
 }
 
 impl<K: Key> Table<K, Raw> {
+    /// The octets of a row where they lie, of this version.
+    pub(super) fn octets<'o>(&self, kept: &'o [u8]) -> Result<&'o [u8], RowError> {
+        match kept.split_first() {
+            Some((version, octets)) if *version == self.version => Ok(octets),
+            first => {
+                let version = first.map_or(0, |(version, _)| *version);
+                Err(RowError::Unreadable { table: self.name, version })
+            }
+        }
+    }
+
     /// A value without copying it.
     pub(super) fn piece(&self, octets: Octets) -> Result<Piece, RowError> {
         match octets.first() {

@@ -10,7 +10,7 @@ use std::sync::RwLockReadGuard;
 use super::error::RowError;
 use super::index::layer;
 use super::key::Key;
-use super::rows::{Octets, RawRows, Run, Visit, merge};
+use super::rows::{Octets, RawRows, Run, Visit, merge, merge_over};
 use super::seen::{Row, Seen};
 use super::segment::Op;
 use super::sorted::Sorted;
@@ -59,7 +59,13 @@ impl RawRows for Reader<'_> {
 
     fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
         let synced = layer(&self.synced, run, back, |(_, value)| value.clone());
-        let merged = merge(&mut [synced, self.shared.index.rows(run, back)], back, visit);
+        let merged = match back {
+            true => merge(&mut [synced, self.shared.index.rows(run, true)], true, visit),
+            false => {
+                let mut below = |visit: &mut Visit<'_>| self.shared.index.visit(run, visit);
+                merge_over(synced, &mut below, visit)
+            }
+        };
         self.shared.trusting(merged)
     }
 }
