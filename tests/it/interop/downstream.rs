@@ -79,6 +79,12 @@ impl Running {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+        // What it had started itself ends a moment later.
+        let end = Instant::now() + PATIENCE;
+        while UdpSocket::bind(self.address).is_err() {
+            assert!(Instant::now() < end, "{:?} keeps its address", self.kind);
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Starts it again on what it left behind.
@@ -126,7 +132,8 @@ impl Running {
     }
 
     fn wait(&self, zone: &str, serial: u32, meanwhile: &dyn Fn()) {
-        let end = Instant::now() + PATIENCE;
+        // Some begin a transfer anew only every ten seconds, and on a rough line half of them fail.
+        let end = Instant::now() + 3 * PATIENCE;
         while serial_at(self.address, zone) != Some(serial) {
             assert!(
                 Instant::now() < end,

@@ -135,7 +135,7 @@ impl Way {
     /// Whether the next datagram is lost. It may be kept for a while.
     fn loses(&self) -> bool {
         let number = self.datagrams.fetch_add(1, Ordering::Relaxed);
-        match (self.mood(), number % 3) {
+        match (self.mood(), turn(number, 3)) {
             (Mood::Rough, 0) => {
                 self.lost.fetch_add(1, Ordering::Relaxed);
                 true
@@ -189,9 +189,9 @@ impl Way {
     fn send_on(&self, number: u64, mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
         // Another place for each connection, none of them in step with the messages.
         let place = number * 7_919 % CUT_OCTETS;
-        let (mut stall_at, cut_at) = match number.is_multiple_of(2) {
-            true => (None, Some(place)),
-            false => (Some(place), None),
+        let (mut stall_at, cut_at) = match turn(number, 2) {
+            0 => (None, Some(place)),
+            _ => (Some(place), None),
         };
         let mut buffer = [0; 4_096];
         let mut sent = 0;
@@ -220,6 +220,13 @@ impl Way {
             }
         }
     }
+}
+
+/// Whose turn it is of so many: each has one in a round, in an order that is another in each, so that nobody who
+/// asks at regular times meets the same fate for ever.
+fn turn(number: u64, of: u64) -> u64 {
+    let mixed = (number / of).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    (number + mixed) % of
 }
 
 /// Connects, with little room for what is not read yet.
