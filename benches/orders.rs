@@ -235,10 +235,10 @@ impl Server {
         let (_, text) = Client::connect(self).get("/metrics");
         let figure = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            line.unwrap_or_else(|| panic!("no {name}")).trim().parse::<f64>().unwrap() as u64
+            line.unwrap_or_else(|| panic!("no {name}")).trim().parse::<f64>().unwrap()
         };
-        let spent = figure("nameplane_store_sync_microseconds_total");
-        (figure("nameplane_store_syncs_total"), Duration::from_micros(spent))
+        let spent = figure("nameplane_store_sync_seconds_total");
+        (figure("nameplane_store_syncs_total") as u64, Duration::from_secs_f64(spent))
     }
 }
 

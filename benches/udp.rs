@@ -13,18 +13,12 @@
 #![allow(clippy::print_stdout, reason = "this is what it is for")]
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use nameplane::answer::{Bulk, Rendered, Writer, render};
-use nameplane::metrics::Registry;
-use nameplane::serve::{Context, Outcome, Refuse, Settings, Shared, Slot, Transport};
+use nameplane::serve::{Context, Outcome, Shared, Slot, Transport};
 use nameplane::transport::udp;
-use nameplane::wire::{HashKey, Name};
-use nameplane::zone::text;
-use nameplane::zone::tree::PackedZone;
 
 #[allow(dead_code, unused_imports, reason = "shared with the peers' bench, which uses all")]
 #[path = "peers/src/dataset.rs"]
@@ -35,6 +29,8 @@ mod load;
 #[allow(dead_code, unused_imports, reason = "as above")]
 #[path = "peers/src/questions.rs"]
 mod questions;
+#[path = "gate/set.rs"]
+mod set;
 #[allow(
     dead_code,
     unused_imports,
@@ -44,9 +40,9 @@ mod questions;
 #[path = "peers/src/sys.rs"]
 mod sys;
 
-use dataset::{Dataset, Set};
+use dataset::Set;
 use load::Sending;
-use questions::{Questions, Spread};
+use questions::Questions;
 
 /// How long the worker does one of the two.
 const TURN: Duration = Duration::from_millis(50);
@@ -54,89 +50,34 @@ const TURN: Duration = Duration::from_millis(50);
 /// Octets from which on the length of replies costs an echo a percent or more.
 const PADDING_SHOWS: u64 = 100;
 
-/// What a seed is for every run to be the same.
-const KEY: [u8; 24] = *b"the same pages each time";
-
 fn main() -> std::io::Result<()> {
     nameplane::run::heap::tell(); // as the server does
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let word = |at: usize, or: &'static str| words.get(at).map_or(or, String::as_str);
-    let number =
-        |at: usize, or: usize| words.get(at).and_then(|word| word.parse().ok()).unwrap_or(or);
-    let (pairs, divisor) = (number(1, 25), number(2, 1));
+    let words = set::Words::given();
+    let (pairs, divisor) = (words.number(1, 25), words.number(2, 1));
     let sendings: Vec<Sending> =
-        word(3, "plain,gso").split(',').filter_map(Sending::parse).collect();
+        words.word(3, "plain,gso").split(',').filter_map(Sending::parse).collect();
     println!(
         "| set | sent | questions | echo ns | answer ns | ratio | quartiles | pad | busy |\n\
          |---|---|---|---|---|---|---|---|---|"
     );
-    for set in word(0, "hosting").split(',').filter_map(Set::parse) {
-        measure(set, pairs, divisor, &sendings)?;
+    for name in words.word(0, "hosting").split(',').filter_map(Set::parse) {
+        measure(name, pairs, divisor, &sendings)?;
     }
     Ok(())
 }
 
 /// All rows of one set.
-fn measure(set: Set, pairs: usize, divisor: usize, sendings: &[Sending]) -> std::io::Result<()> {
-    let root = std::env::temp_dir().join("nameplane-bench");
-    let dataset = Dataset::open(&root, set, divisor)?;
-    let began = Instant::now();
-    let shared = Shared::new(
-        Settings::default(),
-        load(&dataset).published(),
-        Arc::new(Refuse),
-        Arc::new(Registry::default()),
-        1,
-    );
-    eprintln!(
-        "{}: {} zones, {} records, read and rendered in {:.1} s",
-        set.describe(),
-        dataset.zones,
-        dataset.records,
-        began.elapsed().as_secs_f32()
-    );
+fn measure(name: Set, pairs: usize, divisor: usize, sendings: &[Sending]) -> std::io::Result<()> {
+    let dataset = set::open(name, divisor)?;
+    let shared = set::serve(name, &dataset);
     for &sending in sendings {
-        for (name, missing, spread) in [
-            ("hits, uniform", 0, Spread::Uniform),
-            ("hits, Zipf", 0, Spread::Zipf),
-            ("NXDOMAIN", 100, Spread::Uniform),
-            ("mixed, 20 % NXDOMAIN", 20, Spread::Zipf),
-        ] {
-            let questions = Questions::read(&dataset.hits(), &dataset.apexes(), missing, spread)?;
-            let turns = run(&shared, questions.dnssec(set.is_signed()), pairs, sending);
-            show(&format!("{} | {} | {name}", set.name(), sending.name()), &turns);
+        for (_, kind, missing, spread) in set::KINDS {
+            let questions = set::ask(name, &dataset, missing, spread)?;
+            let turns = run(&shared, questions, pairs, sending);
+            show(&format!("{} | {} | {kind}", name.name(), sending.name()), &turns);
         }
     }
     Ok(())
-}
-
-/// All zones of a set in a table.
-fn load(dataset: &Dataset) -> Writer {
-    let mut writer = Writer::new(HashKey::new(KEY));
-    let key = writer.key();
-    writer.start_load();
-    let mut bulk = Bulk::new(&key);
-    let zones = dataset.zones().expect("the list of zones is readable");
-    for (part, chunk) in zones.chunks(2048).enumerate() {
-        let mut rendered = Rendered::new(&key);
-        for (number, (apex, file)) in chunk.iter().enumerate() {
-            put_zone(&mut rendered, (part * 2048 + number) as u32, apex, file);
-        }
-        bulk.take(&mut rendered);
-    }
-    writer.load(vec![bulk], 1);
-    writer.end_load();
-    writer
-}
-
-fn put_zone(rendered: &mut Rendered, id: u32, apex: &str, file: &Path) {
-    let text = std::fs::read(file).expect("a zone file");
-    let apex = Name::parse(apex).expect("a name");
-    let options = text::Options { origin: Some(apex), ..text::Options::default() };
-    let parsed = text::parse(&text, options).expect("a faultless zone file");
-    let view = PackedZone::new(parsed.apex.clone(), &parsed.packed);
-    render::zone(rendered, &render::Zone { id, view: &view, children: None })
-        .expect("memory is readable");
 }
 
 /// One half of a pair.

@@ -20,6 +20,16 @@ use toml::de::{DeTable, DeValue};
 /// UDP threads for one address: no machine has more cores.
 pub const UDP_WORKERS_MAX: u32 = 1_024;
 
+/// Octets of a UDP answer: everybody takes the least, and no path needs more than the most.
+pub const UDP_OCTETS: std::ops::RangeInclusive<u16> = 512..=4096;
+
+/// Octets of a text that is told in one string of a TXT record.
+pub const TXT_OCTETS_MAX: usize = 255;
+
+/// Answers a second, and limited ones to one that is sent truncated, that a bucket of the rate limit counts.
+pub const RATE_MAX: u16 = 32_767;
+pub const SLIP_MAX: u8 = 15;
+
 /// What is wrong in a settings file. The operator's to mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -231,6 +241,25 @@ fn wrong_together(config: &Config) -> Vec<(&'static str, &'static str, String)> 
         let what = format!("udp_workers is more than {UDP_WORKERS_MAX} threads for each address");
         wrong.push(("dns", "udp_workers", what));
     }
+    if !UDP_OCTETS.contains(&config.dns.udp_octets_max) {
+        let (least, most) = (UDP_OCTETS.start(), UDP_OCTETS.end());
+        let what = format!("udp_octets_max must be from {least} to {most}");
+        wrong.push(("dns", "udp_octets_max", what));
+    }
+    for (key, text) in [("server_id", &config.dns.server_id), ("version", &config.dns.version)] {
+        if text.as_ref().is_some_and(|text| text.len() > TXT_OCTETS_MAX) {
+            wrong.push(("dns", key, format!("{key} has more than {TXT_OCTETS_MAX} octets")));
+        }
+    }
+    let limit = &config.rate_limit;
+    for (key, value, most) in [
+        ("responses_per_second", limit.responses_per_second, RATE_MAX),
+        ("slip", limit.slip.into(), SLIP_MAX.into()),
+    ] {
+        if value > most {
+            wrong.push(("dns.rate_limit", key, format!("{key} is more than {most}")));
+        }
+    }
     let (tls, primaries) = (&config.tls, &config.primaries);
     for (section, certificate, key) in [
         ("dns.tls", tls.certificate.is_some(), tls.key.is_some()),
@@ -365,7 +394,7 @@ settings! {
         listen: Vec<SocketAddr> = r#"["127.0.0.1:5300", "[::1]:5300"]"#,
         /// UDP threads for each address; 0 is one for each core.
         udp_workers: u32 = "0",
-        /// The largest UDP answer, in octets, whatever the query's EDNS allows.
+        /// The largest UDP answer, in octets, whatever the query's EDNS allows: 512 to 4096.
         udp_octets_max: u16 = "1232",
         /// DNS cookie secrets (RFC 9018): the first signs, all verify. Made at random at each start if absent.
         cookie_secret: Vec<Secret> = "[]",
@@ -373,9 +402,9 @@ settings! {
         cookies_required_above: u32 = "0",
         /// The domain resolvers may report errors to (RFC 9567), told in every answer with EDNS; absent: none.
         report_agent: Option<String> = r#""""#,
-        /// What NSID and `id.server` answer; absent: nothing.
+        /// What NSID and `id.server` answer, at most 255 octets; absent: nothing.
         server_id: Option<String> = r#""""#,
-        /// What `version.bind` answers; absent: refused.
+        /// What `version.bind` answers, at most 255 octets; absent: refused.
         version: Option<String> = r#""""#,
         /// Load balancers that tell the client by the PROXY protocol, version 2; nothing else is taken from them.
         balancers: Vec<IpNet> = "[]",
@@ -384,9 +413,9 @@ settings! {
     "dns.rate_limit" rate_limit: RateLimit {
         /// Whether answers are limited at all.
         enabled: bool = "true",
-        /// Equal answers for each client prefix and second.
+        /// Equal answers for each client prefix and second, at most 32767; 0 is without a limit.
         responses_per_second: u16 = "200",
-        /// Every how many-th limited answer is sent truncated instead of dropped; 0 drops all.
+        /// Every how many-th limited answer is sent truncated instead of dropped, at most every 15th; 0 drops all.
         slip: u8 = "2",
         /// Clients never limited.
         exempt: Vec<IpNet> = r#"["127.0.0.0/8", "::1/128"]"#,
@@ -523,6 +552,28 @@ mod tests {
         let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
         assert_eq!(lines, [2, 3, 4, 7, 10], "{faults:?}");
         assert!(faults[3].what.contains("[dns.tls] needs both certificate and key"), "{faults:?}");
+    }
+
+    #[test]
+    fn numbers_and_texts_beyond_what_can_be_answered_with_are_refused() {
+        let long = "é".repeat(128);
+        for (line, good) in [
+            ("[dns]\nudp_octets_max = 511", false),
+            ("[dns]\nudp_octets_max = 512", true),
+            ("[dns]\nudp_octets_max = 4096", true),
+            ("[dns]\nudp_octets_max = 4097", false),
+            (&format!("[dns]\nserver_id = {long:?}"), false),
+            (&format!("[dns]\nversion = {long:?}"), false),
+            (&format!("[dns]\nversion = {:?}", &long[..254]), true),
+            ("[dns.rate_limit]\nresponses_per_second = 32767", true),
+            ("[dns.rate_limit]\nresponses_per_second = 32768", false),
+            ("[dns.rate_limit]\nslip = 15", true),
+            ("[dns.rate_limit]\nslip = 16", false),
+        ] {
+            let faults = Config::parse(line).err().unwrap_or_default();
+            assert_eq!(faults.is_empty(), good, "{line}: {faults:?}");
+            assert!(faults.iter().all(|fault| fault.line == 2), "{faults:?}");
+        }
     }
 
     #[test]

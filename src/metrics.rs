@@ -263,9 +263,9 @@ pub static LOG_SYNCS: Watched = Watched {
     help: "Groups of records that were written and synced together.",
     kind: "counter",
 };
-pub static LOG_SYNC_US: Watched = Watched {
-    name: "nameplane_store_sync_microseconds_total",
-    help: "Microseconds that writing and syncing the commit log took.",
+pub static LOG_SYNC_TIME: Watched = Watched {
+    name: "nameplane_store_sync_seconds_total",
+    help: "Seconds that writing and syncing the commit log took.",
     kind: "counter",
 };
 pub static WRITING: Watched = Watched {

@@ -1,14 +1,14 @@
 //! Looking ahead: what denies a name, sought for a whole batch before the first query is answered.
 //!
-//! A chain is searched in two steps, each a miss of the cache because of what the step before brought: a leaf,
-//! then its entry. [Sought] together, the misses of a batch overlap, as those of [nodes](super::prefetch) do;
-//! and what was found needs not be found again.
+//! A chain is searched by halves for a leaf, and the leaf for its entry, each step a miss of the cache because of what the
+//! step before brought. [Sought] together, the misses of a batch overlap, as those of [nodes](super::prefetch) do;
+//! and what was found needs not be found again. No entry is looked at: it is on its way.
 //!
 //! Only what is likely is looked for: the proof about a name directly below the closest name that exists, and
 //! that name's own. Whoever answers finds the rest.
 
-use super::chain::{Chain, Denial};
-use super::denial::{Hasher, KEY_MAX, relative_key};
+use super::chain::{Chain, Denial, Search};
+use super::denial::{Hash, Hasher, KEY_MAX, relative_key};
 use super::leaf::{Entry, Leaf};
 use super::node::{Node, flag};
 use super::table::Snapshot;
@@ -20,30 +20,38 @@ const KEY: usize = 64;
 /// A key on its way through a chain.
 pub(super) struct Sought<'s> {
     chain: &'s Chain,
-    leaf: &'s Leaf,
-    skip: usize,
-    key: [u8; KEY],
+    search: Search<'s>,
+    leaf: Option<&'s Leaf>,
+    /// The query's.
+    pub(super) number: usize,
+    zone: u32,
+    skip: u32,
+    hash: Hash,
     len: usize,
+    key: [u8; KEY],
 }
 
 /// The last entry at or before the key of the name `skip` labels above the one asked for.
 #[derive(Clone, Copy)]
 pub struct Ahead<'s> {
     pub(super) chain: &'s Chain,
-    pub(super) skip: usize,
-    pub(super) entry: &'s [u8],
-    /// Its key is that of the name.
-    pub(super) is_own: bool,
+    entry: &'s [u8],
+    /// Whose chain it is.
+    pub(super) zone: u32,
+    skip: u32,
+    /// Of the name, in a chain of hashes.
+    hash: Hash,
 }
 
-/// Begins the search for what `query` will need to have denied, if proofs are wanted and `node`, `skip` labels
-/// above, is the closest name that exists.
+/// Begins in `slot` the search for what the query of this number will need to have denied, if proofs are wanted and `node`,
+/// `skip` labels above, is the closest name that exists. Returns how many leaves are searched.
+#[inline]
 pub(super) fn seek<'s>(
+    slot: &mut Option<Sought<'s>>,
     snapshot: &'s Snapshot,
-    query: &Query,
-    node: Node<'s>,
-    skip: usize,
-) -> Option<Sought<'s>> {
+    (number, query): (usize, &Query),
+    (node, skip): (Node<'s>, usize),
+) -> Option<usize> {
     let known = skip == 0 && node.is(flag::APEX | flag::CNAME);
     if known || node.is(flag::CUT) && node.set(Type::DS).is_some() {
         return None; // where that stands is known, or nothing is denied
@@ -56,40 +64,81 @@ pub(super) fn seek<'s>(
     if !apex.is(flag::SIGNED) {
         return None;
     }
-    let chain = snapshot.chains.get(&apex.facts()?.zone)?;
+    let zone = apex.facts()?.zone;
+    let chain = snapshot.chains.get(&zone)?;
     // Below a cut it is the cut of which something is denied, else the name below the closest.
     let skip = if node.is(flag::CUT) { skip } else { skip.saturating_sub(1) };
-    let (mut key, mut len) = ([0; KEY], 0);
-    let mut set = |octets: &[u8]| {
-        len = octets.len();
-        key.get_mut(..len).map(|key| key.copy_from_slice(octets))
-    };
+    // In place: what is moved once it is whole costs more than it is to be had for.
+    let sought = slot.insert(Sought {
+        chain,
+        search: Search::default(),
+        leaf: None,
+        number,
+        zone,
+        skip: skip as u32,
+        hash: Hash::default(),
+        len: 0,
+        key: [0; KEY],
+    });
     match &chain.denial {
         Denial::Nsec => {
-            let mut whole = [0; KEY_MAX];
-            let len = relative_key(query.suffix(skip), up.saturating_sub(skip), &mut whole);
-            set(whole.get(..len)?)?;
+            sought.len = put_key(query, skip, up, &mut sought.key)?;
+            sought.search = chain.search(sought.key.get(..sought.len)?);
         }
         Denial::Nsec3 { iterations, salt, .. } => {
-            set(&Hasher { iterations: *iterations, salt }.name(query.suffix(skip)).label())?;
+            sought.hash = Hasher { iterations: *iterations, salt }.name(query.suffix(skip));
+            let label = sought.hash.label();
+            *sought.key.first_chunk_mut()? = label;
+            sought.len = label.len();
+            sought.search = chain.search_near(sought.hash, &label);
         }
     }
-    let leaf = chain.leaf(key.get(..len)?)?;
-    Some(Sought { chain, leaf, skip, key, len })
+    Some(sought.search.len())
+}
+
+/// Writes the key of the name `skip` labels above in the zone whose apex stands `up` labels above, if it has room;
+/// returns its length.
+#[inline]
+fn put_key(query: &Query, skip: usize, up: usize, key: &mut [u8; KEY]) -> Option<usize> {
+    let labels = up.saturating_sub(skip);
+    // Escaped, an octet becomes two.
+    let most = 2 * query.offset(up).saturating_sub(query.offset(skip));
+    match most <= KEY {
+        true => Some(relative_key(query.suffix(skip), labels, key)),
+        false => put_long_key(query.suffix(skip), labels, key),
+    }
+}
+
+#[cold]
+fn put_long_key(name: &[u8], labels: usize, key: &mut [u8; KEY]) -> Option<usize> {
+    let mut whole = [0; KEY_MAX];
+    let len = relative_key(name, labels, &mut whole);
+    key.get_mut(..len)?.copy_from_slice(whole.get(..len)?);
+    Some(len)
 }
 
 impl<'s> Sought<'s> {
-    /// What the search looks at next.
-    pub fn leaf(&self) -> &'s [u8] {
-        self.leaf.octets()
+    /// Takes a step of the search for the leaf.
+    #[inline(always)]
+    pub fn step(&mut self) {
+        self.search.step();
+    }
+
+    /// The leaf that the steps led to, which is looked at next.
+    #[inline]
+    pub fn leaf(&mut self) -> Option<&'s [u8]> {
+        self.leaf = self.chain.leaf(self.search, self.key.get(..self.len)?);
+        self.leaf.map(Leaf::octets)
     }
 
     /// Ends the search.
+    #[inline]
     pub fn find(&self) -> Option<Ahead<'s>> {
-        let key = self.key.get(..self.len)?;
-        let entry = self.leaf.entry(self.leaf.number_at_or_before(key)?)?;
-        let is_own = entry.key == key;
-        Some(Ahead { chain: self.chain, skip: self.skip, entry: entry.octets, is_own })
+        let leaf = self.leaf?;
+        let number = leaf.number_at_or_before(self.key.get(..self.len)?)?;
+        let entry = leaf.entry_octets(number)?;
+        let Sought { chain, zone, skip, hash, .. } = *self;
+        Some(Ahead { chain, entry, zone, skip, hash })
     }
 }
 
@@ -102,7 +151,12 @@ impl<'s> Ahead<'s> {
     /// The entry found, if it was sought in `chain` for the name `skip` labels above.
     #[inline]
     pub(super) fn entry(&self, chain: &Chain, skip: usize) -> Option<Entry<'s>> {
-        let is_it = std::ptr::eq(chain, self.chain) && skip == self.skip;
+        let is_it = std::ptr::eq(chain, self.chain) && skip == self.skip as usize;
         if is_it { Entry::read(self.entry) } else { None }
+    }
+
+    /// Whether `entry`, which was found, stands under the hash of the name it was sought for.
+    pub(super) fn is_own(&self, entry: Entry<'_>) -> bool {
+        entry.key == self.hash.label()
     }
 }

@@ -6,8 +6,9 @@ use super::chain::{Denial, Entries, NSEC3_ITERATIONS_MAX};
 use super::denial::Hasher;
 use super::image::{self, Extent, OWNER_AT, QUESTION_TAIL, RECORD_HEAD, label_count, label_offset};
 use super::node::{Draft, Facts, GLUE, STOCK, ZoneState, flag};
+use super::places::{Places, begins_label, is_at_or_below};
 use super::render::Zone;
-use super::rendered::{ChainChange, Rendered};
+use super::rendered::{ChainChange, ChainPart, Rendered};
 use crate::wire::name::wire_len;
 use crate::wire::{Name, Type};
 use crate::zone::ReadFault;
@@ -26,21 +27,9 @@ pub(super) struct Builder<'a> {
     apex_labels: usize,
     pub denial: Option<Denial>,
     entries: Entries,
-    /// The names from the apex down to the node visited last.
-    path: Vec<Step>,
     /// What hides the names below it, if the last node stands below such a thing.
     hidden: Option<Hidden>,
-    images: Vec<u8>,
-    extents: Vec<Extent>,
-}
-
-/// A name on the path.
-struct Step {
-    name: Vec<u8>,
-    labels: usize,
-    hash: u64,
-    /// Where its node stands among what is rendered.
-    at: usize,
+    places: Places,
 }
 
 /// A name that hides all below it.
@@ -53,6 +42,8 @@ struct Hidden {
 
 impl<'a> Builder<'a> {
     pub fn new(into: &'a mut Rendered, zone: &Zone<'a>, puts: bool) -> Builder<'a> {
+        let mut places = std::mem::take(&mut into.places);
+        places.clear();
         Builder {
             into,
             zone: *zone,
@@ -60,10 +51,8 @@ impl<'a> Builder<'a> {
             apex_labels: zone.view.apex().label_count(),
             denial: None,
             entries: Entries::default(),
-            path: Vec::new(),
             hidden: None,
-            images: Vec::new(),
-            extents: Vec::new(),
+            places,
         }
     }
 
@@ -91,15 +80,13 @@ impl<'a> Builder<'a> {
             return;
         }
         self.end_hidden();
-        while self.path.last().is_some_and(|step| !is_at_or_below(name, &step.name)) {
-            self.path.pop();
-        }
+        self.places.climb(name);
         self.descend(node, name, labels);
     }
 
     /// Goes from the path's end down to `name`, through names that have no records.
     fn descend(&mut self, node: Node<'_>, name: &[u8], labels: usize) {
-        let (above, mut hash) = match self.path.last() {
+        let (above, mut hash) = match self.places.path.last() {
             Some(step) => (step.labels, step.hash),
             None => {
                 let hash = self.into.key.name(name);
@@ -115,14 +102,14 @@ impl<'a> Builder<'a> {
             let node = (depth == labels).then_some(node);
             if self.is_child(here) {
                 self.parent_side(here, hash, node);
-                self.hidden = Some(Hidden { name: here.to_vec(), hash, cut: None });
+                self.hide(here, hash, None);
                 return;
             }
             if let Some(node) = node.filter(|node| node.rrset(Type::NS).is_some()) {
-                let mut cut = Packer::default();
+                let mut cut = Packer::over(std::mem::take(&mut self.places.hidden_nodes));
                 cut.push(node);
                 self.mark_wild(here);
-                self.hidden = Some(Hidden { name: here.to_vec(), hash, cut: Some(cut) });
+                self.hide(here, hash, Some(cut));
                 return;
             }
             self.put_step(here, depth, hash, node);
@@ -133,28 +120,57 @@ impl<'a> Builder<'a> {
     fn put_step(&mut self, name: &[u8], labels: usize, hash: u64, node: Option<Node<'_>>) {
         self.mark_wild(name);
         let at = self.visible(name, hash, node, false);
-        self.path.push(Step { name: name.to_vec(), labels, hash, at });
+        self.places.descend(name, labels, hash, at);
         if node.is_some_and(|node| node.rrset(Type::DNAME).is_some()) {
-            self.hidden = Some(Hidden { name: name.to_vec(), hash, cut: None });
+            self.hide(name, hash, None);
         }
+    }
+
+    /// Hides what stands below `name`.
+    fn hide(&mut self, name: &[u8], hash: u64, cut: Option<Packer>) {
+        let mut own = std::mem::take(&mut self.places.hidden_name);
+        own.clear();
+        own.extend_from_slice(name);
+        self.hidden = Some(Hidden { name: own, hash, cut });
     }
 
     /// Marks the parent of a wildcard, which is the path's end.
     fn mark_wild(&mut self, name: &[u8]) {
         if self.puts
             && name.starts_with(&[1, b'*'])
-            && let Some(parent) = self.path.last()
+            && let Some(parent) = self.places.path.last()
         {
             self.into.set_flag(parent.at, flag::WILD);
         }
     }
 
-    /// Ends the zone.
-    pub fn finish(mut self) {
-        self.end_hidden();
-        if let Some(denial) = self.denial {
-            self.into.chains.push((self.zone.id, ChainChange::Whole(denial, self.entries)));
+    /// Goes on below the apex, which somebody else puts.
+    pub fn below(&mut self, apex: Node<'_>) {
+        let name = apex.owner.to_ascii_lowercase();
+        let hash = self.into.key.name(&name);
+        self.denial = denial_of(apex);
+        self.places.descend(&name, self.apex_labels, hash, 0);
+        if apex.rrset(Type::DNAME).is_some() {
+            self.hide(&name, hash, None);
         }
+    }
+
+    /// Ends the zone.
+    pub fn finish(self) {
+        let (zone, part, into) = self.end();
+        into.put_chain(zone, [part]);
+    }
+
+    /// Ends a part of the zone.
+    pub fn finish_part(self) -> ChainPart {
+        self.end().1
+    }
+
+    fn end(mut self) -> (u32, ChainPart, &'a mut Rendered) {
+        self.end_hidden();
+        self.into.places = self.places;
+        let part = ChainPart(self.denial.map(|denial| (denial, self.entries)));
+        (self.zone.id, part, self.into)
     }
 
     /// Reads the zone for its chain alone.
@@ -188,8 +204,11 @@ impl<'a> Builder<'a> {
     fn end_hidden(&mut self) {
         let Some(hidden) = self.hidden.take() else { return };
         if let Some(cut) = hidden.cut {
-            self.cut(&hidden.name, hidden.hash, &cut.finish());
+            let nodes = cut.finish();
+            self.cut(&hidden.name, hidden.hash, &nodes);
+            self.places.hidden_nodes = nodes;
         }
+        self.places.hidden_name = hidden.name;
     }
 
     fn up(&self, name: &[u8]) -> u8 {
@@ -202,8 +221,8 @@ impl<'a> Builder<'a> {
             self.into.remove(hash, name, false);
             return 0;
         }
-        self.images.clear();
-        self.extents.clear();
+        self.places.images.clear();
+        self.places.extents.clear();
         let up = self.up(name);
         let mut flags = if wild { flag::WILD } else { 0 };
         let mut facts = None;
@@ -240,8 +259,8 @@ impl<'a> Builder<'a> {
             self.into.remove(hash, name, true);
             return;
         }
-        self.images.clear();
-        self.extents.clear();
+        self.places.images.clear();
+        self.places.extents.clear();
         let mut flags = flag::PARENT;
         for set in node.iter().flat_map(|node| node.rrsets()) {
             match set.rtype {
@@ -260,8 +279,8 @@ impl<'a> Builder<'a> {
             self.into.remove(hash, name, false);
             return;
         }
-        self.images.clear();
-        self.extents.clear();
+        self.places.images.clear();
+        self.places.extents.clear();
         let mut flags = flag::CUT;
         let Some(cut) = packed::nodes(octets).next() else { return };
         if let Some(ns) = cut.rrset(Type::NS) {
@@ -289,20 +308,21 @@ impl<'a> Builder<'a> {
     }
 
     fn put(&mut self, name: &[u8], hash: u64, up: u8, flags: u16, facts: Option<Facts>) -> usize {
-        let (extents, images) = (&self.extents, &self.images);
+        let (extents, images) = (&self.places.extents, &self.places.images);
         let draft = Draft { name, up, flags, facts, extents, images };
         self.into.put(hash, self.apex_labels + usize::from(up), &draft)
     }
 
     fn add_set(&mut self, owner: &[u8], set: RrSetRef<'_>) {
-        let from = self.images.len();
-        let mut extent = image::put_rrset(&mut self.images, owner, set);
+        let from = self.places.images.len();
+        let Places { images, image, .. } = &mut self.places;
+        let mut extent = image::put_rrset(images, owner, set, image);
         if extent.data > 0xffff || extent.sig_octets > 0xffff {
             // No message can hold it. Its count says that it is there.
-            self.images.truncate(from);
+            self.places.images.truncate(from);
             extent = Extent { rtype: extent.rtype, count: extent.count, ..Extent::default() };
         }
-        self.extents.push(extent);
+        self.places.extents.push(extent);
     }
 
     /// The name servers of a cut, and where the image of `ns`, the first one, has their names.
@@ -312,10 +332,12 @@ impl<'a> Builder<'a> {
         let mut at = 0;
         let mut targets = Vec::with_capacity(usize::from(ns.count));
         for name in ns.rdatas() {
-            let head = self.images.get(at..).and_then(|image| image.first_chunk::<RECORD_HEAD>());
+            let head =
+                self.places.images.get(at..).and_then(|image| image.first_chunk::<RECORD_HEAD>());
             let Some(&[.., l0, l1]) = head else { break };
             let rdata_at = at + RECORD_HEAD;
-            let first = self.images.get(rdata_at..).and_then(|rdata| rdata.first_chunk::<2>());
+            let first =
+                self.places.images.get(rdata_at..).and_then(|rdata| rdata.first_chunk::<2>());
             // A pointer to a pointer would be legal, and odd.
             let pointer = match first {
                 Some(&[high, low]) if high >= 0xc0 => u16::from_be_bytes([high, low]),
@@ -333,7 +355,7 @@ impl<'a> Builder<'a> {
 
     /// Adds the addresses of name servers at or below the cut.
     fn add_glue(&mut self, octets: &[u8], targets: &[Target<'_>]) {
-        let from = self.images.len();
+        let from = self.places.images.len();
         let mut count = 0;
         for node in packed::nodes(octets) {
             let mine = |target: &&Target<'_>| {
@@ -342,17 +364,23 @@ impl<'a> Builder<'a> {
             let Some(target) = targets.iter().find(mine) else { continue };
             for set in addresses(node) {
                 for rdata in set.rdatas() {
-                    image::put_record(&mut self.images, target.pointer, set.rtype, set.ttl, rdata);
+                    image::put_record(
+                        &mut self.places.images,
+                        target.pointer,
+                        set.rtype,
+                        set.ttl,
+                        rdata,
+                    );
                     count += 1;
                 }
             }
         }
-        let data = self.images.len() - from;
+        let data = self.places.images.len() - from;
         if data > 0xffff {
-            self.images.truncate(from);
-            self.extents.push(Extent { rtype: GLUE.0, count, ..Extent::default() });
+            self.places.images.truncate(from);
+            self.places.extents.push(Extent { rtype: GLUE.0, count, ..Extent::default() });
         } else if count > 0 {
-            self.extents.push(Extent {
+            self.places.extents.push(Extent {
                 rtype: GLUE.0,
                 count,
                 data: data as u32,
@@ -363,37 +391,41 @@ impl<'a> Builder<'a> {
 
     /// Adds the other addresses below the cut, for name servers of other cuts.
     fn add_stock(&mut self, octets: &[u8], targets: &[Target<'_>]) {
-        let from = self.images.len();
+        let from = self.places.images.len();
         for node in packed::nodes(octets) {
             let used =
                 |target: &Target<'_>| target.is_own && target.name.eq_ignore_ascii_case(node.owner);
             if targets.iter().any(used) || addresses(node).next().is_none() {
                 continue;
             }
-            let item_from = self.images.len();
-            self.images.extend(node.owner.iter().map(u8::to_ascii_lowercase));
-            let head_at = self.images.len();
-            self.images.extend_from_slice(&[0; 4]);
+            let item_from = self.places.images.len();
+            self.places.images.extend(node.owner.iter().map(u8::to_ascii_lowercase));
+            let head_at = self.places.images.len();
+            self.places.images.extend_from_slice(&[0; 4]);
             let mut count = 0u16;
             for set in addresses(node) {
                 for rdata in set.rdatas() {
-                    image::put_record(&mut self.images, 0xc00c, set.rtype, set.ttl, rdata);
+                    image::put_record(&mut self.places.images, 0xc00c, set.rtype, set.ttl, rdata);
                     count += 1;
                 }
             }
-            let len = self.images.len() - head_at - 4;
-            if self.images.len() - from > 0xffff {
-                self.images.truncate(item_from);
+            let len = self.places.images.len() - head_at - 4;
+            if self.places.images.len() - from > 0xffff {
+                self.places.images.truncate(item_from);
                 break;
             }
-            if let Some(head) = self.images.get_mut(head_at..head_at + 4) {
+            if let Some(head) = self.places.images.get_mut(head_at..head_at + 4) {
                 head[..2].copy_from_slice(&count.to_be_bytes());
                 head[2..].copy_from_slice(&(len as u16).to_be_bytes());
             }
         }
-        let data = self.images.len() - from;
+        let data = self.places.images.len() - from;
         if data > 0 {
-            self.extents.push(Extent { rtype: STOCK.0, data: data as u32, ..Extent::default() });
+            self.places.extents.push(Extent {
+                rtype: STOCK.0,
+                data: data as u32,
+                ..Extent::default()
+            });
         }
     }
 
@@ -530,19 +562,10 @@ fn addresses(node: Node<'_>) -> impl Iterator<Item = RrSetRef<'_>> {
     node.rrsets().filter(|set| matches!(set.rtype, Type::A | Type::AAAA))
 }
 
-/// Whether a lower-case name is `above` or below it.
-fn is_at_or_below(name: &[u8], above: &[u8]) -> bool {
-    name.ends_with(above) && {
-        let start = name.len() - above.len();
-        let mut at = 0;
-        while at < start {
-            at += 1 + name.get(at).map_or(0, |&len| usize::from(len));
-        }
-        at == start
-    }
-}
-
 fn is_at_or_below_any_case(name: &[u8], above: &[u8]) -> bool {
-    let whole = wire_len(name).is_ok_and(|len| len == name.len());
-    whole && is_at_or_below(&name.to_ascii_lowercase(), &above.to_ascii_lowercase())
+    let Some(start) = name.len().checked_sub(above.len()) else { return false };
+    let tail = name.get(start..).unwrap_or_default();
+    tail.eq_ignore_ascii_case(above)
+        && wire_len(name).is_ok_and(|len| len == name.len())
+        && begins_label(name, start)
 }

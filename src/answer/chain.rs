@@ -11,10 +11,13 @@
 //!
 //! [RFC 5155]: https://www.rfc-editor.org/rfc/rfc5155
 
+use std::hint::select_unpredictable;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::denial::Hash;
 use super::leaf::{Entry, Leaf, key_of, prefix, put_entry};
+use super::lump::Lump;
 
 /// Entries of a leaf, as it is made; it is split beyond twice as many.
 ///
@@ -53,6 +56,14 @@ impl Entries {
         self.places.push(from..self.octets.len());
     }
 
+    /// Adds all of `others` behind these.
+    pub fn append(&mut self, others: &Entries) {
+        let from = self.octets.len();
+        self.octets.extend_from_slice(&others.octets);
+        let moved = |place: &Range<usize>| place.start + from..place.end + from;
+        self.places.extend(others.places.iter().map(moved));
+    }
+
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -78,15 +89,52 @@ impl Entries {
 /// Where an entry stands: its leaf, and its number there.
 type Place = (usize, usize);
 
+/// Where an entry stands that is needed often: its leaf, and its octets there.
+type Fixed = (usize, Range<usize>);
+
+/// A search for a leaf, a step at a time: side by side, those of a batch wait for memory together.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Search<'s> {
+    leaves: &'s [Leaf],
+    /// It is one of so many leaves from here on, if the search began with all.
+    at: usize,
+    len: usize,
+    wanted: u128,
+}
+
+impl Search<'_> {
+    /// How many leaves are left to be searched.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Halves what is left to be searched; returns whether there was more than one leaf.
+    #[inline(always)]
+    pub fn step(&mut self) -> bool {
+        let half = self.len / 2;
+        let middle = self.at + half;
+        let is_behind = self.leaves.get(middle).is_some_and(|leaf| leaf.prefix() <= self.wanted);
+        // Either half is as likely: a jump would be foretold wrongly at every other step.
+        self.at = select_unpredictable(is_behind, middle, self.at);
+        self.len -= half;
+        half > 0
+    }
+}
+
 /// All denial records of one zone.
 #[derive(Debug, Clone)]
 pub(super) struct Chain {
     pub denial: Denial,
     leaves: Vec<Leaf>,
+    /// How many leaves before and behind the likely one a hash is looked for.
+    reach: usize,
     /// The apex's own, if it has one.
-    apex: Option<Place>,
+    apex: Option<Fixed>,
     /// What denies the wildcard below the apex.
-    star: Option<Place>,
+    star: Option<Fixed>,
+    /// What proves both, as far as this chain has to.
+    lump: Option<Arc<Lump>>,
 }
 
 /// What became of a chain, in pieces that both sides of the table share.
@@ -109,13 +157,14 @@ impl Chain {
     pub fn new(denial: Denial, entries: &Entries) -> Chain {
         let sorted = entries.sorted();
         let leaves = sorted.chunks(LEAF_ENTRIES).map(Leaf::build).collect();
-        let mut chain = Chain { denial, leaves, apex: None, star: None };
+        let mut chain = Chain { denial, leaves, reach: 0, apex: None, star: None, lump: None };
         chain.find_fixed();
         chain
     }
 
-    /// Finds the entries that do not depend on the name asked for.
+    /// Finds what does not depend on the name asked for.
     fn find_fixed(&mut self) {
+        self.reach = self.leaves.len().isqrt() / 2 + 1;
         let (apex, star) = match &self.denial {
             Denial::Nsec => (self.place(&[]), self.place(b"*\0")),
             Denial::Nsec3 { apex, star, .. } => {
@@ -126,18 +175,43 @@ impl Chain {
             Denial::Nsec => entry.key.is_empty(),
             Denial::Nsec3 { apex, .. } => entry.key == apex.label(),
         };
-        self.apex = apex.filter(|&place| self.at(place).is_some_and(|entry| is_apex(&entry)));
-        self.star = star;
+        let apex = apex.filter(|&place| self.at(place).is_some_and(|entry| is_apex(&entry)));
+        let fixed = |(leaf, number): Place| Some((leaf, self.leaves.get(leaf)?.place(number)?));
+        (self.apex, self.star) = (apex.and_then(fixed), star.and_then(fixed));
+        self.lump = Lump::build(self.common().into_iter().flatten()).map(Arc::new);
+    }
+
+    /// What proofs of all names missing directly below the apex have in common: it denies the wildcard there, and NSEC3
+    /// has to prove the apex too. Not all is there that is needed if there is no [lump](Chain::lump).
+    #[inline]
+    pub fn common(&self) -> [Option<Entry<'_>>; 2] {
+        match &self.denial {
+            Denial::Nsec3 { .. } if self.apex != self.star => [self.apex(), self.star()],
+            _ => [self.star(), None],
+        }
+    }
+
+    /// That in one piece.
+    #[inline]
+    pub fn lump(&self) -> Option<&Lump> {
+        self.lump.as_deref()
     }
 
     /// The entry of the apex, if it has one.
+    #[inline]
     pub fn apex(&self) -> Option<Entry<'_>> {
-        self.at(self.apex?)
+        self.fixed(self.apex.as_ref()?)
     }
 
     /// The entry that denies the wildcard below the apex.
+    #[inline]
     pub fn star(&self) -> Option<Entry<'_>> {
-        self.at(self.star?)
+        self.fixed(self.star.as_ref()?)
+    }
+
+    #[inline]
+    fn fixed(&self, (leaf, place): &Fixed) -> Option<Entry<'_>> {
+        Entry::read(self.leaves.get(*leaf)?.octets().get(place.clone())?)
     }
 
     #[inline]
@@ -152,10 +226,32 @@ impl Chain {
         self.leaves.partition_point(|leaf| leaf.starts_at_or_before(key, key_prefix))
     }
 
-    /// The leaf that has the last entry at or before `key`, if there is one.
+    /// Begins the search for the leaf of `key`.
     #[inline]
-    pub fn leaf(&self, key: &[u8]) -> Option<&Leaf> {
-        self.leaves.get(self.leaves_until(key).checked_sub(1)?)
+    pub fn search(&self, key: &[u8]) -> Search<'_> {
+        Search { leaves: &self.leaves, at: 0, len: self.leaves.len(), wanted: prefix(key) }
+    }
+
+    /// Begins the search for the leaf of the label of `hash` where it is likely. Hashes are spread evenly: of n entries
+    /// more or less than a hash's share stand before it, by some roots of n.
+    #[inline]
+    pub fn search_near(&self, hash: Hash, label: &[u8]) -> Search<'_> {
+        let share = hash.0.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+        let share = (u128::from(share) * self.leaves.len() as u128) >> 64;
+        let at = (share as usize).saturating_sub(self.reach);
+        let len = (2 * self.reach + 1).min(self.leaves.len() - at);
+        Search { leaves: &self.leaves, at, len, wanted: prefix(label) }
+    }
+
+    /// The leaf that has the last entry at or before `key`, if there is one, after a search for it took all its steps.
+    #[inline]
+    pub fn leaf<'s>(&'s self, search: Search<'s>, key: &[u8]) -> Option<&'s Leaf> {
+        let leaf = self.leaves.get(search.at)?;
+        let next = self.leaves.get(search.at + 1);
+        let is_it =
+            leaf.prefix() < search.wanted && next.is_none_or(|next| search.wanted < next.prefix());
+        // Where leaves begin alike, whole keys decide; and some hash stands elsewhere than is likely.
+        if is_it { Some(leaf) } else { self.leaves.get(self.leaves_until(key).checked_sub(1)?) }
     }
 
     /// Where the last entry at or before `key` stands; around the end if there is none.
@@ -230,7 +326,8 @@ impl Chain {
 
     /// Octets held, for the metrics.
     pub fn octets(&self) -> usize {
-        self.leaves.iter().map(Leaf::octets_held).sum()
+        let lump = self.lump().map_or(0, Lump::octets_held);
+        lump + self.leaves.iter().map(Leaf::octets_held).sum::<usize>()
     }
 }
 
@@ -259,6 +356,12 @@ mod tests {
                 want.map(|(key, ())| key.as_slice())
             );
             assert_eq!(chain.get(&key).is_some(), model.contains_key(&key));
+            let mut search = chain.search(&key);
+            while search.step() {}
+            let leaf = chain.leaf(search, &key);
+            let found = leaf.and_then(|leaf| leaf.entry(leaf.number_at_or_before(&key)?));
+            let want = model.range(..=key.clone()).next_back();
+            assert_eq!(found.map(|entry| entry.key), want.map(|(key, ())| key.as_slice()));
         }
         assert_eq!(chain.leaves.iter().map(Leaf::len).sum::<usize>(), model.len());
     }
@@ -295,5 +398,51 @@ mod tests {
         let chain = Chain::new(Denial::Nsec, &entries(&keys));
         let model = keys.into_iter().map(|(key, _)| (key, ())).collect();
         check(&chain, &model);
+    }
+
+    /// Goal: a search that begins where a hash is likely finds what one of all leaves does.
+    /// Method: chains of hashes spread evenly, and of such as nobody's chance brings about.
+    #[test]
+    fn a_search_near_a_hash_finds_its_leaf_wherever_that_is() {
+        let mut random = 1u64;
+        let mut hash = |bits: u32| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let mut octets = [0; 20];
+            octets[..8].copy_from_slice(&(random >> bits).to_be_bytes());
+            Hash(octets)
+        };
+        for bits in [0, 3, 20, 60] {
+            for count in [0, 1, 40, 3000] {
+                let keys: Vec<_> =
+                    (0..count).map(|_| (hash(bits).label().to_vec(), true)).collect();
+                let chain = Chain::new(Denial::Nsec, &entries(&keys));
+                for near in 0..500 {
+                    let sought = hash(if near % 2 == 0 { bits } else { 0 });
+                    let label = sought.label();
+                    let mut search = chain.search_near(sought, &label);
+                    while search.step() {}
+                    let found = chain.leaf(search, &label).map(Leaf::octets);
+                    let want = chain.leaves_until(&label).checked_sub(1);
+                    assert_eq!(found, want.map(|at| chain.leaves[at].octets()));
+                }
+            }
+        }
+    }
+
+    /// Goal: leaves that begin alike in all octets kept of them are told apart by whole keys.
+    #[test]
+    fn a_search_by_steps_finds_leaves_that_begin_alike() {
+        let key = |n: u8| [&b"sixteen octets that are shared"[..], &[n]].concat();
+        let keys: Vec<_> = (1..=100u8).map(|n| (key(2 * n), true)).collect();
+        let chain = Chain::new(Denial::Nsec, &entries(&keys));
+        assert!(chain.leaves.len() > 4);
+        for n in 0..=201u8 {
+            let mut search = chain.search(&key(n));
+            while search.step() {}
+            let leaf = chain.leaf(search, &key(n));
+            let found = leaf.and_then(|leaf| leaf.entry(leaf.number_at_or_before(&key(n))?));
+            let want = (n >= 2).then(|| key(n / 2 * 2));
+            assert_eq!(found.map(|entry| entry.key.to_vec()), want);
+        }
     }
 }

@@ -11,11 +11,12 @@ use super::asked::Asked;
 use super::chain::{Chain, Denial, NSEC3_ITERATIONS_MAX};
 use super::image::RECORD_HEAD;
 use super::leaf::Entry;
+use super::lump::LUMP_OCTETS_MAX;
 use super::node::{Node, flag};
 use super::respond::Turn;
 use crate::wire::Type;
 use crate::wire::edns::Ede;
-use crate::wire::reply::{Full, Section};
+use crate::wire::reply::{Full, Section, copy};
 
 /// Proofs of one answer: one for each wildcard of a chain, three for its end, and some room.
 const PROOFS_MAX: usize = 24;
@@ -43,6 +44,8 @@ struct Proof<'s> {
 /// The proofs gathered for one answer, each once.
 #[derive(Default)]
 pub(super) struct Proofs<'s> {
+    /// The chain whose [common](Chain::common) proofs are among them, and where its zone's apex stands.
+    common: Option<(&'s Chain, u16)>,
     list: [Option<Proof<'s>>; PROOFS_MAX],
     count: usize,
     /// How many of them stand in the message.
@@ -59,13 +62,18 @@ impl<'s> Proofs<'s> {
     }
 
     fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.common.is_none()
     }
 
     fn push(&mut self, proof: Proof<'s>) {
         let same = |other: &&Proof<'s>| std::ptr::eq(other.entry, proof.entry);
         let known = self.list.iter().take(self.count).flatten();
         if known.clone().any(|other| same(&other)) {
+            return;
+        }
+        if let Some((chain, _)) = self.common
+            && chain.common().iter().flatten().any(|it| std::ptr::eq(it.octets, proof.entry))
+        {
             return;
         }
         if let Some(slot) = self.list.get_mut(self.count) {
@@ -101,12 +109,16 @@ impl<'s> Turn<'_, 's, '_> {
     #[inline(never)]
     fn gather<A: Asked>(&mut self, asked: &A, apex: Node<'s>, skip: usize, absence: Absence) {
         let snapshot = self.snapshot;
-        let chain = apex.facts().and_then(|facts| snapshot.chains.get(&facts.zone));
+        let ahead = if asked.is_question() { self.ahead } else { None };
+        let chain = apex.facts().and_then(|facts| match ahead {
+            Some(ahead) if ahead.zone == facts.zone => Some(ahead.chain),
+            _ => snapshot.chains.get(&facts.zone),
+        });
         let Some(chain) = chain else { return self.unproven(apex) };
+        let is_near = self.reply.len() < REACH - LUMP_OCTETS_MAX;
         let proofs = self.proofs.get_or_insert_with(Proofs::default);
         let apex_at = asked.place(asked.offset(skip));
-        let ahead = if asked.is_question() { self.ahead } else { None };
-        let mut gatherer = Gatherer { asked, apex: skip, chain, proofs, apex_at, ahead };
+        let mut gatherer = Gatherer { asked, apex: skip, chain, proofs, apex_at, ahead, is_near };
         match &chain.denial {
             Denial::Nsec => gatherer.nsec(absence),
             Denial::Nsec3 { iterations, salt, .. } => {
@@ -167,21 +179,78 @@ impl<'s> Turn<'_, 's, '_> {
     /// Puts the proofs gathered so far into the authority section.
     #[inline(always)]
     pub fn put_proofs(&mut self) -> Result<(), Full> {
+        if let Some((chain, apex_at)) = self.proofs.as_mut().and_then(|proofs| proofs.common.take())
+        {
+            self.put_common(chain, apex_at)?;
+        }
         while let Some(proof) = self.proofs.as_mut().and_then(Proofs::next) {
             self.put_proof(proof)?;
         }
         Ok(())
     }
 
+    /// Puts what most proofs of a chain have in common.
+    #[inline(never)]
+    fn put_common(&mut self, chain: &'s Chain, apex_at: u16) -> Result<(), Full> {
+        let at = self.reply.len();
+        match chain.lump().filter(|lump| at + lump.len() <= REACH) {
+            Some(lump) => {
+                let slot = self.reply.slot(Section::Authority, lump.len(), lump.records)?;
+                lump.write(slot, at as u16, apex_at);
+                Ok(())
+            }
+            None => { chain.common().into_iter().flatten() }
+                .try_for_each(|entry| self.put_proof(Proof { entry: entry.octets, apex_at })),
+        }
+    }
+
     #[inline(never)]
     fn put_proof(&mut self, proof: Proof<'s>) -> Result<(), Full> {
         let Some(entry) = Entry::read(proof.entry) else { return Ok(()) };
+        match entry.label() {
+            Some(label) if self.reply.len() < REACH => self.put_plain(entry, label, proof.apex_at),
+            _ => self.put_spelt(entry, proof.apex_at),
+        }
+    }
+
+    /// Puts an entry whose owner is one label below the apex, or the apex: nearly all are.
+    #[inline]
+    fn put_plain(&mut self, entry: Entry<'s>, label: &[u8], apex_at: u16) -> Result<(), Full> {
+        let at = self.reply.len();
+        let (pointer, label_len) = match label.is_empty() {
+            true => (apex_at, 0),
+            false => (at as u16, 1 + label.len()),
+        };
+        let octets = label_len + POINTER + entry.image.len();
+        let slot = self.reply.slot(Section::Authority, octets, entry.records)?;
+        let (owner, image) = slot.split_at_mut_checked(label_len + POINTER).ok_or(Full)?;
+        let (own, to_apex) = owner.split_at_mut_checked(label_len).ok_or(Full)?;
+        to_apex.copy_from_slice(&(0xc000 | apex_at).to_be_bytes());
+        if let Some((len, own)) = own.split_first_mut() {
+            *len = label.len() as u8;
+            copy(own, label);
+        }
+        image.copy_from_slice(entry.image);
+        let mut next = 0;
+        for record in entry.records() {
+            next += record.len();
+            if let Some(owner) = image.get_mut(next..next + POINTER) {
+                owner.copy_from_slice(&(0xc000 | pointer).to_be_bytes());
+            }
+            next += POINTER;
+        }
+        Ok(())
+    }
+
+    /// Puts an entry whose owner has to be spelt out of its key.
+    #[inline(never)]
+    fn put_spelt(&mut self, entry: Entry<'s>, apex_at: u16) -> Result<(), Full> {
         let mut buffer = [0; OWNER_MAX];
-        let len = put_owner(entry.key, proof.apex_at, &mut buffer);
+        let len = put_owner(entry.key, apex_at, &mut buffer);
         let owner = buffer.get(..len).unwrap_or_default();
         let at = self.reply.len();
         let pointer = match len {
-            POINTER => proof.apex_at,
+            POINTER => apex_at,
             _ if at < REACH => at as u16,
             // Beyond the reach of pointers each record has its owner spelt out.
             _ => {
@@ -210,23 +279,8 @@ const POINTER: usize = 2;
 /// How far pointers reach into a message.
 const REACH: usize = 0x4000;
 
-/// Writes the owner of the entry under `key`; returns its length.
-#[inline]
-fn put_owner(key: &[u8], apex_at: u16, out: &mut [u8; OWNER_MAX]) -> usize {
-    let label = key.strip_suffix(&[0]).unwrap_or(key);
-    if !label.is_empty() && label.iter().all(|&octet| octet > 1) {
-        // One label and nothing escaped, as nearly all are.
-        if let Some(slot) = out.get_mut(1..1 + label.len()) {
-            slot.copy_from_slice(label);
-        }
-        out[0] = label.len() as u8;
-        return put_pointer(apex_at, out, 1 + label.len());
-    }
-    put_labels(key, apex_at, out)
-}
-
 /// Writes the owner whose relative key is `key`; returns its length.
-fn put_labels(key: &[u8], apex_at: u16, out: &mut [u8; OWNER_MAX]) -> usize {
+fn put_owner(key: &[u8], apex_at: u16, out: &mut [u8; OWNER_MAX]) -> usize {
     let mut len = 0;
     let mut rest = key;
     while let Some((_, body)) = rest.split_last() {
@@ -296,9 +350,21 @@ struct Gatherer<'g, 's, A> {
     proofs: &'g mut Proofs<'s>,
     apex_at: u16,
     ahead: Option<Ahead<'s>>,
+    /// Whether pointers reach where a lump may be put.
+    is_near: bool,
 }
 
 impl<'s, A: Asked> Gatherer<'_, 's, A> {
+    /// Gathers what proofs of all names missing directly below the apex have in common, if that is a piece
+    /// to be put before all others; returns whether it is.
+    fn push_common(&mut self) -> bool {
+        let may = self.is_near && self.proofs.is_empty() && self.chain.lump().is_some();
+        if may {
+            self.proofs.common = Some((self.chain, self.apex_at));
+        }
+        may
+    }
+
     fn push(&mut self, entry: Option<Entry<'s>>) {
         if let Some(entry) = entry {
             self.proofs.push(Proof { entry: entry.octets, apex_at: self.apex_at });
@@ -312,9 +378,11 @@ impl<'s, A: Asked> Gatherer<'_, 's, A> {
             Absence::Closer { .. } => (0, None),
             Absence::Name { encloser } | Absence::StarType { encloser } => (0, Some(encloser)),
         };
+        let common = star == Some(self.apex) && self.push_common();
         let known = self.ahead.and_then(|ahead| ahead.entry(self.chain, name));
         self.push(known.or_else(|| self.chain.find(Key::of(self.asked, name, self.apex).octets())));
         match star {
+            _ if common => {}
             Some(encloser) if encloser == self.apex => self.push(self.chain.star()),
             Some(encloser) => {
                 let mut key = Key::of(self.asked, encloser, self.apex);
@@ -336,6 +404,11 @@ impl<'s, A: Asked> Gatherer<'_, 's, A> {
                 }
             },
             Absence::Closer { encloser } => self.cover(hasher, encloser - 1),
+            Absence::Name { encloser } | Absence::StarType { encloser }
+                if encloser == self.apex && self.push_common() =>
+            {
+                self.cover(hasher, encloser - 1);
+            }
             Absence::Name { encloser } | Absence::StarType { encloser } => {
                 let encloser = self.encloser(hasher, encloser);
                 let star = match encloser == self.apex {
@@ -358,7 +431,7 @@ impl<'s, A: Asked> Gatherer<'_, 's, A> {
         if let Some(ahead) = self.ahead
             && let Some(entry) = ahead.entry(self.chain, skip)
         {
-            return ahead.is_own.then_some(entry);
+            return ahead.is_own(entry).then_some(entry);
         }
         self.chain.get(&hasher.name(self.asked.suffix(skip)).label())
     }
@@ -387,7 +460,7 @@ impl<'s, A: Asked> Gatherer<'_, 's, A> {
 }
 
 /// The hash of a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Hash(pub [u8; HASH]);
 
 /// Octets of a hash: there is but SHA-1.
@@ -404,15 +477,19 @@ impl Hash {
     #[inline]
     pub fn label(&self) -> [u8; LABEL] {
         let mut label = [0; LABEL];
-        for (five, eight) in self.0.chunks_exact(5).zip(label.chunks_exact_mut(8)) {
-            let bits = five.iter().fold(0, |bits, octet| bits << 8 | u64::from(*octet));
+        for (at, eight) in label.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            // The octets before the last five were others' in the piece before, and fall away.
+            let from = (5 * at).min(HASH - 8);
+            let piece = self.0.get(from..).and_then(|piece| piece.first_chunk());
+            let bits = u64::from_be_bytes(piece.copied().unwrap_or_default());
+            let bits = bits >> (24 - 8 * (5 * at - from));
             // Halved three times, there are five bits to an octet.
             let bits = bits << 12 & 0x000f_ffff_0000_0000 | bits & 0x000f_ffff;
             let bits = bits << 6 & 0x03ff_0000_03ff_0000 | bits & 0x03ff_0000_03ff;
             let bits = bits << 3 & 0x1f00_1f00_1f00_1f00 | bits & 0x001f_001f_001f_001f;
             let letters = ((bits + (0x80 - 10) * ONES) & (0x80 * ONES)) >> 7;
             let text = bits + u64::from(b'0') * ONES + u64::from(b'a' - b'9' - 1) * letters;
-            eight.copy_from_slice(&text.to_be_bytes());
+            *eight = text.to_be_bytes();
         }
         label
     }
@@ -433,31 +510,64 @@ thread_local! {
 impl Hasher<'_> {
     /// The hash of a lower-case name.
     pub(super) fn name(&self, name: &[u8]) -> Hash {
-        self.iterate(Sha1::new_with_prefix(name))
+        self.iterate(&[], name)
     }
 
     /// The hash of the wildcard below a name.
     pub(super) fn star(&self, name: &[u8]) -> Hash {
-        self.iterate(Sha1::new_with_prefix([1, b'*']).chain_update(name))
+        self.iterate(&[1, b'*'], name)
     }
 
-    fn iterate(&self, first: Sha1) -> Hash {
+    fn iterate(&self, front: &[u8], name: &[u8]) -> Hash {
         #[cfg(test)]
         ROUNDS.set(ROUNDS.get() + usize::from(self.iterations) + 1);
-        let mut hash: [u8; HASH] = first.chain_update(self.salt).finalize().into();
+        let mut hash = sha1([front, name, self.salt]);
         for _ in 0..self.iterations {
-            hash = Sha1::new_with_prefix(hash).chain_update(self.salt).finalize().into();
+            hash = sha1([&[], &hash, self.salt]);
         }
         Hash(hash)
     }
+}
+
+/// Octets that fit into one block of SHA-1 with the mark of their end and their count.
+const BLOCK_ROOM: usize = 55;
+
+/// The hash of these octets, one behind the other.
+#[inline]
+fn sha1(parts: [&[u8]; 3]) -> [u8; HASH] {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    if len > BLOCK_ROOM {
+        let all = parts.iter().fold(Sha1::new(), |all, part| all.chain_update(part));
+        return all.finalize().into();
+    }
+    // One block, as most names are: made here, where nothing is kept for what may follow.
+    let mut block = [0u8; 64];
+    let mut at = 0;
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        if let Some(slot) = block.get_mut(at..at + part.len()) {
+            copy(slot, part);
+        }
+        at += part.len();
+    }
+    if let Some(end) = block.get_mut(at) {
+        *end = 0x80;
+    }
+    let [.., high, low] = &mut block;
+    [*high, *low] = (8 * len as u16).to_be_bytes();
+    let mut state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+    sha1::compress(&mut state, &[block.into()]);
+    let mut hash = [0; HASH];
+    let words = hash.as_chunks_mut::<4>().0.iter_mut();
+    words.zip(state).for_each(|(octets, word)| *octets = word.to_be_bytes());
+    hash
 }
 
 /// Octets of the longest relative key: every octet escaped, each label closed.
 pub(super) const KEY_MAX: usize = 512;
 
 /// Writes the canonical [key](crate::wire::Name::key) of the first `labels` labels of `name`, which is in lower case;
-/// returns its length.
-pub(super) fn relative_key(name: &[u8], labels: usize, out: &mut [u8; KEY_MAX]) -> usize {
+/// returns its length. `out` has room for twice as many octets as these labels have, or for [`KEY_MAX`].
+pub(super) fn relative_key(name: &[u8], labels: usize, out: &mut [u8]) -> usize {
     match labels {
         0 => 0,
         1 => put_label(name, out, 0),
@@ -466,7 +576,7 @@ pub(super) fn relative_key(name: &[u8], labels: usize, out: &mut [u8; KEY_MAX]) 
 }
 
 /// Writes the keys of several labels, the last label first.
-fn put_key(name: &[u8], labels: usize, out: &mut [u8; KEY_MAX]) -> usize {
+fn put_key(name: &[u8], labels: usize, out: &mut [u8]) -> usize {
     let mut starts = [0u8; 128];
     let mut at = 0;
     for start in starts.iter_mut().take(labels) {
@@ -479,7 +589,7 @@ fn put_key(name: &[u8], labels: usize, out: &mut [u8; KEY_MAX]) -> usize {
 
 /// Writes the key of the first label of `name` at `at`; returns where it ends.
 #[inline]
-fn put_label(name: &[u8], out: &mut [u8; KEY_MAX], at: usize) -> usize {
+fn put_label(name: &[u8], out: &mut [u8], at: usize) -> usize {
     let label = name.split_first().and_then(|(&len, rest)| rest.get(..usize::from(len)));
     let label = label.unwrap_or_default();
     let mut len = at;
@@ -536,6 +646,20 @@ mod tests {
             hasher.star(Name::parse("w.example.").unwrap().as_wire()),
             hasher.name(Name::parse("*.w.example.").unwrap().as_wire())
         );
+    }
+
+    #[test]
+    fn names_of_any_length_hash_as_sha1_says() {
+        for len in 0..=255usize {
+            let name: Vec<u8> = (0..len).map(|octet| octet as u8).collect();
+            for salt in [&[][..], &[1, 2, 3]] {
+                let hash = |parts: &[&[u8]]| -> [u8; HASH] { Sha1::digest(parts.concat()).into() };
+                let hasher = Hasher { iterations: 1, salt };
+                assert_eq!(hasher.name(&name).0, hash(&[&hash(&[&name, salt]), salt]));
+                let star = hash(&[&[1, b'*'], &name, salt]);
+                assert_eq!(hasher.star(&name).0, hash(&[&star, salt]));
+            }
+        }
     }
 
     /// Goal: hashes sort as their labels do, so that a chain may be kept by these.

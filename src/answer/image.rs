@@ -58,11 +58,24 @@ struct Earlier {
     wire: (usize, usize),
 }
 
+/// Where an image's parts lie while it is written: of many images it takes no memory anew.
+#[derive(Default)]
+pub(super) struct Place {
+    gaps: Gaps,
+    wires: Vec<u8>,
+}
+
 /// Writes the image of one RRset and its signatures behind `out`; `owner` in wire form.
-pub(super) fn put_rrset(out: &mut Vec<u8>, owner: &[u8], set: RrSetRef<'_>) -> Extent {
+pub(super) fn put_rrset(
+    out: &mut Vec<u8>,
+    owner: &[u8],
+    set: RrSetRef<'_>,
+    place: &mut Place,
+) -> Extent {
     let start = out.len();
     let layout = Layout::of(set.rtype);
-    let mut gaps = Gaps::default();
+    let Place { gaps, wires } = place;
+    gaps.clear();
     let mut count = 0u16;
     match layout {
         Layout::Plain => {
@@ -72,11 +85,12 @@ pub(super) fn put_rrset(out: &mut Vec<u8>, owner: &[u8], set: RrSetRef<'_>) -> E
             }
         }
         Layout::Names { skip, names } => {
-            let mut press = Press::new(owner);
+            wires.clear();
+            let mut press = Press::new(owner, wires);
             for rdata in set.rdatas() {
                 let record_at = out.len();
                 put_record(out, 0xc00c, set.rtype, set.ttl, &[]);
-                press.put_rdata(out, start, rdata, skip, names, &mut gaps);
+                press.put_rdata(out, start, rdata, skip, names, gaps);
                 let len = (out.len() - record_at - RECORD_HEAD) as u16;
                 if let Some(slot) = out.get_mut(record_at + 10..record_at + 12) {
                     slot.copy_from_slice(&len.to_be_bytes());
@@ -139,6 +153,11 @@ struct Gaps {
 }
 
 impl Gaps {
+    fn clear(&mut self) {
+        self.octets.clear();
+        self.last = 0;
+    }
+
     fn push(&mut self, at: usize) {
         let mut gap = at - self.last;
         while gap >= usize::from(GAP_ON) {
@@ -167,17 +186,17 @@ struct Press<'a> {
     owner: &'a [u8],
     owner_labels: usize,
     /// Octets of the names in `earlier`, one behind the other.
-    wires: Vec<u8>,
+    wires: &'a mut Vec<u8>,
     earlier: [Earlier; EARLIER_MAX],
     earlier_count: usize,
 }
 
 impl<'a> Press<'a> {
-    fn new(owner: &'a [u8]) -> Press<'a> {
+    fn new(owner: &'a [u8], wires: &'a mut Vec<u8>) -> Press<'a> {
         Press {
             owner,
             owner_labels: label_count(owner),
-            wires: Vec::new(),
+            wires,
             earlier: [Earlier::default(); EARLIER_MAX],
             earlier_count: 0,
         }
@@ -306,7 +325,7 @@ mod tests {
         let packed = packer.finish();
         let set = nodes(&packed).next().unwrap().rrsets().next().unwrap();
         let mut out = Vec::new();
-        let extent = put_rrset(&mut out, owner.as_wire(), set);
+        let extent = put_rrset(&mut out, owner.as_wire(), set, &mut Place::default());
         (out, extent)
     }
 
@@ -341,10 +360,32 @@ mod tests {
 
     #[test]
     fn only_types_of_rfc1035_are_compressed() {
-        let rdata = [&[0, 1, 0, 2, 0, 53][..], &wire("a.example.")].concat();
-        let (out, extent) = image("example.", Type::SRV, &[&rdata]);
-        assert_eq!(&out[12..], rdata);
-        assert_eq!(extent.gaps, 0);
+        let name = wire("a.example.");
+        let soa = [&name, &name, &[0; 20][..]].concat();
+        let mx = [&[0, 10], &name[..]].concat();
+        for (rtype, rdata) in [(2, &name), (5, &name), (6, &soa), (12, &name), (15, &mx)] {
+            let (out, extent) = image("example.", Type(rtype), &[rdata]);
+            assert!(out.len() < 12 + rdata.len() && extent.gaps > 0, "TYPE{rtype}");
+        }
+        // RFC 3597 §4: later ones stand as they are, known or not.
+        for (rtype, before, behind) in [
+            (17, &name[..], &[][..]),          // RP
+            (18, &[0, 1], &[]),                // AFSDB
+            (21, &[0, 1], &[]),                // RT
+            (33, &[0, 1, 0, 2, 0, 53], &[]),   // SRV
+            (35, &[0, 1, 0, 2, 0, 0, 0], &[]), // NAPTR
+            (36, &[0, 1], &[]),                // KX
+            (39, &[], &[]),                    // DNAME
+            (46, &[0; 18], &[7; 64]),          // RRSIG
+            (47, &[], &[0, 1, 0x40]),          // NSEC
+            (64, &[0, 1], &[]),                // SVCB
+            (65, &[0, 1], &[]),                // HTTPS
+            (65_280, &[], &[]),
+        ] {
+            let rdata = [before, &name, behind].concat();
+            let (out, extent) = image("example.", Type(rtype), &[&rdata]);
+            assert_eq!((&out[12..], extent.gaps), (&rdata[..], 0), "TYPE{rtype}");
+        }
     }
 
     #[test]

@@ -3,15 +3,21 @@
 //! ```text
 //! leaf  := n:u16 shared_len:u8 shared prefix:u64*n end:u32*n entry*n
 //! entry := key_len:u16 records:u16 key image         an entry of no records is one to be taken out
+//!
+//! `key_len` has [PLAIN] set if the key is at most one label, in which nothing is escaped: an owner that is copied.
 //! ```
 //!
 //! All keys begin with `shared`; `prefix` are the eight octets behind it, zeros where a key ends. They stand side
 //! by side, so that a search looks at entries only where these eight do not decide: each entry is a miss of
 //! the cache, and one search would have as many as it has steps.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 const ENTRY_HEAD: usize = 4;
+
+/// Set in the length of a key that is at most one label as it stands in a name.
+const PLAIN: u16 = 0x8000;
 
 /// Octets of a record between its owner and its RDATA.
 const RECORD_MIDDLE: usize = 10;
@@ -34,8 +40,18 @@ impl<'s> Entry<'s> {
     #[inline]
     pub fn read(octets: &'s [u8]) -> Option<Entry<'s>> {
         let (&[k0, k1, r0, r1], rest) = octets.split_first_chunk::<ENTRY_HEAD>()?;
-        let (key, image) = rest.split_at_checked(usize::from(u16::from_be_bytes([k0, k1])))?;
+        let key_len = u16::from_be_bytes([k0, k1]) & !PLAIN;
+        let (key, image) = rest.split_at_checked(key_len.into())?;
         Some(Entry { key, records: u16::from_be_bytes([r0, r1]), image, octets })
+    }
+
+    /// The one label its owner has below the apex, or none at all; absent if there are more, or it is not
+    /// the key as it stands.
+    #[inline]
+    pub fn label(self) -> Option<&'s [u8]> {
+        let head = self.octets.first_chunk().map(|head| u16::from_be_bytes(*head))?;
+        let label = self.key.strip_suffix(&[0]).unwrap_or(self.key);
+        (head & PLAIN != 0).then_some(label)
     }
 
     /// The records, without their owners.
@@ -59,7 +75,9 @@ pub(super) fn put_entry(
     put_image: impl FnOnce(&mut Vec<u8>) -> u16,
 ) {
     let from = out.len();
-    out.extend_from_slice(&(key.len() as u16).to_be_bytes());
+    let label = key.strip_suffix(&[0]).unwrap_or(key);
+    let plain = if label.iter().all(|&octet| octet > 1) { PLAIN } else { 0 };
+    out.extend_from_slice(&(key.len() as u16 | plain).to_be_bytes());
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(key);
     let records = put_image(out);
@@ -120,6 +138,12 @@ impl Leaf {
         Leaf { prefix: prefix(&first), octets: octets.into() }
     }
 
+    /// The first octets of its first key.
+    #[inline(always)]
+    pub fn prefix(&self) -> u128 {
+        self.prefix
+    }
+
     /// All of it, to be prefetched.
     pub fn octets(&self) -> &[u8] {
         &self.octets
@@ -141,7 +165,15 @@ impl Leaf {
         self.octets.get(LEAF_HEAD..LEAF_HEAD + usize::from(len)).unwrap_or_default()
     }
 
+    /// The octets of an entry, not looked at.
+    #[inline]
     pub fn entry_octets(&self, number: usize) -> Option<&[u8]> {
+        self.octets.get(self.place(number)?)
+    }
+
+    /// Where an entry stands.
+    #[inline]
+    pub fn place(&self, number: usize) -> Option<Range<usize>> {
         let n = self.len();
         let ends_at = LEAF_HEAD + self.shared().len() + 8 * n;
         let end = |number: usize| {
@@ -150,7 +182,7 @@ impl Leaf {
             Some(u32::from_be_bytes(*end) as usize)
         };
         let from = if number == 0 { ends_at + 4 * n } else { end(number - 1)? };
-        self.octets.get(from..end(number)?)
+        Some(from..end(number)?)
     }
 
     #[inline]
@@ -179,13 +211,11 @@ impl Leaf {
         }
         let wanted = (prefix(rest) >> 64) as u64;
         let from = LEAF_HEAD + shared.len();
-        let prefixes = self.octets.get(from..from + 8 * n)?;
-        let (mut before, mut same) = (0, 0);
-        for octets in prefixes.chunks_exact(8) {
-            let prefix = octets.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets));
-            before += usize::from(prefix < wanted);
-            same += usize::from(prefix == wanted);
-        }
+        let (prefixes, _) = self.octets.get(from..from + 8 * n)?.as_chunks::<8>();
+        let prefix = |octets: &[u8; 8]| u64::from_be_bytes(*octets);
+        let before = prefixes.partition_point(|octets| prefix(octets) < wanted);
+        let behind = prefixes.iter().skip(before);
+        let same = behind.take_while(|octets| prefix(octets) == wanted).count();
         // Of those that begin alike the last that is not behind.
         let alike = (before..before + same).rev();
         let found = { alike }.find(|&number| self.entry(number).is_some_and(|it| it.key <= key));
@@ -241,5 +271,22 @@ mod tests {
         let records: Vec<&[u8]> = entry.records().collect();
         assert_eq!((entry.key, entry.records), (&b"k"[..], 2));
         assert_eq!(records, [&image[..12], &image[14..]]);
+    }
+
+    #[test]
+    fn only_keys_of_one_label_and_no_escapes_are_labels_as_they_stand() {
+        for (key, label) in [
+            (&b""[..], Some(&b""[..])),
+            (b"host\0", Some(b"host")),
+            (b"0p9mhaveqvm6t7vbl5lop2u3t2rp3tom", Some(b"0p9mhaveqvm6t7vbl5lop2u3t2rp3tom")),
+            (b"b\0a\0", None),
+            (b"\x01\x01\0", None),
+            (b"a\x01\x02\0", None),
+        ] {
+            let mut entry = Vec::new();
+            put_entry(&mut entry, key, |_| 1);
+            let entry = Entry::read(&entry).unwrap();
+            assert_eq!((entry.key, entry.label()), (key, label));
+        }
     }
 }

@@ -207,16 +207,16 @@ impl<'s> Maker<'s> {
 
 /// All changes by hash; of one name, what puts it comes last.
 fn in_order(rendered: &[Rendered]) -> Vec<Sourced> {
-    let mut changes: Vec<(Sourced, bool)> =
+    let mut changes: Vec<(u64, bool, u32, u32)> =
         Vec::with_capacity(rendered.iter().map(Rendered::len).sum());
     for (source, rendered) in rendered.iter().enumerate() {
         let mine = rendered.changes.iter().enumerate();
         changes.extend(
-            mine.map(|(number, change)| ((change.hash, source as u32, number as u32), change.put)),
+            mine.map(|(number, change)| (change.hash, change.put, source as u32, number as u32)),
         );
     }
-    changes.sort_by_key(|((hash, ..), put)| (*hash, *put));
-    changes.into_iter().map(|(sourced, _)| sourced).collect()
+    changes.sort_unstable();
+    changes.into_iter().map(|(hash, _, source, number)| (hash, source, number)).collect()
 }
 
 /// The bits of a hash that all hashes of a page of this depth share.

@@ -44,15 +44,26 @@ pub fn directory(snapshot: &Snapshot, query: &Query) {
 /// What was found for one query before it is answered.
 #[derive(Clone, Copy, Default)]
 pub struct Found<'s> {
-    /// The node of the name asked for.
-    pub(super) node: Option<Node<'s>>,
+    /// Of the name asked for.
+    pub(super) known: Known<'s>,
     /// What denies it.
     pub(super) ahead: Option<Ahead<'s>>,
 }
 
+/// What is known of a name before it is looked up.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Known<'s> {
+    #[default]
+    Nothing,
+    /// It has this node.
+    Node(Node<'s>),
+    /// It has none, and the name directly above has this one.
+    Below(Node<'s>),
+}
+
 /// What was found for the queries of a batch.
 pub struct Batch<'s> {
-    nodes: [Option<Node<'s>>; BATCH],
+    known: [Known<'s>; BATCH],
     /// If any query wants proofs: to clear room for them costs.
     aheads: Option<Aheads<'s>>,
 }
@@ -63,9 +74,9 @@ impl<'s> Batch<'s> {
     /// What was found for the query of this number.
     #[inline(always)]
     pub fn of(&self, number: usize) -> Found<'s> {
-        let node = self.nodes.get(number).copied().flatten();
+        let known = self.known.get(number).copied().unwrap_or_default();
         let ahead = self.aheads.as_ref().and_then(|aheads| *aheads.get(number)?);
-        Found { node, ahead }
+        Found { known, ahead }
     }
 }
 
@@ -74,21 +85,25 @@ impl<'s> Batch<'s> {
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 pub fn rest<'s, Q: AsRef<Query>>(snapshot: &'s Snapshot, queries: &[Q]) -> Batch<'s> {
-    let mut batch = Batch { nodes: [None; BATCH], aheads: None };
+    let mut batch = Batch { known: [Known::Nothing; BATCH], aheads: None };
     for query in queries {
         page(snapshot, query.as_ref().hash(0));
     }
-    for (query, found) in queries.iter().zip(&mut batch.nodes) {
-        *found = node(snapshot, query.as_ref().hash(0));
+    for (query, known) in queries.iter().zip(&mut batch.known) {
+        *known = node(snapshot, query.as_ref().hash(0)).map_or(Known::Nothing, Known::Node);
     }
     let mut steps = Steps { list: [Step::default(); BATCH], len: 0 };
     let mut proofs = false;
-    for (number, (query, found)) in queries.iter().zip(&mut batch.nodes).enumerate() {
+    for (number, (query, known)) in queries.iter().zip(&mut batch.known).enumerate() {
         let query = query.as_ref();
-        *found = found.filter(|node| is_of(*node, query.name()));
-        let next = match *found {
-            Some(node) => after(snapshot, query, node),
-            None => Some(query.hash(1)),
+        if let Known::Node(likely) = *known
+            && !is_of(likely, query.name())
+        {
+            *known = look_up(snapshot, query);
+        }
+        let next = match *known {
+            Known::Node(node) => after(snapshot, query, node),
+            _ => Some(query.hash(1)),
         };
         if let Some(hash) = next {
             steps.push(number, hash);
@@ -96,12 +111,19 @@ pub fn rest<'s, Q: AsRef<Query>>(snapshot: &'s Snapshot, queries: &[Q]) -> Batch
         }
     }
     steps.fetch(snapshot);
+    steps.learn(queries, &mut batch.known);
     if proofs {
-        batch.aheads = Some(denials(snapshot, queries, &steps, &batch.nodes));
+        batch.aheads = Some(denials(snapshot, queries, &steps, &batch.known));
     }
     steps.go_on(snapshot, queries);
     steps.fetch(snapshot);
     batch
+}
+
+/// What is known of a name whose tag is another's too, or whose node is not all of it.
+#[cold]
+fn look_up<'s>(snapshot: &'s Snapshot, query: &Query) -> Known<'s> {
+    snapshot.find(query.hash(0), query.name()).map_or(Known::Nothing, Known::Node)
 }
 
 /// The next step of one query.
@@ -133,6 +155,24 @@ impl<'s> Steps<'s> {
     #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = &Step<'s>> {
         self.list.iter().take(self.len)
+    }
+
+    /// Learns of names that have no node what the names above them have.
+    #[inline(always)]
+    fn learn<Q: AsRef<Query>>(&self, queries: &[Q], known: &mut [Known<'s>; BATCH]) {
+        for step in self.iter() {
+            let number = step.number as usize;
+            let (Some(query), Some(slot)) = (queries.get(number), known.get_mut(number)) else {
+                continue;
+            };
+            let query = query.as_ref();
+            if let (Known::Nothing, Some(above)) = (*slot, step.likely)
+                && query.labels() > 0
+                && is_of(above, query.suffix(1))
+            {
+                *slot = Known::Below(above);
+            }
+        }
     }
 
     /// Leaves the steps that come after these: an alias may lead to another.
@@ -192,27 +232,41 @@ fn denials<'s, Q: AsRef<Query>>(
     snapshot: &'s Snapshot,
     queries: &[Q],
     steps: &Steps<'s>,
-    found: &[Option<Node<'s>>; BATCH],
+    known: &[Known<'s>; BATCH],
 ) -> Aheads<'s> {
     let mut sought: [Option<Sought<'s>>; BATCH] = [const { None }; BATCH];
-    for (step, sought) in steps.iter().zip(&mut sought) {
+    let (mut count, mut most) = (0, 1);
+    for step in steps.iter() {
         let number = step.number as usize;
-        let (Some(query), Some(own)) = (queries.get(number), found.get(number)) else { continue };
+        let (Some(query), Some(known)) = (queries.get(number), known.get(number)) else { continue };
         let query = query.as_ref();
         if !query.dnssec_ok() {
             continue;
         }
-        let parent = || step.likely.filter(|node| is_of(*node, query.suffix(1)));
-        let closest = own.map(|node| (node, 0)).or_else(|| Some((parent()?, 1)));
-        *sought = closest.and_then(|(node, skip)| ahead::seek(snapshot, query, node, skip));
-        if let Some(sought) = sought {
-            lines::<LEAF_OCTETS>(sought.leaf());
+        let closest = match *known {
+            Known::Node(node) => (node, 0),
+            Known::Below(node) => (node, 1),
+            Known::Nothing => continue,
+        };
+        let Some(slot) = sought.get_mut(count) else { break };
+        if let Some(leaves) = ahead::seek(slot, snapshot, (number, query), closest) {
+            (count, most) = (count + 1, most.max(leaves));
+        }
+    }
+    let sought = sought.get_mut(..count).unwrap_or_default();
+    // As many steps as the longest search takes: those of the others change nothing.
+    for _ in 0..most.next_power_of_two().ilog2() {
+        sought.iter_mut().flatten().for_each(Sought::step);
+    }
+    for sought in sought.iter_mut().flatten() {
+        if let Some(leaf) = sought.leaf() {
+            lines::<LEAF_OCTETS>(leaf);
         }
     }
     let mut aheads = [None; BATCH];
-    for (step, sought) in steps.iter().zip(&sought) {
-        let Some(slot) = aheads.get_mut(step.number as usize) else { continue };
-        *slot = sought.as_ref().and_then(Sought::find);
+    for sought in sought.iter().flatten() {
+        let Some(slot) = aheads.get_mut(sought.number) else { continue };
+        *slot = sought.find();
         if let Some(ahead) = slot {
             lines::<ENTRY_OCTETS>(ahead.octets());
         }

@@ -55,6 +55,32 @@ impl<'a, A: Asked> Owner<'a, A> {
         };
         0xc000 | moved
     }
+
+    /// Moves the pointers of `image`, which stands at the end of the message, and lets `each` write on the head of every record;
+    /// `start` is where the image they belong to starts.
+    #[inline(always)]
+    fn move_all(
+        &self,
+        image: &mut [u8],
+        start: usize,
+        gaps: &[u8],
+        each: impl Fn(&mut [u8; RECORD_HEAD]),
+    ) {
+        let mut rest = &mut *image;
+        while let Some((head, tail)) = rest.split_first_chunk_mut::<RECORD_HEAD>() {
+            let &mut [p0, p1, .., l0, l1] = head;
+            let [m0, m1] = self.moved(u16::from_be_bytes([p0, p1]), start).to_be_bytes();
+            [head[0], head[1]] = [m0, m1];
+            each(head);
+            rest = tail.get_mut(usize::from(u16::from_be_bytes([l0, l1]))..).unwrap_or_default();
+        }
+        each_gap(gaps, |gap| {
+            let place = image.get_mut(gap..).and_then(|rest| rest.first_chunk_mut::<2>());
+            if let Some(place) = place {
+                *place = self.moved(u16::from_be_bytes(*place), start).to_be_bytes();
+            }
+        });
+    }
 }
 
 impl Set<'_> {
@@ -74,13 +100,7 @@ impl<'s> Turn<'_, 's, '_> {
         owner: &Owner<'_, A>,
         set: Set<'s>,
     ) -> Result<usize, Full> {
-        if set.is_oversize() {
-            return Err(Full);
-        }
-        let (octets, count) = match self.wants_sigs {
-            true => (set.octets, set.count + set.sigs),
-            false => (set.octets.get(..set.data).unwrap_or_default(), set.count),
-        };
+        let (octets, count) = self.wanted(set)?;
         if owner.is_question && self.reply.is_empty() {
             return self.reply.put(section, octets, count);
         }
@@ -97,15 +117,23 @@ impl<'s> Turn<'_, 's, '_> {
         soa: Set<'s>,
         ttl: u32,
     ) -> Result<(), Full> {
-        let at = self.put_set(Section::Authority, owner, soa)?;
-        let [high, low] = [(ttl >> 16) as u16, ttl as u16];
-        let mut here = at;
-        while let Some(next) = self.next_record(here) {
-            self.reply.patch(here + 6, high);
-            self.reply.patch(here + 8, low);
-            here = next;
-        }
+        let (octets, count) = self.wanted(soa)?;
+        let at = self.reply.put(Section::Authority, octets, count)?;
+        let image = self.reply.behind(at);
+        owner.move_all(image, at, soa.gaps, |[_, _, _, _, _, _, t0, t1, t2, t3, _, _]| {
+            [*t0, *t1, *t2, *t3] = ttl.to_be_bytes();
+        });
         Ok(())
+    }
+
+    /// What is wanted of an RRset, and how many records that are.
+    #[inline(always)]
+    fn wanted(&self, set: Set<'s>) -> Result<(&'s [u8], u16), Full> {
+        match self.wants_sigs {
+            _ if set.is_oversize() => Err(Full),
+            true => Ok((set.octets, set.count + set.sigs)),
+            false => Ok((set.octets.get(..set.data).unwrap_or_default(), set.count)),
+        }
     }
 
     /// Moves the pointers of records that were put at `at`; `start` is where the image they belong to starts.
@@ -117,21 +145,7 @@ impl<'s> Turn<'_, 's, '_> {
         start: usize,
         gaps: &[u8],
     ) {
-        let mut here = at;
-        while let Some(next) = self.next_record(here) {
-            self.move_pointer(owner, here, start);
-            here = next;
-        }
-        each_gap(gaps, |gap| self.move_pointer(owner, at + gap, start));
-    }
-
-    #[inline(always)]
-    fn move_pointer<A: Asked>(&mut self, owner: &Owner<'_, A>, at: usize, start: usize) {
-        let pointer = self.reply.octets().get(at..at + 2).and_then(|it| it.first_chunk());
-        if let Some(pointer) = pointer {
-            let moved = owner.moved(u16::from_be_bytes(*pointer), start);
-            self.reply.patch(at, moved);
-        }
+        owner.move_all(self.reply.behind(at), start, gaps, |_| {});
     }
 
     /// Where the record behind the one at `at` starts; none behind the last octet put.

@@ -124,7 +124,11 @@ impl<'s> Turn<'_, 's, '_> {
                 let found = (0..=target.labels()).find_map(|skip| {
                     Some((snapshot.find(target.hash(skip), target.suffix(skip))?, skip))
                 });
-                match found {
+                // A zone that is answered to some only gives no addresses to others either.
+                let open = |node: &Node<'_>, skip: usize| {
+                    self.may.is_none_or(|may| may(target.suffix(skip + node.up())))
+                };
+                match found.filter(|(node, skip)| open(node, *skip)) {
                     Some((node, skip)) if node.is(flag::CUT) => {
                         *other = (skip == 1).then(|| (node, target.hash(1)));
                         node

@@ -15,10 +15,10 @@ use std::ops::ControlFlow;
 
 use super::build::{Builder, denial_of, is_denial_only};
 use super::chain::Entries;
-use super::rendered::{ChainChange, Rendered};
+use super::rendered::{ChainChange, ChainPart, Rendered};
 use crate::wire::{Name, Type};
 use crate::zone::delta::SetChange;
-use crate::zone::packed::Packer;
+use crate::zone::packed::{self, Node, Packer};
 use crate::zone::{ReadFault, View};
 
 /// A zone to be rendered.
@@ -44,6 +44,38 @@ pub fn zone(into: &mut Rendered, zone: &Zone<'_>) -> Result<(), ReadFault> {
     })?;
     builder.finish();
     Ok(())
+}
+
+/// Renders the names of a zone from the [key](Name::key) `from` on and before `to`; from the apex on, and all to the
+/// end, where there is none. The parts of a zone, whoever renders them and in whatever order, come to what
+/// [`zone`] comes to, with what they have of the chain [put](Rendered::put_chain) beside them.
+///
+/// A part begins with a child of the apex that stands behind `*`, which marks the apex, and with all below it.
+///
+/// # Errors
+///
+/// [`ReadFault`] from the view; `into` is then good for nothing.
+pub fn part(
+    into: &mut Rendered,
+    zone: &Zone<'_>,
+    from: Option<&[u8]>,
+    to: Option<&[u8]>,
+) -> Result<ChainPart, ReadFault> {
+    let (view, mut place) = (zone.view, Vec::new());
+    let mut builder = Builder::new(into, zone, true);
+    if from.is_some() && !view.node(view.apex(), &mut |apex| builder.below(apex))? {
+        return Err(ReadFault(format!("{} has no records", view.apex())));
+    }
+    let apex = view.apex().key();
+    let to = to.map(|to| to.strip_prefix(apex.as_slice()).unwrap_or_default());
+    view.walk(from.unwrap_or_default(), &mut |node| {
+        if to.is_some_and(|to| !node.is_before(view.apex(), to, &mut place)) {
+            return ControlFlow::Break(());
+        }
+        builder.node(node);
+        ControlFlow::Continue(())
+    })?;
+    Ok(builder.finish_part())
 }
 
 /// Takes all of a zone out; `zone` is its last version, with the zones below it as they were then.
@@ -90,6 +122,10 @@ pub fn touched(
         }
     }
     touched.render(into, None)?;
+    let is_denial = |change: &SetChange| matches!(change.rtype, Type::NSEC | Type::NSEC3);
+    if !whole_chain && !changes.iter().any(is_denial) {
+        return Ok(());
+    }
     let mut builder = Builder::new(into, zone, true);
     zone.view.node(zone.view.apex(), &mut |apex| builder.denial = denial_of(apex))?;
     if whole_chain {
@@ -136,6 +172,23 @@ enum Above {
     Child(Name),
 }
 
+/// What stands at a name, as it was met on the way there.
+#[derive(Default)]
+struct Own {
+    /// The packed node; empty if there is none.
+    node: Vec<u8>,
+    /// It showed that nothing stands below.
+    ends: bool,
+}
+
+impl Own {
+    fn take(&mut self, node: Node<'_>, ends: bool) {
+        let mut packer = Packer::over(std::mem::take(&mut self.node));
+        packer.push(node);
+        (self.node, self.ends) = (packer.finish(), ends);
+    }
+}
+
 /// Where a zone below came or went, and which came with the same publication.
 type Moved<'a> = (&'a Name, &'a dyn Fn(&Name) -> bool);
 
@@ -145,11 +198,20 @@ struct Touched<'a> {
     names: BTreeSet<Name>,
     /// Cuts and apexes that were rendered already, for another name below them.
     done: BTreeSet<Name>,
+    /// Whether the apex has DNAME; none before somebody looked.
+    apex_dname: Option<bool>,
+    own: Own,
 }
 
 impl<'a> Touched<'a> {
     fn new(zone: &Zone<'a>) -> Touched<'a> {
-        Touched { zone: *zone, names: BTreeSet::new(), done: BTreeSet::new() }
+        Touched {
+            zone: *zone,
+            names: BTreeSet::new(),
+            done: BTreeSet::new(),
+            apex_dname: None,
+            own: Own::default(),
+        }
     }
 
     /// Adds a name, and the names above it whose existence or mark may hang on it.
@@ -272,19 +334,13 @@ impl<'a> Touched<'a> {
         builder: &mut Builder<'_>,
     ) -> Result<(), ReadFault> {
         let wild = match name.child(b"*") {
-            Ok(star) => self.exists(&star)?,
-            Err(_) => false,
+            Ok(star) if !self.own.ends => self.exists(&star)?,
+            _ => false,
         };
-        let mut found = false;
-        self.zone.view.node(name, &mut |node| {
-            if !is_denial_only(node) {
-                builder.visible(wire, hash, Some(node), wild);
-                found = true;
-            }
-        })?;
-        if !found && self.exists(name)? {
-            builder.visible(wire, hash, None, wild);
-        } else if !found {
+        let own = packed::nodes(&self.own.node).next().filter(|node| !is_denial_only(*node));
+        if own.is_some() || self.exists(name)? {
+            builder.visible(wire, hash, own, wild);
+        } else {
             builder.remove(wire, hash, false);
         }
         Ok(())
@@ -334,9 +390,11 @@ impl<'a> Touched<'a> {
         Ok(())
     }
 
-    /// What stands highest between the apex and `name`.
-    fn above(&self, name: &Name) -> Result<Above, ReadFault> {
-        let apex = self.zone.view.apex();
+    /// What stands highest between the apex and `name`; takes what stands at `name` if nothing does.
+    fn above(&mut self, name: &Name) -> Result<Above, ReadFault> {
+        let (view, apex) = (self.zone.view, self.zone.view.apex());
+        self.own.node.clear();
+        self.own.ends = false;
         let mut path = Vec::new();
         let mut here = name.clone();
         while here.is_below(apex) {
@@ -344,11 +402,11 @@ impl<'a> Touched<'a> {
             let Some(parent) = here.parent() else { break };
             here = parent;
         }
-        let mut dname = false;
-        let is_apex = path.is_empty();
-        self.zone.view.node(apex, &mut |node| {
-            dname = !is_apex && node.rrset(Type::DNAME).is_some();
-        })?;
+        if path.is_empty() {
+            view.node_and_end(name, &mut |node, ends| self.own.take(node, ends))?;
+            return Ok(Above::Nobody);
+        }
+        let mut dname = self.apex_has_dname()?;
         for here in path.into_iter().rev() {
             if dname {
                 return Ok(Above::Dname);
@@ -356,16 +414,29 @@ impl<'a> Touched<'a> {
             if self.is_child(&here) {
                 return Ok(Above::Child(here));
             }
-            let mut cut = false;
-            self.zone.view.node(&here, &mut |node| {
+            let (mut cut, is_last) = (false, here == *name);
+            view.node_and_end(&here, &mut |node, ends| {
                 cut = node.rrset(Type::NS).is_some();
                 dname = node.rrset(Type::DNAME).is_some();
+                if is_last {
+                    self.own.take(node, ends);
+                }
             })?;
             if cut {
                 return Ok(Above::Cut(here));
             }
         }
         Ok(Above::Nobody)
+    }
+
+    fn apex_has_dname(&mut self) -> Result<bool, ReadFault> {
+        if let Some(known) = self.apex_dname {
+            return Ok(known);
+        }
+        let (view, mut found) = (self.zone.view, false);
+        view.node(view.apex(), &mut |node| found = node.rrset(Type::DNAME).is_some())?;
+        self.apex_dname = Some(found);
+        Ok(found)
     }
 
     fn is_child(&self, name: &Name) -> bool {

@@ -4,6 +4,7 @@
 
 use super::chain::{Denial, Entries};
 use super::node::{self, Draft, Facts, Node, ZoneState, flag};
+use super::places::Places;
 use super::table::parent_side;
 use crate::wire::{HashKey, Name};
 
@@ -15,6 +16,8 @@ pub struct Rendered {
     pub(super) changes: Vec<Change>,
     pub(super) chains: Vec<(u32, ChainChange)>,
     pub(super) labels_max: usize,
+    /// Where the next zone's nodes are built.
+    pub(super) places: Places,
 }
 
 /// How many parts a [`Bulk`] has: enough that what a part holds is little beside all of it.
@@ -84,6 +87,10 @@ pub(super) enum ChainChange {
     Edit(Entries),
 }
 
+/// What a part of a zone has of its chain.
+#[derive(Debug)]
+pub struct ChainPart(pub(super) Option<(Denial, Entries)>);
+
 impl Rendered {
     /// Nothing yet; `key` is that of the [snapshot](super::Snapshot::key) it is for.
     pub fn new(key: &HashKey) -> Rendered {
@@ -93,6 +100,7 @@ impl Rendered {
             changes: Vec::new(),
             chains: Vec::new(),
             labels_max: 0,
+            places: Places::default(),
         }
     }
 
@@ -123,6 +131,14 @@ impl Rendered {
         let draft =
             Draft { name: &name, up: 0, flags: flag::APEX, facts, extents: &[], images: &[] };
         self.put(hash, apex.label_count(), &draft);
+    }
+
+    /// Puts the chain of a zone that was rendered in `parts`, all of them and in their order.
+    pub fn put_chain(&mut self, zone: u32, parts: impl IntoIterator<Item = ChainPart>) {
+        let mut parts = parts.into_iter().filter_map(|part| part.0);
+        let Some((denial, mut entries)) = parts.next() else { return };
+        parts.for_each(|(_, others)| entries.append(&others));
+        self.chains.push((zone, ChainChange::Whole(denial, entries)));
     }
 
     /// Puts a node; returns where it stands in the arena.

@@ -12,7 +12,7 @@ use super::asked::{Any, Asked, Chased, Short};
 use super::denial::{Absence, Proofs};
 use super::image::CHASE_OCTETS_MAX;
 use super::node::{Node, Set, ZoneState, flag};
-use super::prefetch::Found;
+use super::prefetch::{Found, Known};
 use super::put::Owner;
 use super::table::Snapshot;
 use crate::wire::edns::Ede;
@@ -96,7 +96,7 @@ fn respond_with<'s>(
         dnames: None,
         ahead: found.ahead,
     };
-    let done = match turn.step(query, found.node) {
+    let done = match turn.step(query, found.known) {
         Ok(Next::Done) => Ok(()),
         Ok(Next::Chase(at)) => turn.chase(query, at),
         Err(full) => Err(full),
@@ -166,10 +166,10 @@ pub(super) enum Next {
 }
 
 impl<'s> Turn<'_, 's, '_> {
-    /// Answers for one name, where its node may have been `found` already ([RFC 1034](https://www.rfc-editor.org/rfc/rfc1034) §4.3.2, step 3).
+    /// Answers for one name, of which something may be `known` already ([RFC 1034](https://www.rfc-editor.org/rfc/rfc1034) §4.3.2, step 3).
     #[inline(always)]
-    fn step<A: Asked>(&mut self, asked: &A, found: Option<Node<'s>>) -> Result<Next, Full> {
-        let Some((node, skip)) = self.find(asked, found) else {
+    fn step<A: Asked>(&mut self, asked: &A, known: Known<'s>) -> Result<Next, Full> {
+        let Some((node, skip)) = self.find(asked, known) else {
             return Ok(self.refuse(ZoneState::Suspended, asked));
         };
         if let Some(may) = self.may
@@ -244,7 +244,7 @@ impl<'s> Turn<'_, 's, '_> {
             if !trail.goes_on(asked.hash(0)) {
                 break;
             }
-            match self.step(&asked, None)? {
+            match self.step(&asked, Known::Nothing)? {
                 Next::Done => break,
                 Next::Chase(next) => at = next,
             }
@@ -254,8 +254,13 @@ impl<'s> Turn<'_, 's, '_> {
 
     /// The node of the name, or of the closest one above that exists, so many labels above.
     #[inline(always)]
-    fn find<A: Asked>(&self, asked: &A, found: Option<Node<'s>>) -> Option<(Node<'s>, usize)> {
-        match found.or_else(|| self.snapshot.find(asked.hash(0), asked.suffix(0))) {
+    fn find<A: Asked>(&self, asked: &A, known: Known<'s>) -> Option<(Node<'s>, usize)> {
+        let found = match known {
+            Known::Node(node) => Some(node),
+            Known::Below(above) => return Some((above, 1)),
+            Known::Nothing => self.snapshot.find(asked.hash(0), asked.suffix(0)),
+        };
+        match found {
             Some(node) if node.is(flag::APEX) && self.qtype == Type::DS => {
                 Some(self.find_above(asked, node))
             }

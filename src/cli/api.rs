@@ -81,7 +81,7 @@ impl Api {
 
     /// A body that is no JSON, as a zone file.
     pub(super) fn text(&self, path: &str) -> Result<String, Failure> {
-        let body = good(self.send("GET", path, "", Vec::new())?)?;
+        let body = good(path, self.send("GET", path, "", Vec::new())?)?;
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
@@ -106,7 +106,7 @@ impl Api {
             Some(body) => ("application/json", body.to_string().into_bytes()),
             None => ("", Vec::new()),
         };
-        let answer = good(self.send(method, path, kind, octets)?)?;
+        let answer = good(path, self.send(method, path, kind, octets)?)?;
         match answer.is_empty() {
             true => Ok(Value::Null),
             false => Ok(serde_json::from_slice(&answer)?),
@@ -158,14 +158,15 @@ pub(super) fn is_there(dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The body of a good answer.
+/// The body of a good answer to a request for `path`.
 ///
 /// # Errors
 ///
-/// What a problem says, all its faults, a line each.
-fn good((status, body): Answer) -> Result<Vec<u8>, Failure> {
+/// What a problem says, all its faults, a line each; and what was asked for, if it is not there.
+fn good(path: &str, (status, body): Answer) -> Result<Vec<u8>, Failure> {
     match status {
         200..300 => Ok(body),
+        404 => Err(format!("{}: {path}", told(status, &body)).into()),
         _ => Err(told(status, &body).into()),
     }
 }
@@ -174,12 +175,15 @@ fn good((status, body): Answer) -> Result<Vec<u8>, Failure> {
 pub(super) fn told(status: u16, body: &[u8]) -> String {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |key: &str| problem.get(key).and_then(Value::as_str);
+    let faults = problem.get("errors").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    // Of a single fault the detail says no more than the line that names its place.
+    let is_told_below = |detail: &str| matches!(faults, [one] if one["detail"] == detail);
     let mut lines = vec![match (text("title"), text("detail")) {
-        (Some(title), Some(detail)) => format!("{title}: {detail}"),
-        (Some(title), None) => title.to_owned(),
+        (Some(title), Some(detail)) if !is_told_below(detail) => format!("{title}: {detail}"),
+        (Some(title), _) => title.to_owned(),
         _ => format!("the server answered with status {status}"),
     }];
-    for fault in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
+    for fault in faults {
         let part = |key: &str| match fault.get(key) {
             Some(Value::String(text)) => Some(text.clone()),
             Some(Value::Number(number)) => Some(number.to_string()),
@@ -191,7 +195,11 @@ pub(super) fn told(status: u16, body: &[u8]) -> String {
             (None, _, Some(pointer)) if !pointer.is_empty() => format!("{pointer}: "),
             _ => String::new(),
         };
-        lines.push(format!("  {place}{}", part("detail").unwrap_or_default()));
+        let detail = part("detail").unwrap_or_default();
+        let zone = fault.pointer("/data/zone").and_then(Value::as_str);
+        let zone = zone.filter(|zone| !detail.contains(zone));
+        let zone = zone.map_or_else(String::new, |zone| format!("{zone}: "));
+        lines.push(format!("  {place}{zone}{detail}"));
     }
     lines.join("\n")
 }
@@ -223,6 +231,20 @@ mod tests {
             "The request breaks rules: two faults\n  line 3, column 7: not an address\n  /name: too long"
         );
         assert_eq!(told(502, b"<html>"), "the server answered with status 502");
+    }
+
+    #[test]
+    fn a_single_fault_is_told_once_and_what_is_not_there_by_its_path() {
+        let one = br#"{"title":"Rules are broken","detail":"7 is SHA-1","errors":[{"detail":"7 is SHA-1"}]}"#;
+        assert_eq!(told(422, one), "Rules are broken\n  7 is SHA-1");
+        let zones = br#"{"title":"Rules are broken","detail":"two faults","errors":[
+            {"data":{"zone":"x.example."},"detail":"zone exists already"},
+            {"data":{"zone":"y.example."},"detail":"www.y.example. A: no"}]}"#;
+        let lines = "Rules are broken: two faults\n  x.example.: zone exists already\n  www.y.example. A: no";
+        assert_eq!(told(422, zones), lines);
+        let missing = br#"{"title":"There is nothing here","detail":"no such resource"}"#.to_vec();
+        let refused = good("/v1/zones/nosuch.example.", (404, missing)).unwrap_err().to_string();
+        assert_eq!(refused, "There is nothing here: no such resource: /v1/zones/nosuch.example.");
     }
 
     #[test]

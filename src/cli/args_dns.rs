@@ -200,7 +200,7 @@ pub(super) enum DnssecPolicy {
         #[command(flatten)]
         listing: Listing,
     },
-    /// Keep a policy: the default with these fields changed
+    /// Keep a policy: fields not named stay as they are, or of a new one are as in `default` of a new server
     Set {
         name: String,
         /// field=value, as `nameplane dnssec policy list --json` shows them

@@ -5,7 +5,7 @@
 //!
 //! Promises: what is taken does not depend on who was faster; a hand that gives up lets nobody wait for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::wire::Name;
@@ -20,8 +20,9 @@ pub(super) struct Claims {
 #[derive(Debug, Default)]
 struct Known {
     next: usize,
-    /// Apex key → the first file that has it, as far as they were read.
-    first: BTreeMap<Vec<u8>, usize>,
+    /// Apex in lower case → the first file that has it, as far as they were read. Of a million zones none is
+    /// sought by way of twenty others.
+    first: HashMap<Box<[u8]>, usize>,
     /// Files taken up and not yet read.
     reading: BTreeSet<usize>,
 }
@@ -59,7 +60,7 @@ impl Claims {
             |known: &mut Known| known.reading.first().is_some_and(|first| *first < place);
         let waited = self.more.wait_while(known, is_early);
         let known = waited.unwrap_or_else(PoisonError::into_inner);
-        known.first.get(&apex.key()).copied().unwrap_or(place)
+        known.first.get(&*folded(apex)).copied().unwrap_or(place)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -71,9 +72,13 @@ impl Claim<'_> {
     /// Says which apex the file has. One that is dropped without has none.
     pub(super) fn has(self, apex: &Name) {
         let mut known = self.claims.lock();
-        let first = known.first.entry(apex.key()).or_insert(self.place);
+        let first = known.first.entry(folded(apex)).or_insert(self.place);
         *first = self.place.min(*first);
     }
+}
+
+fn folded(apex: &Name) -> Box<[u8]> {
+    apex.as_wire().to_ascii_lowercase().into()
 }
 
 impl Drop for Claim<'_> {

@@ -88,8 +88,19 @@ fn switch(zone: &str, wish: &Value, target: &Target) -> Result<(), Failure> {
 
 fn seen(zone: &str, present: bool, ttl: Option<u32>, target: &Target) -> Result<(), Failure> {
     let body = json!({ "present": present, "ttl": ttl });
-    show(&Api::open(target)?.post(&path(zone, "/parent"), &body)?);
+    let status = Api::open(target)?.post(&path(zone, "/parent"), &body)?;
+    show(&status);
+    let history = status.get("history").and_then(Value::as_array);
+    let told = history.and_then(|lines| lines.iter().rfind(|line| is_word(line)));
+    if let Some(told) = told.and_then(|line| line.get("what")).and_then(Value::as_str) {
+        print::line(told);
+    }
     Ok(())
+}
+
+/// Whether a line of a zone's past is of what somebody said of its parent.
+fn is_word(line: &Value) -> bool {
+    line.get("what").and_then(Value::as_str).is_some_and(|what| what.starts_with("told that"))
 }
 
 /// Writes the two files of a key, readable by their owner alone; prints where they are.
@@ -145,6 +156,7 @@ fn show(status: &Value) {
             ("KEY", "tag"),
             ("ROLE", "role"),
             ("ALGORITHM", "algorithm"),
+            ("FOREIGN", "foreign"),
             ("PUBLISHED", "published"),
             ("SIGNS KEYS", "signs_keys"),
             ("SIGNS ZONE", "signs_zone"),
@@ -177,7 +189,8 @@ fn policy(command: DnssecPolicy) -> Result<(), Failure> {
             print::rows(&rows, &columns, listing.json);
         }
         DnssecPolicy::Set { name, fields, org, target } => {
-            let mut body = Map::new();
+            let api = Api::open(&target)?;
+            let mut body = kept(&api, &name, &at("", &org))?;
             for field in fields {
                 let (key, value) = field
                     .split_once('=')
@@ -186,7 +199,7 @@ fn policy(command: DnssecPolicy) -> Result<(), Failure> {
                 let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
                 body.insert(key.to_owned(), value);
             }
-            let kept = Api::open(&target)?.put(&at(&name, &org), &Value::Object(body))?;
+            let kept = api.put(&at(&name, &org), &Value::Object(body))?;
             print::line(&format!("{kept:#}"));
         }
         DnssecPolicy::Delete { name, org, target } => {
@@ -194,6 +207,16 @@ fn policy(command: DnssecPolicy) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The fields of a policy as it is so far; none if there is none. What nobody names stays as it is.
+fn kept(api: &Api, name: &str, path: &str) -> Result<Map<String, Value>, Failure> {
+    let page = api.get(path)?;
+    // An organisation's own come first.
+    let mut rows = page.get("items").and_then(Value::as_array).into_iter().flatten();
+    let row = rows.find(|row| row.get("name").and_then(Value::as_str) == Some(name));
+    let fields = row.and_then(|row| row.get("policy")).and_then(Value::as_object);
+    Ok(fields.cloned().unwrap_or_default())
 }
 
 fn encoded_name(name: &str) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -49,6 +49,12 @@ impl Source {
         Source { path, apex, origin, puller: None }
     }
 
+    /// The apex that it is known to have, or that its name speaks of; if nothing does, it is read for it.
+    fn expected(&self) -> Option<Name> {
+        let named = self.apex.as_ref().or(self.origin.as_ref()).cloned();
+        named.or_else(|| self.parse().ok()?.ok().map(|parsed| parsed.apex))
+    }
+
     /// Reads the file; included files only from below its own directory.
     ///
     /// # Errors
@@ -64,10 +70,17 @@ impl Source {
             default_ttl: None,
             includes: Some(&mut include),
             limits: Limits::default(),
+            hands: processors(),
             rules: true,
         };
         Ok(text::parse(&octets, options))
     }
+}
+
+/// How many processors there are. The system is asked once: it opens files to say so, for each of very many zones.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// The zone a file's name speaks of: `<apex>.zone`.
@@ -178,6 +191,37 @@ fn pulled(primary: &str, command: &ZoneImport) -> Result<Vec<Source>, Failure> {
     Ok(zones.into_iter().map(source).collect())
 }
 
+/// Puts the sources of zones above zones of others in front, those furthest up first; says how many they are.
+///
+/// Whether a zone answers to its DS is asked when it comes, of the parent that is there: with all parents there
+/// the answer does not hang on the order of the files.
+fn parents_first(sources: Vec<Source>) -> (Vec<Source>, usize) {
+    let alone = sources.len() < 2;
+    let key = |source: &Source| if alone { None } else { source.expected().map(|apex| apex.key()) };
+    let mut keys: Vec<(Vec<u8>, usize)> =
+        sources.iter().zip(0..).filter_map(|(source, at)| Some((key(source)?, at))).collect();
+    keys.sort_unstable();
+    // The names below one stand right behind it, and it before itself once more if two files bring it.
+    let mut behind: Option<(&[u8], bool)> = None;
+    let mut above = Vec::new();
+    for (key, at) in keys.iter().rev() {
+        let is_parent = behind.is_some_and(|(next, next_is)| match next == key {
+            true => next_is,
+            false => next.starts_with(key),
+        });
+        if is_parent {
+            above.push(*at);
+        }
+        behind = Some((key, is_parent));
+    }
+    above.reverse();
+    let mut sources: Vec<Option<Source>> = sources.into_iter().map(Some).collect();
+    let mut ordered: Vec<Source> =
+        above.iter().filter_map(|at| sources.get_mut(*at)?.take()).collect();
+    ordered.extend(sources.into_iter().flatten());
+    (ordered, above.len())
+}
+
 /// The apex that `--zone` names.
 pub(super) fn apex_named(text: &str) -> Result<Name, Failure> {
     Name::parse(text).map_err(|error| usage(format!("--zone {text}: {error}")))
@@ -190,10 +234,11 @@ pub(super) fn run(command: ZoneImport) -> Result<ExitCode, Failure> {
         (None, Some(primary)) => pulled(primary, &command)?,
         (None, None) => sources(&command.paths, apex)?,
     };
+    let (sources, parents) = parents_first(sources);
     let mut tally = Tally::new(sources.len());
     match command.target.server() {
         Some(_) => to_server(&command, &sources, &mut tally)?,
-        None => to_directory(&command, &sources, &mut tally)?,
+        None => to_directory(&command, &sources, parents, &mut tally)?,
     }
     Ok(tally.finish())
 }
@@ -307,9 +352,11 @@ struct Group {
     octets: usize,
 }
 
+/// Brings the first `parents` sources one after the other, then the others side by side.
 fn to_directory(
     command: &ZoneImport,
     sources: &[Source],
+    parents: usize,
     tally: &mut Tally,
 ) -> Result<(), Failure> {
     let manage = run::open_directory(&command.target.directory())?;
@@ -320,7 +367,7 @@ fn to_directory(
     let index = manage.store.hold_index();
     let hands = match command.axfr {
         Some(_) => 1, // the server asked may count connections
-        None => thread::available_parallelism().map_or(1, usize::from).min(HANDS_MAX),
+        None => processors().min(HANDS_MAX),
     };
     let bringing = Bringing {
         manage: &manage,
@@ -331,24 +378,28 @@ fn to_directory(
         claims: Claims::default(),
         tally: Mutex::new(tally),
     };
+    bringing.run(parents)?;
+    let all = sources.len();
     thread::scope(|scope| {
-        let hands: Vec<_> = (0..hands).map(|_| scope.spawn(|| bringing.run())).collect();
+        let hands: Vec<_> = (0..hands).map(|_| scope.spawn(|| bringing.run(all))).collect();
         hands.into_iter().try_for_each(|hand| match hand.join() {
             Ok(done) => done,
             Err(_) => Err("a thread that reads zone files panicked".to_owned()),
         })
     })?;
     index.settle();
+    drop(index);
+    manage.store.close();
     Ok(())
 }
 
 impl Bringing<'_> {
-    /// Takes files until there are none. A failure of one hand leaves none to the others.
-    fn run(&self) -> Result<(), String> {
+    /// Takes files until there are none before place `end`. A failure of one hand leaves none to the others.
+    fn run(&self, end: usize) -> Result<(), String> {
         let mut group = Group::default();
         let mut done = Ok(());
         while done.is_ok() {
-            let next = self.claims.next(self.sources.len());
+            let next = self.claims.next(end);
             let over = next.is_none();
             if let Some(claim) = next {
                 done = self.add(claim, &mut group).map_err(|failure| failure.to_string());
@@ -479,6 +530,13 @@ fn to_server(command: &ZoneImport, sources: &[Source], tally: &mut Tally) -> Res
                     tally.take(parsed.records);
                 }
             },
+            (404, _) => {
+                let why = format!(
+                    "{}, or use a token that may bring zones into it",
+                    no_org(&command.org)
+                );
+                tally.refuse(&source.path, &why);
+            }
             (status @ (401 | 403), body) => return Err(told(status, &body).into()),
             (status, body) => tally.refuse(&source.path, &told(status, &body)),
         }
@@ -520,6 +578,49 @@ mod tests {
             .collect();
         assert!(names.contains(&"shop.example.".to_owned()), "{names:?}");
         assert!(!names.iter().any(|name| name.contains("README")), "{names:?}");
+    }
+
+    #[test]
+    fn zones_above_others_come_first_from_the_top_and_all_else_as_given() {
+        let zone = |text: &str| Source::new(text.into(), Some(Name::parse(text).unwrap()));
+        let given = [
+            "z.test.",
+            "a.b.corp.test.",
+            "b.corp.test.",
+            "x.corp.test.",
+            "corp.test.",
+            "y.test.",
+            "B.corp.test.",
+            "corptest.",
+            "c.corptest.test.",
+        ];
+        let (ordered, parents) = parents_first(given.into_iter().map(zone).collect());
+        let ordered: Vec<_> = ordered.iter().map(|source| source.path.to_str().unwrap()).collect();
+        assert_eq!(ordered[..parents], ["corp.test.", "b.corp.test.", "B.corp.test."]);
+        let others = [
+            "z.test.",
+            "a.b.corp.test.",
+            "x.corp.test.",
+            "y.test.",
+            "corptest.",
+            "c.corptest.test.",
+        ];
+        assert_eq!(ordered[parents..], others);
+    }
+
+    #[test]
+    fn a_file_whose_name_says_nothing_is_read_for_its_apex() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |name: &str, apex: &str| {
+            let path = home.path().join(name);
+            let text =
+                format!("{apex} 9 SOA ns.x.test. h.x.test. 1 1 1 1 1\n{apex} 9 NS ns.x.test.\n");
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let files = [write("one.txt", "child.corp.test."), write("two.txt", "corp.test.")];
+        let (ordered, parents) = parents_first(sources(&files, None).unwrap());
+        assert_eq!((ordered[0].path.clone(), parents), (files[1].clone(), 1));
     }
 
     #[test]

@@ -51,9 +51,30 @@ pub(super) fn rows(rows: &[Value], columns: &[(&str, &str)], json: bool) {
 /// The value at `path` (`a.b`), as a person reads it.
 fn cell(row: &Value, path: &str) -> String {
     let value = path.split('.').try_fold(row, |value, key| value.get(key));
+    value.map_or_else(|| "-".to_owned(), shown)
+}
+
+fn shown(value: &Value) -> String {
     match value {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "-".to_owned(),
+        Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_cell_is_what_a_person_reads() {
+        let row = json!({"names": ["ns1.", "s1"], "none": [], "at": {"serial": 7}, "why": null, "on": true});
+        let cells =
+            ["names", "none", "at.serial", "why", "missing", "on"].map(|path| cell(&row, path));
+        assert_eq!(cells, ["ns1., s1", "-", "7", "-", "-", "true"]);
     }
 }

@@ -30,7 +30,8 @@ pub(super) struct Puller {
 }
 
 impl Puller {
-    /// Reads `address[:port][,[algorithm:]name:secret]`; the key may stand in a file, as `,@file`.
+    /// Reads `address[:port][,[algorithm:]name:secret]`; the key may stand in a file, as `,@file`, which may
+    /// be one of `tsig-keygen` too.
     pub(super) fn new(text: &str) -> Result<Puller, Failure> {
         let (address, key) = match text.split_once(',') {
             Some((address, key)) => (address, Some(key)),
@@ -91,21 +92,30 @@ impl Puller {
     ///
     /// Why it was not given, or why it is none.
     pub(super) fn members(&self, catalog: &Name) -> Result<Vec<Name>, String> {
-        let packed = self.zone(catalog)?.packed;
+        let packed = self.zone(catalog).map_err(|why| format!("{catalog}: {why}"))?.packed;
         let max = self.settings.catalog_zones_max;
         let named = members::members(&PackedZone::new(catalog.clone(), &packed), max);
-        let named = named.map_err(|fault| fault.to_string())?.map_err(|fault| fault.to_string())?;
+        let named = named.map_err(|fault| format!("{catalog}: {fault}"))?;
+        let named = named.map_err(|fault| format!("{catalog} is no catalog: {fault}"))?;
         Ok(named.into_iter().map(|member| member.zone).collect())
     }
 }
 
-/// A key as `dig -y` takes it.
+/// A key as `dig -y` takes it, or as `dig -k`: the clause of BIND that `tsig-keygen` prints.
 fn key_of(text: &str) -> Result<TsigKey, Failure> {
+    let clause = text.starts_with("key").then(|| text.split(|c: char| " \t\r\n\"{};".contains(c)));
+    let clause: Vec<&str> = clause.into_iter().flatten().filter(|word| !word.is_empty()).collect();
     let words: Vec<&str> = text.split(':').collect();
-    let (algorithm, name, secret) = match words.as_slice() {
-        [algorithm, name, secret] => (*algorithm, *name, *secret),
-        [name, secret] => ("hmac-sha256", *name, *secret),
-        _ => return Err(usage("a TSIG key is [algorithm:]name:secret")),
+    let (algorithm, name, secret) = match (clause.as_slice(), words.as_slice()) {
+        (["key", name, "algorithm", algorithm, "secret", secret], _)
+        | (["key", name, "secret", secret, "algorithm", algorithm], _)
+        | (_, [algorithm, name, secret]) => (*algorithm, *name, *secret),
+        (_, [name, secret]) => ("hmac-sha256", *name, *secret),
+        _ => {
+            let form =
+                "[algorithm:]name:secret, or in its file one clause as tsig-keygen prints it";
+            return Err(usage(format!("a TSIG key is {form}")));
+        }
     };
     let known = Algorithm::parse(algorithm);
     let known = known.ok_or_else(|| format!("{algorithm:?} is no algorithm of TSIG keys here"))?;
@@ -133,6 +143,13 @@ mod tests {
         std::fs::write(&file, format!("k:{secret}\n")).unwrap();
         let filed = Puller::new(&format!("192.0.2.1,@{}", file.display())).unwrap();
         assert_eq!(filed.key.unwrap().name, Name::parse("k").unwrap());
+        let clause =
+            format!("key \"k\" {{\n\talgorithm hmac-sha384;\n\tsecret \"{secret}\";\n}};\n");
+        std::fs::write(&file, clause).unwrap();
+        let filed = Puller::new(&format!("192.0.2.1,@{}", file.display())).unwrap().key.unwrap();
+        let algorithm = Algorithm::parse("hmac-sha384").unwrap();
+        let written = TsigKey::from_base64(Name::parse("k").unwrap(), algorithm, secret);
+        assert!(*filed == written.unwrap());
         for bad in ["ns.example", "192.0.2.1,k", "192.0.2.1,hmac-md5:k:AAAA", "192.0.2.1,@/no/file"]
         {
             assert!(Puller::new(bad).is_err(), "{bad}");

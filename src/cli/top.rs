@@ -275,6 +275,7 @@ fn parse(text: &str) -> Reading {
 
 /// A number with its thousands apart; one decimal below ten.
 fn grouped(value: f64) -> String {
+    let value = value + 0.0; // the sum of nothing is -0
     if value > 0.0 && value < 10.0 && value.fract() > 0.0 {
         return format!("{value:.1}");
     }
@@ -314,6 +315,13 @@ mod tests {
         assert!(screen.contains("1 250 q/s"), "{screen}");
         assert!(screen.contains("7 zones loaded"), "{screen}");
         assert!(screen.contains("udp"), "{screen}");
+    }
+
+    #[test]
+    fn before_there_are_two_readings_nothing_is_counted() {
+        let mut top = Top::new("http://127.0.0.1:8080");
+        top.read(Ok(FIRST.to_owned()), Duration::from_secs(1));
+        assert!(top.summary()[0].to_string().contains("   0 q/s   0 commits/s"));
     }
 
     #[test]

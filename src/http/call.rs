@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, reques
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Duration, Instant, sleep, timeout};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -482,9 +482,7 @@ async fn receive<'a>(
         Problem::new(Kind::TooLarge, format!("the body has more than {limit} octets"))
             .with_limit(limit_name, limit as u64)
     };
-    let announced =
-        parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let announced: Option<usize> = announced.and_then(|length| length.parse().ok());
+    let announced = announced(&parts.headers);
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
@@ -502,21 +500,31 @@ async fn receive<'a>(
     Ok((octets, budget))
 }
 
+/// How long a body says that it will be.
+pub(super) fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// A share of the memory for bodies.
 fn share(app: &App, octets: usize) -> Result<SemaphorePermit<'_>, Problem> {
+    share_of(&app.bodies, octets, ("bodies_octets_max", app.settings.bodies_octets_max))
+}
+
+/// A share of the memory that is bounded so.
+pub(super) fn share_of<'a>(
+    memory: &'a Semaphore,
+    octets: usize,
+    (name, limit): (&str, usize),
+) -> Result<SemaphorePermit<'a>, Problem> {
     let units = u32::try_from(octets.div_ceil(BODY_UNIT)).unwrap_or(u32::MAX);
-    app.bodies.try_acquire_many(units).map_err(|_| {
-        let limit = app.settings.bodies_octets_max as u64;
-        Problem::new(
-            Kind::Unavailable,
-            "bodies of other requests take all the memory there is for them",
-        )
-        .with_limit("bodies_octets_max", limit)
-        .retry_after(5)
+    memory.try_acquire_many(units).map_err(|_| {
+        let what = "bodies of other requests take all the memory there is for them";
+        Problem::new(Kind::Unavailable, what).with_limit(name, limit as u64).retry_after(5)
     })
 }
 
-fn is_length_limit(error: &axum::Error) -> bool {
+/// Whether a body was cut off for its length.
+pub(super) fn is_length_limit(error: &axum::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         if error.is::<http_body_util::LengthLimitError>() {

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::timeout;
 
 use super::problem::{Kind, Problem};
-use super::{App, Peer};
+use super::{App, Peer, call};
 use crate::wire::header::HEADER_OCTETS;
 use crate::wire::query::{RecordAt, skip_name};
 use crate::wire::{Header, Rcode, Type};
@@ -50,12 +50,22 @@ pub(super) async fn post(
         return Err(Problem::new(Kind::MediaType, format!("send a body of type {MESSAGE}")));
     }
     let (parts, body) = request.into_parts();
-    let read = timeout(app.settings.body_time, to_bytes(body, QUERY_OCTETS_MAX)).await;
+    let too_large = || {
+        Problem::new(Kind::TooLarge, "a DNS message has at most 65535 octets")
+            .with_limit("query_octets_max", QUERY_OCTETS_MAX as u64)
+    };
+    let octets = call::announced(&parts.headers).unwrap_or(QUERY_OCTETS_MAX);
+    if octets > QUERY_OCTETS_MAX {
+        return Err(too_large());
+    }
+    let all = ("queries_octets_max", app.settings.queries_octets_max);
+    let _share = call::share_of(&app.queries, octets, all)?;
+    let read = timeout(app.settings.body_time, to_bytes(body, octets)).await;
     let query: Bytes = read
         .map_err(|_| Problem::new(Kind::Slow, "the query did not arrive in time"))?
-        .map_err(|_| {
-            Problem::new(Kind::TooLarge, "a DNS message has at most 65535 octets")
-                .with_limit("query_octets_max", QUERY_OCTETS_MAX as u64)
+        .map_err(|error| match octets == QUERY_OCTETS_MAX && call::is_length_limit(&error) {
+            true => too_large(),
+            false => Problem::new(Kind::Malformed, "the body is not as long as it says"),
         })?;
     answer(&app, &Request::from_parts(parts, Body::empty()), &query)
 }
@@ -127,9 +137,8 @@ fn keeps_s(message: &[u8]) -> Option<u32> {
             }
             (false, false) => None,
         };
-        // NXDOMAIN behind a CNAME keeps no longer than its SOA allows either.
-        let counts = in_answer || answers == 0 || rcode == Rcode::NXDOMAIN;
-        if let Some(ttl) = ttl.filter(|_| counts) {
+        // A SOA behind a CNAME says that nothing is at its end, which keeps no longer than that allows.
+        if let Some(ttl) = ttl {
             smallest = Some(smallest.map_or(ttl, |other| other.min(ttl)));
         }
         at = record.end;
@@ -163,14 +172,16 @@ mod tests {
     #[test]
     fn rfc8484_5_1_an_answer_keeps_for_its_smallest_ttl() {
         assert_eq!(keeps_s(&message(0, &[300, 60, 900], None)), Some(60));
-        assert_eq!(keeps_s(&message(0, &[300], Some((5, 5)))), Some(300));
     }
 
     #[test]
     fn rfc8484_5_1_a_negative_answer_keeps_as_long_as_its_soa_allows() {
         assert_eq!(keeps_s(&message(3, &[], Some((3600, 300)))), Some(300));
         assert_eq!(keeps_s(&message(0, &[], Some((60, 300)))), Some(60));
-        assert_eq!(keeps_s(&message(3, &[900], Some((3600, 30)))), Some(30));
+        for rcode in [0, 3] {
+            assert_eq!(keeps_s(&message(rcode, &[900], Some((3600, 30)))), Some(30));
+            assert_eq!(keeps_s(&message(rcode, &[9], Some((3600, 30)))), Some(9));
+        }
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub struct Settings {
     pub zone_text_octets_max: usize,
     /// Octets of all bodies being worked on at once; more are told to come back.
     pub bodies_octets_max: usize,
+    /// The same for bodies that are DNS messages, so that neither takes the other's.
+    pub queries_octets_max: usize,
     /// Time for a request's head to arrive; a connection without a request is closed after it.
     pub head_time: Duration,
     /// Time for a request's body to arrive.
@@ -109,6 +111,7 @@ impl Default for Settings {
             body_octets_max: 4 << 20,
             zone_text_octets_max: 64 << 20,
             bodies_octets_max: 256 << 20,
+            queries_octets_max: 16 << 20,
             head_time: Duration::from_secs(10),
             body_time: Duration::from_secs(60),
             idle_time: Duration::from_secs(30),
@@ -147,6 +150,8 @@ struct App {
     places: Semaphore,
     /// Memory for bodies, in units of [`call::BODY_UNIT`].
     bodies: Semaphore,
+    /// The same for bodies that are DNS messages.
+    queries: Semaphore,
     rates: Rates,
     began: Instant,
     readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,

@@ -94,6 +94,7 @@ impl Server {
         let app = Arc::new(App {
             places: Semaphore::new(state.settings.requests_max),
             bodies: Semaphore::new(state.settings.bodies_octets_max / BODY_UNIT),
+            queries: Semaphore::new(state.settings.queries_octets_max / BODY_UNIT),
             rates: Rates::new(state.settings.token_requests_per_minute_max),
             began: Instant::now(),
             settings: state.settings,
@@ -166,14 +167,17 @@ impl Server {
         }
     }
 
-    /// Answers one request from `peer` that came whole, as HTTP/3 brings it.
-    pub fn request(
+    /// Answers one request from `peer` that came by itself, as HTTP/3 brings it.
+    pub fn request<B>(
         &self,
-        request: hyper::Request<Bytes>,
+        request: hyper::Request<B>,
         peer: SocketAddr,
-    ) -> impl Future<Output = hyper::Response<Bytes>> + Send + use<> {
+    ) -> impl Future<Output = hyper::Response<Bytes>> + Send + use<B>
+    where
+        B: hyper::body::Body<Data = Bytes, Error = io::Error> + Send + 'static,
+    {
         let router = self.router.clone();
-        let mut request = request.map(Body::from);
+        let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
         async move {
             let Ok(response) = router.oneshot(request).await;

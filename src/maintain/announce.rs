@@ -18,16 +18,18 @@ use tokio::task::JoinSet;
 use super::again::Again;
 use super::change::AppliedZone;
 use super::gone::{self, Left};
+use super::journal::pieces::Pieces;
 use super::look;
 use super::message;
 use super::notify::{Errand, Failure, Notifier};
 use super::rows::{self, Zone};
-use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, Seen, Standing};
+use super::sample::Sample;
+use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, SETS_MAX, Seen, Standing};
 use super::servers::{Addresses, Listing, Server, Servers};
 use super::strangers::Strangers;
 use super::{Maintain, now_us, secondaries, secondary};
 use crate::wire::{Header, Name, Rcode, Serial, Type};
-use crate::zone::ReadFault;
+use crate::zone::{ReadFault, packed};
 
 /// How long an acknowledgement is waited for.
 const PATIENCE: Duration = Duration::from_millis(1_900);
@@ -66,7 +68,10 @@ struct Note {
     apex: Name,
     /// None when it is no more.
     serial: Option<Serial>,
+    /// RRsets that changed.
     sets: Vec<(Name, Type)>,
+    /// Whether no other changed.
+    is_whole: bool,
     /// Whether its servers are to be told.
     tell: bool,
     /// Whether they are to be asked until they have it.
@@ -111,7 +116,8 @@ impl Board {
         let is_first = notes.is_empty();
         for zone in zones.iter().filter(|zone| zone.from != zone.to) {
             let sets = zone.changed.iter().map(|change| (change.owner.clone(), change.rtype));
-            put(&mut notes, zone.zone, &zone.apex, zone.to, sets, Wish::TellAndWatch);
+            let changed = (sets, zone.changed_count);
+            put(&mut notes, zone.zone, &zone.apex, zone.to, changed, Wish::TellAndWatch);
         }
         let is_news = is_first && !notes.is_empty();
         drop(notes);
@@ -150,18 +156,23 @@ pub(super) fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How many RRsets changed, where nobody counted: before a start.
+const UNCOUNTED: usize = usize::MAX;
+
+/// Notes that of a zone so many RRsets changed, and which, as far as it is known.
 fn put(
     notes: &mut BTreeMap<u32, Note>,
     zone: u32,
     apex: &Name,
     serial: Option<Serial>,
-    sets: impl Iterator<Item = (Name, Type)>,
+    (sets, changed): (impl IntoIterator<Item = (Name, Type)>, usize),
     wish: Wish,
 ) {
     let note = notes.entry(zone).or_insert_with(|| Note {
         apex: apex.clone(),
         serial,
         sets: Vec::new(),
+        is_whole: true,
         tell: false,
         watch: false,
         wanted: false,
@@ -169,8 +180,9 @@ fn put(
     note.serial = serial;
     note.tell |= wish != Wish::Watch;
     note.watch |= wish != Wish::Tell;
-    let room = super::served::SETS_MAX.saturating_sub(note.sets.len());
-    note.sets.extend(sets.take(room));
+    let before = note.sets.len();
+    note.sets.extend(sets.into_iter().take(SETS_MAX.saturating_sub(before)));
+    note.is_whole &= note.sets.len() - before == changed;
 }
 
 /// What is to be done about the servers of a zone.
@@ -219,7 +231,8 @@ impl Maintain {
             let serial = Some(zone.serial);
             let wish = if tell { Wish::TellAndWatch } else { Wish::Watch };
             let mut notes = held(&board.notes);
-            put(&mut notes, zone.id, &zone.apex, serial, sets.into_iter(), wish);
+            let changed = sets.len();
+            put(&mut notes, zone.id, &zone.apex, serial, (sets, changed), wish);
             notes.entry(zone.id).and_modify(|note| note.wanted = true);
             drop(notes);
             board.wake.notify_one();
@@ -273,7 +286,7 @@ impl Maintain {
     fn note_gone(&self) -> Result<(), ReadFault> {
         for gone in self.store().read(|rows| gone::all(rows))? {
             let mut notes = held(&self.board().notes);
-            put(&mut notes, gone.zone, &gone.apex, None, std::iter::empty(), Wish::Watch);
+            put(&mut notes, gone.zone, &gone.apex, None, ([], 0), Wish::Watch);
         }
         Ok(())
     }
@@ -285,7 +298,29 @@ impl Maintain {
             let found = self.store().read(|rows| rows::by_id(rows, id));
             if let Ok(Some(zone)) = found {
                 let mut notes = held(&self.board().notes);
-                put(&mut notes, id, &zone.apex, Some(zone.serial), std::iter::empty(), wish);
+                put(&mut notes, id, &zone.apex, Some(zone.serial), ([], UNCOUNTED), wish);
+            }
+        }
+    }
+
+    /// A sample of the RRsets that the last step of a zone changed; none if the journal holds no step.
+    fn changed_last(&self, zone: u32) -> Vec<(Name, Type)> {
+        let found = self.store().read(|rows| rows::by_id(rows, zone)).ok().flatten();
+        let Some(zone) = found.filter(|zone| zone.journal.first <= zone.version) else {
+            return Vec::new();
+        };
+        let (mut pieces, mut sample) = (Pieces::of(zone.id, zone.version), Sample::new(SETS_MAX));
+        loop {
+            match self.store().read(|rows| pieces.next(rows)) {
+                Ok(Some(piece)) => packed::nodes(&piece.nodes).for_each(|node| {
+                    let owner = node.name();
+                    node.rrsets().for_each(|set| sample.meet((owner.clone(), set.rtype)));
+                }),
+                Ok(None) => return sample.kept(),
+                Err(error) => {
+                    tracing::warn!(zone = %zone.apex, %error, "what changed last cannot be read");
+                    return sample.kept();
+                }
             }
         }
     }
@@ -334,12 +369,15 @@ impl Maintain {
     fn take_note(&self, zone: u32, note: Note) -> Option<u32> {
         let mut known = held(&self.board().known);
         let now_ms = known.now_ms();
-        if let Some(serial) = note.serial.filter(|_| note.watch && !note.wanted)
+        if let Some(serial) = note.serial.filter(|_| note.watch && !note.wanted && note.is_whole)
             && known.matrix.stays_deserted(zone, serial, &note.sets, now_ms)
         {
             return None;
         }
         drop(known);
+        // Of a large change the first are no sample: who took a part of it for whole lacks the rest.
+        let partial = note.watch && !note.is_whole && note.serial.is_some();
+        let last = if partial { self.changed_last(zone) } else { Vec::new() };
         let calm = self.store().read(|rows| secondary::is_plain(rows, &note.apex)).unwrap_or(false);
         let mut known = held(&self.board().known);
         let Some(serial) = note.serial else {
@@ -348,7 +386,8 @@ impl Maintain {
             return None;
         };
         if note.watch {
-            known.matrix.watch(zone, &note.apex, serial, note.sets, calm, now_ms);
+            let sets = last.into_iter().chain(note.sets);
+            known.matrix.watch(zone, &note.apex, serial, sets, calm, now_ms);
         }
         note.tell.then_some(zone)
     }
@@ -555,4 +594,30 @@ where
     }
     seen.extend(looks.join_all().await);
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: of a change that is known in part nobody takes it that it is not about the zone's servers.
+    #[test]
+    fn a_note_knows_whether_it_has_all_that_changed() {
+        let apex = Name::parse("example.").unwrap();
+        let sets = |count| vec![(apex.clone(), Type::A); count];
+        for (steps, is_whole) in [
+            (&[(3, 3), (5, 5)][..], true),
+            (&[(SETS_MAX, SETS_MAX)], true),
+            (&[(SETS_MAX + 1, SETS_MAX + 1)], false),
+            (&[(SETS_MAX, SETS_MAX), (1, 1), (0, 0)], false),
+            (&[(0, 7), (1, 1)], false),
+        ] {
+            let mut notes = BTreeMap::new();
+            for (known, changed) in steps {
+                put(&mut notes, 1, &apex, None, (sets(*known), *changed), Wish::TellAndWatch);
+            }
+            assert_eq!(notes[&1].is_whole, is_whole, "{steps:?}");
+            assert!(notes[&1].sets.len() <= SETS_MAX);
+        }
+    }
 }

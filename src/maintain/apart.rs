@@ -82,7 +82,7 @@ impl Door<'_, '_> {
             touched.extend(delta.owners());
             let soa = self.soa(&zone)?;
             let serial = delta.number(&soa, zone.serial);
-            let applied = self.write(zone, &delta, serial, false)?;
+            let applied = self.write(zone, delta, serial, false)?;
             join(&mut all, applied);
             there = step.to;
         }
@@ -208,7 +208,7 @@ impl Door<'_, '_> {
         }
         let soa = self.soa(&zone)?;
         let serial = delta.number(&soa, zone.serial);
-        self.write(zone, &delta, serial, false)
+        self.write(zone, delta, serial, false)
     }
 
     /// The serial that staged records have, which their primary gave them.

@@ -161,7 +161,7 @@ impl Door<'_, '_> {
             true => signed_serial(apex, &new, zone.serial)?,
             false => delta.number(&soa, zone.serial),
         };
-        self.write(zone, &delta, serial, fresh.presigned)
+        self.write(zone, delta, serial, fresh.presigned)
     }
 
     pub(super) fn edit(&mut self, apex: &Name, edits: &[RrSetEdit]) -> Result<AppliedZone> {
@@ -192,15 +192,12 @@ impl Door<'_, '_> {
         let changes_keys = delta.changes.iter().any(|change| change.rtype == Type::DNSKEY);
         let before = changes_keys.then(|| lint::Before::of(self.tx, &zone)).transpose()?;
         let serial = delta.number(&soa, zone.serial);
-        let applied = self.write(zone.clone(), &delta, serial, false)?;
+        let applied = self.write(zone.clone(), delta, serial, false)?;
         if let Some(before) = before {
             reasons.extend(before.orphans(self.tx, &zone)?);
         }
-        let broken = match rows::by_id(self.tx, zone.id)? {
-            Some(zone) => rows::with_view(self.tx, &zone, |view| rules::touched(view, &touched))?,
-            None => Vec::new(),
-        };
-        reasons.extend(broken);
+        // An edit leaves a zone in its generation.
+        reasons.extend(rows::with_view(self.tx, &zone, |view| rules::touched(view, &touched))?);
         if reasons.is_empty() { Ok(applied) } else { Err(Refused(reasons)) }
     }
 
@@ -265,20 +262,20 @@ impl Door<'_, '_> {
     pub(super) fn write(
         &mut self,
         zone: Zone,
-        delta: &Delta,
+        delta: Delta,
         serial: Serial,
         presigned: bool,
     ) -> Result<AppliedZone> {
         let before = zone.clone();
         let mut zone = zone;
-        self.put_chunks(&mut zone, delta)?;
+        self.put_chunks(&mut zone, &delta)?;
         match self.sign_touched(&zone, &delta.changes)? {
             None => {
                 let stale = self.drop_stale_digest(&mut zone, serial, presigned)?;
                 if stale.is_empty() {
                     return self.finish(before, zone, delta, serial, presigned);
                 }
-                self.finish(before, zone, &delta.clone().then(stale), serial, presigned)
+                self.finish(before, zone, delta.then(stale), serial, presigned)
             }
             Some((more, signer)) => {
                 self.put_chunks(&mut zone, &more)?;
@@ -286,8 +283,7 @@ impl Door<'_, '_> {
                     signed::digestible(&signer, zone.counts.octets)?;
                 }
                 let digest = self.put_digest(&mut zone, &signer)?;
-                let delta = delta.clone().then(more).then(digest);
-                self.finish(before, zone, &delta, serial, presigned)
+                self.finish(before, zone, delta.then(more).then(digest), serial, presigned)
             }
         }
     }
@@ -312,7 +308,7 @@ impl Door<'_, '_> {
     /// Writes the changed rows of a zone.
     pub(super) fn put_chunks(&mut self, zone: &mut Zone, delta: &Delta) -> Result<()> {
         let mut chunks = ChunksMut { tx: self.tx, zone: zone.id, generation: zone.generation };
-        zone.counts += chunk::update(&mut chunks, &zone.apex, delta)?;
+        zone.counts += chunk::update(&mut chunks, &zone.apex, delta, &mut self.place)?;
         Ok(())
     }
 
@@ -321,12 +317,11 @@ impl Door<'_, '_> {
         &mut self,
         before: Zone,
         mut zone: Zone,
-        delta: &Delta,
+        delta: Delta,
         serial: Serial,
         presigned: bool,
     ) -> Result<AppliedZone> {
         let from = before.serial;
-        self.touch(zone.id, Some(before), Touched::Sets(delta.changes.clone()));
         zone.serial = serial;
         zone.version += 1;
         zone.presigned = presigned;
@@ -334,14 +329,20 @@ impl Door<'_, '_> {
         let step = delta.step(from, serial);
         journal::append(self.tx, &mut zone, &self.cause, step, self.journal_limits)?;
         self.tx.put(&rows::ZONES, &zone.id, &zone)?;
-        let changes = delta.changes.iter().filter(|change| !change.is_for_signing());
-        let changed_count = changes.clone().count();
-        let old = changes.clone().map(|change| change.before.as_ref().map(|set| set.rrset.ttl));
-        let old = Old::Sets {
-            ttl_s: old.clone().flatten().max().unwrap_or(0),
-            fresh: old.clone().any(|before| before.is_none()),
-        };
-        let changed = changes.take(CHANGED_MAX).map(changed).collect();
+        let (mut changes, mut changed_count) = (Vec::new(), 0);
+        let (mut ttl_s, mut fresh) = (0, false);
+        for change in delta.changes.iter().filter(|change| !change.is_for_signing()) {
+            match &change.before {
+                Some(before) => ttl_s = before.rrset.ttl.max(ttl_s),
+                None => fresh = true,
+            }
+            if changed_count < CHANGED_MAX {
+                changes.push(changed(change));
+            }
+            changed_count += 1;
+        }
+        let (old, changed) = (Old::Sets { ttl_s, fresh }, changes.into());
+        self.touch(zone.id, Some(before), Touched::Sets(delta.changes));
         let (from, to) = (Some(from), Some(serial));
         Ok(AppliedZone { apex: zone.apex, zone: zone.id, from, to, changed, changed_count, old })
     }
@@ -416,7 +417,7 @@ pub(super) fn whole_change(
         zone: zone.id,
         from,
         to,
-        changed: vec![soa],
+        changed: [soa].into(),
         changed_count: usize::try_from(zone.counts.rrsets).unwrap_or(usize::MAX),
         old: Old::Everything { generation: zone.generation },
     }
@@ -429,7 +430,7 @@ pub(super) fn unchanged(zone: &Zone) -> AppliedZone {
         zone: zone.id,
         from: serial,
         to: serial,
-        changed: Vec::new(),
+        changed: [].into(),
         changed_count: 0,
         old: Old::NOTHING,
     }

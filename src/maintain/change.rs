@@ -1,6 +1,7 @@
 //! What is asked of zones, and what became of it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::dnssec::DnssecWish;
 use crate::sign::Plan;
@@ -118,7 +119,7 @@ pub struct AppliedZone {
     /// The serial now; none for a zone that was deleted. The same as `from` when nothing changed.
     pub to: Option<Serial>,
     /// Changed RRsets in canonical order, the SOA's serial not counted, at most [`CHANGED_MAX`].
-    pub changed: Vec<ChangedRrSet>,
+    pub changed: Arc<[ChangedRrSet]>,
     /// How many changed in all.
     pub changed_count: usize,
     pub old: Old,

@@ -5,6 +5,7 @@
 //! snapshot. Up to persisting, anything may fail and leaves no trace; from there on nothing may
 //! fail, only be repeated: the start-up publishes what the log holds.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use super::apply::Refused;
@@ -28,6 +29,8 @@ pub struct Door<'a, 't> {
     pub(super) signing_keys: SigningKeys,
     touches: Vec<Touch>,
     applied: Vec<AppliedZone>,
+    /// Where rows are put together: the next change finds the room of the one before.
+    pub(super) place: Vec<u8>,
 }
 
 /// Something that has to be rendered: a zone as it was before, and what of it changed.
@@ -163,6 +166,7 @@ impl Maintain {
             signing_keys: self.signing_keys().clone(),
             touches: Vec::new(),
             applied: Vec::new(),
+            place: Vec::new(),
         }
     }
 }
@@ -301,7 +305,7 @@ impl<'t> Door<'_, 't> {
 /// A change, or all edits of one zone.
 enum Task<'a> {
     One(&'a ZoneChange),
-    Edits(&'a Name, Vec<RrSetEdit>),
+    Edits(&'a Name, Cow<'a, [RrSetEdit]>),
 }
 
 impl Task<'_> {
@@ -320,6 +324,9 @@ impl Task<'_> {
 
 /// Joins the edits of a zone that nothing else of that zone stands between.
 fn tasks(changes: &[ZoneChange]) -> Vec<Task<'_>> {
+    if let [ZoneChange::Edit { apex, edits }] = changes {
+        return vec![Task::Edits(apex, Cow::Borrowed(edits))];
+    }
     let mut tasks: Vec<Task<'_>> = Vec::with_capacity(changes.len());
     let mut latest = std::collections::BTreeMap::new();
     for change in changes {
@@ -330,10 +337,10 @@ fn tasks(changes: &[ZoneChange]) -> Vec<Task<'_>> {
         };
         match at.and_then(|at| Some((at, tasks.get_mut(at)?))) {
             Some((at, Task::Edits(_, joined))) => {
-                joined.extend_from_slice(edits);
+                joined.to_mut().extend_from_slice(edits);
                 latest.insert(apex.key(), at);
             }
-            _ => tasks.push(Task::Edits(apex, edits.clone())),
+            _ => tasks.push(Task::Edits(apex, Cow::Borrowed(edits))),
         }
     }
     tasks

@@ -90,7 +90,7 @@ pub(super) fn append(
         return clear(tx, zone);
     }
     for (part, piece) in (0u16..).zip(octets.chunks(PART_OCTETS)) {
-        tx.put(&JOURNAL, &(zone.id, zone.version, part), &Raw(piece.into()))?;
+        tx.put_pieces(&JOURNAL, &(zone.id, zone.version, part), &[piece])?;
     }
     zone.journal.octets += octets.len() as u64;
     prune(tx, zone, zone.changed_us, limits)
@@ -136,9 +136,9 @@ pub(super) fn is_old<R: RawRows + ?Sized>(
         return Ok(false);
     }
     let oldest_us = now_us.saturating_sub(limits.age_max_s.saturating_mul(1_000_000));
-    let first = rows.get(&JOURNAL, &(zone.id, zone.journal.first, 0))?;
-    Ok(first.is_some_and(|raw| {
-        let head = postcard::take_from_bytes::<(Serial, Serial, u64)>(&raw.0);
+    let first = rows.piece(&JOURNAL, &(zone.id, zone.journal.first, 0))?;
+    Ok(first.is_some_and(|octets| {
+        let head = postcard::take_from_bytes::<(Serial, Serial, u64)>(&octets);
         head.is_ok_and(|((.., at_us), _)| at_us < oldest_us)
     }))
 }

@@ -8,6 +8,7 @@ use super::apply::Refused;
 use super::change::{Reason, Refusal, Staged};
 use super::commit::{CommitError, Door};
 use super::content::Fresh;
+use super::dnssec;
 use super::journal;
 use super::resign::refusal;
 use super::rows::{self, Chunks, ChunksMut, Release, Zone};
@@ -45,14 +46,21 @@ impl Maintain {
             let taken = door.take_signed(&zone, signing.number, generation, &signed, &signer);
             taken.map_err(|error| refusal(&zone, error))
         });
-        if taken.is_err() {
+        if let Err(error) = taken {
             // What was staged for nothing; if even this fails, the next start does it.
             let _ = self.commit(|door| {
                 door.tx.delete(&STAGES, &(id, generation))?;
                 door.tx.put(&rows::RELEASES, &(id, generation), &Release::Generation)
             });
+            let now = self.store().read(|rows| signing::of(rows, &zone));
+            let now = now.map_err(CommitError::Unreadable)?;
+            // By another plan it is due again already.
+            return match now.is_some_and(|now| now.number == signing.number) {
+                true => Err(error),
+                false => Ok(()),
+            };
         }
-        taken.map(drop)
+        Ok(())
     }
 
     /// Signs content on its way into a zone that is signed here; returns it with the plan's number.
@@ -169,6 +177,8 @@ impl Door<'_, '_> {
         let change = SetChange { owner, rtype, before: Some(before), after };
         counts += self.put_in(&zone, generation, &Delta::new(vec![change]))?;
         self.tx.delete(&STAGES, &(zone.id, generation))?;
+        let now_s = self.steady_s();
+        dnssec::finish(self.tx, &zone, now_s)?;
         signing.complete = true;
         signing.fault = None;
         signing.served = Served::Plan;
@@ -222,6 +232,6 @@ impl Door<'_, '_> {
 
     fn put_in(&mut self, zone: &Zone, generation: u32, delta: &Delta) -> Result<Counts, Refused> {
         let mut chunks = ChunksMut { tx: self.tx, zone: zone.id, generation };
-        Ok(chunk::update(&mut chunks, &zone.apex, delta)?)
+        Ok(chunk::update(&mut chunks, &zone.apex, delta, &mut Vec::new())?)
     }
 }

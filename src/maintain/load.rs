@@ -4,23 +4,24 @@
 //! that is still on its way must not look like one that is not here. Commits wait for the end.
 //!
 //! Readers put aside what they render, apart by the hashes of names; when all is read, they make the table, part
-//! by part. So each of its pages is made once, and not again for each name that comes to it.
+//! by part. So each of its pages is made once, and not again for each name that comes to it. A large zone is
+//! rendered in parts, by all of them.
 //!
 //! This is also what repeats the publication of whatever was persisted before a crash: the snapshot
 //! is made from the store, so it holds exactly what the log acknowledged.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 use super::Maintain;
 use super::publish::{self, Publisher};
 use super::rows::{self, CHUNKS, Zone};
-use crate::answer::{self, Bulk, Rendered, Writer, render};
+use crate::answer::{self, Bulk, ChainPart, Rendered, Writer, render};
 use crate::store::{Rows, Tail};
-use crate::wire::Name;
+use crate::wire::{HashKey, Name};
 use crate::zone::tree::PackedZone;
 use crate::zone::{ReadFault, View};
 
@@ -30,8 +31,11 @@ const PAGE_ZONES: usize = 1_024;
 /// Rendered octets that a reader puts aside in one step, while they are still in a cache.
 const STEP_OCTETS: usize = 1 << 20;
 
-/// A zone larger than this is rendered from the store, row by row, instead of from memory.
-const MEMORY_OCTETS_MAX: i64 = 64 << 20;
+/// A zone of more octets is rendered in parts, by all readers, once the others are read.
+pub(super) const LARGE_OCTETS: i64 = 4 << 20;
+
+/// Octets of a part of a large zone.
+pub(super) const PART_OCTETS: usize = 1 << 20;
 
 /// Readers side by side; more only wait for the table.
 const READERS_MAX: usize = 4;
@@ -52,11 +56,6 @@ struct Survey {
     zones: u64,
     /// Zones with other zones below them.
     above: HashSet<u32>,
-}
-
-/// Room for all nodes of a zone.
-fn room_for(zone: &Zone) -> Vec<u8> {
-    Vec::with_capacity(zone.counts.octets.clamp(0, MEMORY_OCTETS_MAX) as usize)
 }
 
 /// What a thread came to, a panic being a fault.
@@ -150,19 +149,17 @@ impl Maintain {
         let survey = self.survey()?;
         self.gate().zones.store(survey.zones, Ordering::Relaxed);
         publisher.write(Writer::start_load);
-        let next = Mutex::new(Some(0));
-        let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
-        let read: Result<Vec<Bulk>, _> = thread::scope(|scope| {
-            let read = || self.load_pages(publisher, &survey, &next);
-            let readers: Vec<_> = (0..readers).map(|_| scope.spawn(read)).collect();
-            readers.into_iter().map(|reader| joined(reader.join())).collect()
+        let hands = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
+        let read = self.read_zones(publisher, &survey, hands).and_then(|readers| {
+            let readers = self.read_large(readers)?;
+            Ok(readers.into_iter().map(|reader| reader.bulk).collect())
         });
         let (read, fault) = match read {
             Ok(read) => (read, None),
             Err(fault) => (Vec::new(), Some(fault)),
         };
         publisher.write(|writer| {
-            writer.load(read, readers);
+            writer.load(read, hands);
             writer.end_load();
         });
         fault.map_or(Ok(()), Err)?;
@@ -191,14 +188,31 @@ impl Maintain {
         Ok(survey)
     }
 
+    /// Reads all zones but the large ones, which each reader notes.
+    fn read_zones<'m>(
+        &'m self,
+        publisher: &Publisher,
+        survey: &'m Survey,
+        hands: usize,
+    ) -> Result<Vec<Reader<'m>>, ReadFault> {
+        let next = Mutex::new(Some(0));
+        let hand = || {
+            let mut reader = Reader::new(self, survey, &publisher.key);
+            self.load_pages(&mut reader, &next).map(|()| reader)
+        };
+        thread::scope(|scope| {
+            let hands: Vec<_> = (0..hands).map(|_| scope.spawn(hand)).collect();
+            hands.into_iter().map(|hand| joined(hand.join())).collect()
+        })
+    }
+
     /// Takes pages of zones from `next`, the first id not yet taken, until there are none.
     fn load_pages(
         &self,
-        publisher: &Publisher,
-        survey: &Survey,
+        reader: &mut Reader<'_>,
         next: &Mutex<Option<u32>>,
-    ) -> Result<Bulk, ReadFault> {
-        let (mut into, mut bulk) = (Rendered::new(&publisher.key), Bulk::new(&publisher.key));
+    ) -> Result<(), ReadFault> {
+        let mut octets = Vec::new();
         loop {
             self.gate().is_shut()?;
             let page = {
@@ -210,43 +224,212 @@ impl Maintain {
                 *next = page.last().and_then(|zone| zone.id.checked_add(1));
                 page
             };
-            self.load_page(survey, &page, &mut into, &mut bulk)?;
+            reader.load_page(&page, &mut octets)?;
         }
-        bulk.take(&mut into);
-        Ok(bulk)
+        reader.bulk.take(&mut reader.into);
+        Ok(())
     }
 
-    fn load_page(
-        &self,
-        survey: &Survey,
-        page: &[Zone],
-        into: &mut Rendered,
-        bulk: &mut Bulk,
-    ) -> Result<(), ReadFault> {
-        let contents = self.contents(page)?;
-        for (zone, octets) in page.iter().zip(contents) {
-            match self.load_zone(survey, zone, octets.as_deref(), into) {
-                Ok(()) => drop(self.gate().loaded.fetch_add(1, Ordering::Relaxed)),
-                Err(fault) => {
-                    tracing::error!(zone = %zone.apex, %fault, "{} is not served: {fault}", zone.apex);
-                    self.gate().failed.fetch_add(1, Ordering::Relaxed);
-                    into.put_stub(&zone.apex, zone.id, answer::ZoneState::Loading);
+    /// Reads the large zones that `readers` noted, part by part and each part by whoever is free.
+    fn read_large<'m>(&self, mut readers: Vec<Reader<'m>>) -> Result<Vec<Reader<'m>>, ReadFault> {
+        let noted = readers.iter_mut().flat_map(|reader| std::mem::take(&mut reader.large));
+        let zones: Vec<(Zone, Vec<Vec<u8>>)> = noted
+            .map(|zone| {
+                let borders = self.store().read(|rows| rows::borders(rows, &zone, PART_OCTETS))?;
+                Ok((zone, borders))
+            })
+            .collect::<Result<_, _>>()?;
+        let parts: Vec<Part<'_>> = zones.iter().flat_map(Part::all).collect();
+        let next = AtomicUsize::new(0);
+        let hand = |mut reader: Reader<'m>| {
+            let mut done = Vec::new();
+            loop {
+                self.gate().is_shut()?;
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(part) = parts.get(number) else { break };
+                done.push((number, reader.render_part(part)));
+            }
+            reader.bulk.take(&mut reader.into);
+            Ok((reader, done))
+        };
+        let mut done = Vec::new();
+        let mut readers: Vec<Reader<'m>> = thread::scope(|scope| {
+            let hands: Vec<_> =
+                readers.into_iter().map(|reader| scope.spawn(|| hand(reader))).collect();
+            let readers = hands.into_iter().map(|hand| {
+                let (reader, parts) = joined(hand.join())?;
+                done.extend(parts);
+                Ok(reader)
+            });
+            readers.collect::<Result<_, ReadFault>>()
+        })?;
+        done.sort_unstable_by_key(|(number, _)| *number);
+        let mut done = done.into_iter().map(|(_, part)| part);
+        // What the last of them puts counts: it is what comes of a zone that cannot be read.
+        if let Some(last) = readers.last_mut() {
+            for (zone, borders) in &zones {
+                let parts: Vec<_> = done.by_ref().take(borders.len() + 1).collect();
+                let chain: Result<Vec<ChainPart>, _> = parts.into_iter().collect();
+                let whole = chain.map(|chain| last.into.put_chain(zone.id, chain));
+                last.note(zone, whole);
+            }
+            last.bulk.take(&mut last.into);
+        }
+        Ok(readers)
+    }
+}
+
+/// A part of a large zone, between two keys.
+#[derive(Clone, Copy)]
+struct Part<'z> {
+    zone: &'z Zone,
+    from: Option<&'z [u8]>,
+    to: Option<&'z [u8]>,
+}
+
+impl Part<'_> {
+    /// All parts of a zone, in order.
+    fn all((zone, borders): &(Zone, Vec<Vec<u8>>)) -> impl Iterator<Item = Part<'_>> {
+        let border = |at: usize| borders.get(at).map(Vec::as_slice);
+        (0..=borders.len()).map(move |at| Part {
+            zone,
+            from: at.checked_sub(1).and_then(border),
+            to: border(at),
+        })
+    }
+}
+
+/// One of those who read zones, and what it has rendered of them.
+struct Reader<'m> {
+    maintain: &'m Maintain,
+    survey: &'m Survey,
+    into: Rendered,
+    bulk: Bulk,
+    /// Zones that were left out, to be read in parts.
+    large: Vec<Zone>,
+}
+
+/// A zone to be rendered once its sweep is over, with its nodes if they were read.
+type Later<'z> = (&'z Zone, Option<Vec<u8>>);
+
+impl<'m> Reader<'m> {
+    fn new(maintain: &'m Maintain, survey: &'m Survey, key: &HashKey) -> Reader<'m> {
+        let (into, bulk) = (Rendered::new(key), Bulk::new(key));
+        Reader { maintain, survey, into, bulk, large: Vec::new() }
+    }
+
+    /// Loads zones that stand side by side; `octets` is room for the nodes of one.
+    fn load_page(&mut self, page: &[Zone], octets: &mut Vec<u8>) -> Result<(), ReadFault> {
+        let is_large = |zone: &Zone| zone.counts.octets > LARGE_OCTETS && zone.is_answered();
+        let fits = |zone: &Zone| !is_large(zone) && zone.is_answered();
+        let (mut later, mut rest) = (Vec::new(), page);
+        while let Some((zone, others)) = rest.split_first() {
+            // Sweeps end before zones to be read on their own, so that their rows are not passed over.
+            let swept = rest.iter().take_while(|zone| fits(zone)).count();
+            match rest.split_at_checked(swept) {
+                Some((zones, others)) if swept > 0 => {
+                    self.sweep(zones, octets, &mut later)?;
+                    rest = others;
+                }
+                _ => {
+                    match is_large(zone) {
+                        true => self.large.push(zone.clone()),
+                        false => later.push((zone, None)),
+                    }
+                    rest = others;
                 }
             }
-            if into.octets() > STEP_OCTETS {
-                bulk.take(into);
-            }
+        }
+        for (zone, octets) in later {
+            self.load(zone, octets.as_deref());
         }
         Ok(())
     }
 
-    fn load_zone(
-        &self,
-        survey: &Survey,
-        zone: &Zone,
-        octets: Option<&[u8]>,
-        into: &mut Rendered,
+    /// Reads the rows of `zones` in one sweep and renders each zone when it is read whole. Left for later are
+    /// those that want more of the store: they have zones below them, or chunks in parts.
+    fn sweep<'z>(
+        &mut self,
+        zones: &'z [Zone],
+        octets: &mut Vec<u8>,
+        later: &mut Vec<Later<'z>>,
     ) -> Result<(), ReadFault> {
+        let (Some(first), Some(last)) = (zones.first(), zones.last()) else { return Ok(()) };
+        let from = (first.id, 0, Tail::default());
+        let to = (last.id, u32::MAX, Tail(vec![u8::MAX; 64]));
+        let store = self.maintain.store();
+        let (mut rest, mut is_whole) = (zones.iter().peekable(), true);
+        octets.clear();
+        let mut end = |zone: &'z Zone, octets: &mut Vec<u8>, is_whole: &mut bool| {
+            match *is_whole {
+                true if !self.survey.above.contains(&zone.id) => self.load(zone, Some(octets)),
+                true => later.push((zone, Some(octets.clone()))),
+                false => later.push((zone, None)),
+            }
+            octets.clear();
+            *is_whole = true;
+        };
+        let mut take = |(id, generation): (u32, u32), value: &[u8]| {
+            while let Some(zone) = rest.next_if(|zone| zone.id < id) {
+                end(zone, octets, &mut is_whole);
+            }
+            if rest.peek().is_some_and(|zone| (zone.id, zone.generation) == (id, generation)) {
+                match value.split_first() {
+                    Some((&rows::WHOLE, nodes)) => octets.extend_from_slice(nodes),
+                    _ => is_whole = false,
+                }
+            }
+            ControlFlow::Continue(())
+        };
+        let read = store.read(|rows| rows.visit_octets(&CHUNKS, from..=to, &mut take));
+        read.map_err(rows::fault)?;
+        rest.for_each(|zone| end(zone, octets, &mut is_whole));
+        Ok(())
+    }
+
+    /// Renders one zone; one that cannot be read is not served.
+    fn load(&mut self, zone: &Zone, octets: Option<&[u8]>) {
+        let rendered = self.render(zone, octets);
+        self.note(zone, rendered);
+        self.put_aside();
+    }
+
+    /// Counts a zone that is read, or says why it is not served.
+    fn note(&mut self, zone: &Zone, rendered: Result<(), ReadFault>) {
+        let gate = self.maintain.gate();
+        match rendered {
+            Ok(()) => drop(gate.loaded.fetch_add(1, Ordering::Relaxed)),
+            Err(fault) => {
+                tracing::error!(zone = %zone.apex, %fault, "{} is not served: {fault}", zone.apex);
+                gate.failed.fetch_add(1, Ordering::Relaxed);
+                self.into.put_stub(&zone.apex, zone.id, answer::ZoneState::Loading);
+            }
+        }
+    }
+
+    fn put_aside(&mut self) {
+        if self.into.octets() > STEP_OCTETS {
+            self.bulk.take(&mut self.into);
+        }
+    }
+
+    /// Renders a part of a large zone from the store.
+    fn render_part(&mut self, part: &Part<'_>) -> Result<ChainPart, ReadFault> {
+        let (into, Part { zone, from, to }) = (&mut self.into, *part);
+        let rendered = self.maintain.store().read(|rows| {
+            publish::with_children(rows, zone, |children| {
+                rows::with_view(rows, zone, |view| {
+                    render::part(into, &render::Zone { id: zone.id, view, children }, from, to)
+                })
+            })
+        });
+        self.put_aside();
+        rendered?
+    }
+
+    /// Renders a zone from its nodes, or from the store. Within a sweep the store is in use.
+    fn render(&mut self, zone: &Zone, octets: Option<&[u8]>) -> Result<(), ReadFault> {
+        let into = &mut self.into;
         if !zone.is_answered() {
             publish::put_stub(into, zone);
             return Ok(());
@@ -254,61 +437,14 @@ impl Maintain {
         let mut put = |view: &dyn View, children: Option<&dyn Fn(&Name) -> bool>| {
             render::zone(into, &render::Zone { id: zone.id, view, children })
         };
-        match (octets, survey.above.contains(&zone.id)) {
+        match (octets, self.survey.above.contains(&zone.id)) {
             (Some(octets), false) => put(&PackedZone::new(zone.apex.clone(), octets), None),
-            (octets, _) => self.store().read(|rows| {
+            (octets, _) => self.maintain.store().read(|rows| {
                 publish::with_children(rows, zone, |children| match octets {
                     Some(octets) => put(&PackedZone::new(zone.apex.clone(), octets), children),
                     None => rows::with_view(rows, zone, |view| put(view, children)),
                 })
             })?,
         }
-    }
-
-    /// The nodes of each zone of a page, read in one sweep; none for a zone to be read on its own:
-    /// it is too large for memory, or has chunks in parts.
-    fn contents(&self, page: &[Zone]) -> Result<Vec<Option<Vec<u8>>>, ReadFault> {
-        let fits = |zone: &Zone| zone.counts.octets < MEMORY_OCTETS_MAX && zone.is_answered();
-        let mut contents: Vec<Option<Vec<u8>>> =
-            page.iter().map(|zone| fits(zone).then(|| room_for(zone))).collect();
-        let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(contents) };
-        // Sweeps end before zones to be read on their own, so that their rows are not passed over.
-        let mut at = 0;
-        while let Some(start) = page.iter().skip(at).position(fits).map(|skip| at + skip) {
-            let len = page.iter().skip(start).take_while(|zone| fits(zone)).count();
-            at = start + len;
-            let id = |number: usize| page.get(number).map(|zone| zone.id);
-            let from = (id(start).unwrap_or(first.id), 0, Tail::default());
-            let last = id(at - 1).unwrap_or(last.id);
-            let mut here = start;
-            let mut take = |(id, generation, _): (u32, u32, Tail), value: &[u8]| {
-                while page.get(here).is_some_and(|zone| zone.id < id) {
-                    here += 1;
-                }
-                let zone =
-                    page.get(here).filter(|zone| zone.id == id && zone.generation == generation);
-                if zone.is_some()
-                    && let Some(slot) = contents.get_mut(here)
-                {
-                    match (value.split_first(), slot.as_mut()) {
-                        (Some((&rows::WHOLE, nodes)), Some(octets)) => {
-                            octets.extend_from_slice(nodes)
-                        }
-                        _ => *slot = None,
-                    }
-                }
-                ControlFlow::Continue(())
-            };
-            self.store()
-                .read(|rows| {
-                    rows.visit_octets(
-                        &CHUNKS,
-                        from..=(last, u32::MAX, Tail(vec![u8::MAX; 64])),
-                        &mut take,
-                    )
-                })
-                .map_err(rows::fault)?;
-        }
-        Ok(contents)
     }
 }

@@ -200,7 +200,7 @@ impl Maintain {
     async fn serial_at(&self, server: &Server, zone: &Zone) -> Result<Serial, End> {
         let answer = self.answer_of(server, &zone.apex, Type::SOA, How::default()).await?;
         if answer.rcode != Rcode::NOERROR {
-            let rcode = message::rcode_text(answer.rcode);
+            let rcode = answer.rcode;
             return Err(End::Lame(format!("answers with {rcode}")));
         }
         if !answer.authoritative {

@@ -57,21 +57,6 @@ fn begin(header: Header, owner: &Name, rtype: Type) -> Vec<u8> {
     octets
 }
 
-/// An RCODE as people say it.
-pub(super) fn rcode_text(rcode: Rcode) -> String {
-    let known = match rcode {
-        Rcode::NOERROR => "NOERROR",
-        Rcode::FORMERR => "FORMERR",
-        Rcode::SERVFAIL => "SERVFAIL",
-        Rcode::NXDOMAIN => "NXDOMAIN",
-        Rcode::NOTIMP => "NOTIMP",
-        Rcode::REFUSED => "REFUSED",
-        Rcode::NOTAUTH => "NOTAUTH",
-        Rcode(other) => return format!("RCODE {other}"),
-    };
-    known.to_owned()
-}
-
 /// What an answer says to one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {

@@ -29,6 +29,7 @@ pub mod refresh;
 pub mod resign;
 pub mod rows;
 mod rules;
+mod sample;
 pub mod secondaries;
 pub mod secondary;
 pub mod secrets;
@@ -47,6 +48,7 @@ pub mod tsig;
 pub mod waivers;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -87,6 +89,8 @@ struct Inner {
     keyring: Arc<Keyring>,
     /// Our listeners; [`Maintain::self_check`] asks the first.
     own_listeners: OnceLock<Vec<SocketAddr>>,
+    /// They answer no more: the server stops.
+    is_silent: AtomicBool,
     board: announce::Board,
     holds: hold::Board,
     trust: trust::Trust,
@@ -121,7 +125,7 @@ impl Maintain {
 
     fn new(store: Store, publisher: Option<publish::Publisher>, settings: Settings) -> Maintain {
         let gate = load::Gate::default();
-        let (own_listeners, keyring, closed) = Default::default();
+        let (own_listeners, is_silent, keyring, closed) = Default::default();
         let (refresh, board) = (refresh::Desk::default(), announce::Board::default());
         let holds = hold::Board::default();
         let trust = trust::Trust::of(&store, &settings.clock);
@@ -134,6 +138,7 @@ impl Maintain {
             gate,
             refresh,
             own_listeners,
+            is_silent,
             keyring,
             closed,
             board,
@@ -152,6 +157,17 @@ impl Maintain {
         let _ = self.inner.own_listeners.set(addresses.to_vec());
     }
 
+    /// Says that our listeners end: nobody waits for answers of theirs from now on.
+    pub fn fall_silent(&self) {
+        self.inner.is_silent.store(true, Ordering::Relaxed);
+    }
+
+    /// The listener of ours that can be asked, while there is one.
+    pub fn answering(&self) -> Option<SocketAddr> {
+        let is_silent = self.inner.is_silent.load(Ordering::Relaxed);
+        self.own_listeners().first().filter(|_| !is_silent).copied()
+    }
+
     fn own_listeners(&self) -> &[SocketAddr] {
         self.inner.own_listeners.get().map_or(&[], Vec::as_slice)
     }
@@ -168,7 +184,7 @@ impl Maintain {
     ///
     /// [`ProbeError`] when it goes on answering otherwise.
     pub fn self_check(&self, zones: &[AppliedZone]) -> Result<Option<SystemTime>, ProbeError> {
-        let Some(&server) = self.own_listeners().first() else { return Ok(None) };
+        let Some(server) = self.answering() else { return Ok(None) };
         // A zone that is kept but not answered from has nothing to show.
         let answered: Vec<AppliedZone> = self
             .store()
@@ -179,7 +195,7 @@ impl Maintain {
     /// As [`Maintain::self_check`], for a moment and of each zone by itself: when its new answer came;
     /// none if it did not, or was not to be had.
     pub fn glance(&self, zones: &[AppliedZone]) -> Vec<Option<SystemTime>> {
-        let Some(&server) = self.own_listeners().first() else { return vec![None; zones.len()] };
+        let Some(server) = self.answering() else { return vec![None; zones.len()] };
         let glanced = probe::glance(zones, server, &|apex, owner| self.is_holder(apex, owner));
         glanced.unwrap_or_else(|error| {
             tracing::warn!(%error, "the own listener cannot be asked: {error}");

@@ -15,7 +15,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::message::rcode_text;
 use crate::wire::{Rcode, Serial};
 
 /// Milliseconds between two NOTIFY of one zone to one server.
@@ -55,7 +54,7 @@ pub enum Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Failure::Answered(rcode) => write!(f, "answered with {}", rcode_text(*rcode)),
+            Failure::Answered(rcode) => write!(f, "answered with {rcode}"),
             Failure::Unanswered(why) => f.write_str(why),
         }
     }

@@ -119,10 +119,19 @@ impl Maintain {
             return Ok(Ok((Form::Current, source)));
         }
         let limit = zone.counts.octets.unsigned_abs().max(STEPS_OCTETS_MIN);
-        let (first, octets) = match journal::reach(rows, zone, serial, limit)? {
+        let is_ahead = !serial.is_before(zone.serial);
+        let mut reach = journal::reach(rows, zone, serial, limit)?;
+        // A serial of long ago may look like one ahead: only the whole journal tells.
+        if is_ahead && reach == journal::Reach::TooMuch {
+            reach = match journal::reach(rows, zone, serial, u64::MAX)? {
+                journal::Reach::From { .. } => journal::Reach::TooMuch,
+                unknown => unknown,
+            };
+        }
+        let (first, octets) = match reach {
             journal::Reach::From { version, octets } => (version, octets),
             journal::Reach::TooMuch => return Ok(Err("the steps are more than the zone")),
-            journal::Reach::Unknown if !serial.is_before(zone.serial) => {
+            journal::Reach::Unknown if is_ahead => {
                 let source = Box::new(Ready(vec![soa.clone()])); // RFC 1995 §2
                 return Ok(Ok((Form::Current, source)));
             }
@@ -384,7 +393,7 @@ mod tests {
     use crate::wire::query::RecordAt;
     use crate::wire::{HashKey, Header, Query, RrSet, rdata};
     use crate::xfr::{Outgoing, Question, Room};
-    use crate::zone::Base;
+    use crate::zone::{Base, Op, RrSetEdit};
 
     /// A record: key of its owner, type, TTL, canonical RDATA.
     type Record = (Vec<u8>, Type, u32, Vec<u8>);
@@ -559,6 +568,28 @@ mod tests {
         }
         assert!(maintain.transfer(&name("y."), None).unwrap().is_none());
         assert!(maintain.transfer(&name("www.x."), None).unwrap().is_none());
+    }
+
+    /// Goal: nor does whoever is ahead get the zone when much has changed of late.
+    /// Method: steps that are more than the zone, and a serial that is none of theirs.
+    #[test]
+    fn a_peer_that_is_ahead_gets_one_soa_also_when_the_steps_are_more_than_the_zone() {
+        let maintain = maintain();
+        commit(&maintain, &[create("x.", 7)]).unwrap();
+        for fill in [1_u8, 2] {
+            let rdata = |n: u8| [&[251, n][..], &[fill; 250]].concat().into_boxed_slice();
+            let op = Op::Replace { ttl: 300, rdatas: (0..200).map(rdata).collect() };
+            let edit =
+                RrSetEdit { owner: name("t.x."), rtype: Type::TXT, op, base: Base::Unchecked };
+            commit(&maintain, &[ZoneChange::Edit { apex: name("x."), edits: vec![edit] }]).unwrap();
+        }
+        let form =
+            |since| maintain.transfer(&name("x."), Some(Serial(since))).unwrap().unwrap().form;
+        assert!(matches!(form(7), Form::Whole(Some(why)) if why.contains("more than the zone")));
+        for since in [1_000, 7 + (1 << 31)] {
+            assert!(matches!(form(since), Form::Current), "{since}");
+            assert_eq!(all(outgoing(&maintain, "x.", Some(since))).len(), 1);
+        }
     }
 
     #[test]

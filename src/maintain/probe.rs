@@ -366,7 +366,7 @@ mod tests {
             zone: 1,
             from: Some(Serial(1)),
             to: Some(Serial(2)),
-            changed: vec![change],
+            changed: [change].into(),
             changed_count: 1,
             old: Old::NOTHING,
         }
@@ -487,11 +487,11 @@ mod tests {
             (0..150).map(|n| edited(&format!("h{n}.x."), None, Some(a("w.x.", 1)))).collect();
         let zones: Vec<_> = zones
             .into_iter()
-            .map(|mut zone| {
-                let owner = zone.changed[0].owner.clone();
-                zone.changed[0].after =
-                    Some(RrSet::new(owner, Type::A, 60, vec![Box::new([192, 0, 2, 1])]));
-                zone
+            .map(|zone| {
+                let mut change = zone.changed[0].clone();
+                let rdata = Box::new([192, 0, 2, 1]);
+                change.after = Some(RrSet::new(change.owner.clone(), Type::A, 60, vec![rdata]));
+                AppliedZone { changed: [change].into(), ..zone }
             })
             .collect();
         let address = server(150, |_, query| reply(query, Flags::AA, Some(&a("w.x.", 1)), 0));

@@ -63,7 +63,10 @@ impl Publisher {
             born: BTreeSet::new(),
             died: BTreeSet::new(),
         };
-        for (id, touches) in &zones {
+        // What was only edited was there, and still is.
+        let is_edit =
+            |touch: &Touch| touch.before.is_some() && matches!(touch.what, Touched::Sets(_));
+        for (id, touches) in zones.iter().filter(|(_, touches)| !touches.iter().all(is_edit)) {
             rendering.note_births(*id, touches)?;
         }
         for (id, touches) in zones {

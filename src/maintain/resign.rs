@@ -14,6 +14,7 @@ use super::Maintain;
 use super::apply::Refused;
 use super::change::{Refusal, RefusedZone};
 use super::commit::{CommitError, Door};
+use super::dnssec;
 use super::rows::{self, Zone};
 use super::signed::{SMALL_RRSETS, first_expiry};
 use super::signing::{self, SIGNINGS_DUE, Served, Signing};
@@ -165,6 +166,10 @@ impl Door<'_, '_> {
         let last = due.next.is_none();
         if last {
             let mut signing = signing;
+            if !signing.complete {
+                let now_s = self.steady_s();
+                dnssec::finish(self.tx, &zone, now_s)?;
+            }
             signing.complete = true;
             signing.fault = None;
             self.expires_in(&mut signing, sweep.first_expiry_s.unwrap_or(0), &signer);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::change::ZoneState;
 use crate::store::{Piece, Raw, RawRows, RowError, Rows, Table, Tail, Tx};
 use crate::wire::{Name, Serial};
-use crate::zone::chunk::{self, ChunkView, Counts, Nodes, Row};
+use crate::zone::chunk::{self, Borders, ChunkView, Counts, Nodes, Row};
 use crate::zone::{ReadFault, View};
 
 /// Apex key → zone id.
@@ -188,6 +188,23 @@ pub fn with_view<R: RawRows + ?Sized, T>(
     with(&ChunkView::new(&zone.apex, &chunks))
 }
 
+/// Where a zone may be cut into parts of at least so many octets.
+pub(super) fn borders<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    octets: usize,
+) -> Result<Vec<Vec<u8>>, ReadFault> {
+    let mut borders = Borders::new(&zone.apex, octets);
+    let first = (zone.id, zone.generation, Tail::default());
+    let end = (zone.id, zone.generation + 1, Tail::default());
+    let mut take = |(.., Tail(key)): (u32, u32, Tail), value: &[u8]| {
+        borders.row(&key, value.len());
+        ControlFlow::Continue(())
+    };
+    rows.visit_octets(&CHUNKS, first..end, &mut take).map_err(fault)?;
+    Ok(borders.finish())
+}
+
 /// The longest TTL, in seconds, of what `generation` of a zone holds. Reads all of it.
 ///
 /// # Errors
@@ -202,7 +219,7 @@ pub fn longest_ttl_s<R: RawRows + ?Sized>(
     let mut longest = 0;
     ChunkView::new(apex, &chunks).walk(&apex.key(), &mut |node| {
         longest = node.rrsets().map(|set| set.ttl).fold(longest, u32::max);
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     })?;
     Ok(longest)
 }
@@ -227,6 +244,11 @@ pub(super) struct ChunksMut<'a, 't> {
 
 impl<R: RawRows + ?Sized> Chunks<'_, R> {
     fn floor(&self, key: &[u8]) -> Result<Option<Row<'static>>, ReadFault> {
+        if key.is_empty() {
+            // Nothing stands before the first row, which has the apex.
+            let first = self.rows.piece(&CHUNKS, &self.key(key)).map_err(fault)?;
+            return self.own(first.map(|nodes| (self.key(key), nodes)));
+        }
         self.own(self.rows.floor_piece(&CHUNKS, &self.key(key)).map_err(fault)?)
     }
 
@@ -294,10 +316,17 @@ impl<R: RawRows + ?Sized> chunk::Rows for Chunks<'_, R> {
         key: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), ReadFault> {
-        // Pages, because `each` may read on its own; one row first, because it often wants no more.
-        let mut limit = 1;
         let end = (self.zone, self.generation + 1, Tail::default());
-        let mut from = self.key(key);
+        // Often no more than one is wanted.
+        let first = self.rows.first_piece(&CHUNKS, self.key(key)..end.clone()).map_err(fault)?;
+        let Some((key, nodes)) = self.own(first)? else { return Ok(()) };
+        if each(&key, &nodes).is_break() {
+            return Ok(());
+        }
+        // Pages, because `each` may read on its own.
+        let mut limit = 8;
+        let mut from = self.key(&key);
+        from.2.0.push(0);
         loop {
             let page = self.rows.range(&CHUNKS, from..end.clone(), limit).map_err(fault)?;
             let count = page.len();
@@ -325,7 +354,7 @@ impl<'t> ChunksMut<'_, 't> {
 
     fn delete_parts(&mut self, key: &[u8]) -> Result<(), ReadFault> {
         let row = (self.zone, self.generation, Tail(key.into()));
-        let old = self.tx.get(&CHUNKS, &row).map_err(fault)?.map(|value| value.0);
+        let old = self.tx.piece(&CHUNKS, &row).map_err(fault)?;
         let Some([IN_PARTS, count @ ..]) = old.as_deref() else { return Ok(()) };
         for part in 0..u16::from_be_bytes(count.try_into().unwrap_or_default()) {
             let key = (self.zone, self.generation, part, Tail(key.into()));
@@ -354,9 +383,9 @@ impl chunk::Rows for ChunksMut<'_, '_> {
 }
 
 impl chunk::RowsMut for ChunksMut<'_, '_> {
-    fn put(&mut self, key: &[u8], nodes: Vec<u8>) -> Result<(), ReadFault> {
+    fn put(&mut self, key: &[u8], nodes: &[u8]) -> Result<(), ReadFault> {
         self.delete_parts(key)?;
-        put_chunk(self.tx, self.zone, self.generation, key, &nodes).map_err(fault)
+        put_chunk(self.tx, self.zone, self.generation, key, nodes).map_err(fault)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), ReadFault> {
@@ -374,15 +403,13 @@ pub(super) fn put_chunk(
     nodes: &[u8],
 ) -> Result<(), RowError> {
     let tail = Tail(key.into());
-    let value = if nodes.len() < VALUE_OCTETS_MAX {
-        [&[WHOLE], nodes].concat()
-    } else {
-        let mut count = 0u16;
-        for part in nodes.chunks(VALUE_OCTETS_MAX) {
-            tx.put(&PARTS, &(zone, generation, count, tail.clone()), &Raw(part.into()))?;
-            count += 1;
-        }
-        [&[IN_PARTS], count.to_be_bytes().as_slice()].concat()
-    };
-    tx.put(&CHUNKS, &(zone, generation, tail), &Raw(value))
+    if nodes.len() < VALUE_OCTETS_MAX {
+        return tx.put_pieces(&CHUNKS, &(zone, generation, tail), &[&[WHOLE], nodes]);
+    }
+    let mut count = 0u16;
+    for part in nodes.chunks(VALUE_OCTETS_MAX) {
+        tx.put(&PARTS, &(zone, generation, count, tail.clone()), &Raw(part.into()))?;
+        count += 1;
+    }
+    tx.put_pieces(&CHUNKS, &(zone, generation, tail), &[&[IN_PARTS], &count.to_be_bytes()])
 }

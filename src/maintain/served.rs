@@ -186,8 +186,8 @@ impl Matrix {
         self.ask_soon(zone, now_ms);
     }
 
-    /// As [`Matrix::watch`], if there is nobody to look for: a moment ago the zone had no servers whose address
-    /// is known, and the change is not about them. Returns whether that is so; if not, nothing was done.
+    /// As [`Matrix::watch`] with all RRsets that changed, if there is nobody to look for: a moment ago the zone had
+    /// no servers whose address is known, and the change is not about them. Returns whether that is so; if not, nothing was done.
     pub(super) fn stays_deserted(
         &mut self,
         zone: u32,
@@ -200,8 +200,7 @@ impl Matrix {
         let is_about = |(owner, rtype): &(Name, Type)| {
             matches!(*rtype, Type::NS | Type::CNAME | Type::DNAME) || deserted.names.contains(owner)
         };
-        let whole = sets.len() < SETS_MAX;
-        let stays = now_ms < deserted.until_ms && whole && !watch.asking && !watch.gone;
+        let stays = now_ms < deserted.until_ms && !watch.asking && !watch.gone;
         if !stays || sets.iter().any(is_about) {
             return false;
         }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use super::announce::{Known, held};
 use super::notify::Entry;
 use super::rows::Zone;
+use super::secondaries::{self, Secondary};
 use super::served::{Seen, Watch};
 use super::{Maintain, gone};
 use crate::wire::{Name, Serial};
@@ -58,6 +59,20 @@ impl Maintain {
     /// What is known of the servers of a zone.
     pub fn zone_servers(&self, zone: &Zone) -> ZoneServers {
         self.servers_known(zone.id, Some(zone.serial))
+    }
+
+    /// The same, with the names of secondaries that are only told. It reads the store, so not within a read.
+    pub fn zone_servers_named(&self, zone: &Zone) -> ZoneServers {
+        // Without a name a server is shown by its address.
+        let rows = self.store().read(|rows| secondaries::all(rows)).unwrap_or_default();
+        let mut known = self.zone_servers(zone);
+        for server in known.servers.iter_mut().filter(|server| server.names.is_empty()) {
+            let is_its = |row: &&Secondary| {
+                row.scope.covers(zone) && row.addresses.iter().any(|at| Some(*at) == server.address)
+            };
+            server.names = rows.iter().filter(is_its).map(|row| row.name.clone()).collect();
+        }
+        known
     }
 
     /// What is known of the servers of the zone of this name that was deleted last; none when nobody

@@ -11,8 +11,8 @@ use super::change::{AppliedZone, Reason};
 use super::commit::Door;
 use super::rows::{self, Zone};
 use super::signing::{self, Served, Signing};
-use super::{content, secondary};
-use crate::sign::{self, Plan, SignError, Signer, Spread, is_made_at_apex, zonemd};
+use super::{content, dnssec, secondary};
+use crate::sign::{self, Plan, SignError, Signer, Spread, zonemd};
 use crate::wire::{Name, RrSet, Type};
 use crate::zone::RrSetEdit;
 use crate::zone::delta::{Delta, Set, SetChange, set_at};
@@ -132,7 +132,7 @@ impl Door<'_, '_> {
             return self.switch(zone, &octets, soa, false);
         };
         let serial = delta.number(&soa, zone.serial);
-        self.write(zone, &delta, serial, false)
+        self.write(zone, delta, serial, false)
     }
 
     /// New content for a zone that is signed here: what people put there is compared and signed.
@@ -165,7 +165,7 @@ impl Door<'_, '_> {
         }
         let soa = self.soa(&zone)?;
         let serial = delta.number(&soa, zone.serial);
-        self.write(zone, &delta, serial, false)
+        self.write(zone, delta, serial, false)
     }
 
     fn switch_signed(
@@ -201,6 +201,7 @@ impl Door<'_, '_> {
         let soa = rows::with_view(self.tx, zone, |view| set_at(view, &zone.apex, Type::SOA))?;
         // Without a SOA no rule lets the change through.
         let Some(soa) = soa else { return Ok(None) };
+        dnssec::note_ttl(self.tx, zone, changes)?;
         let signer = self.signer(zone, plan, &soa.rrset)?;
         let more = if !denies_otherwise(changes) {
             rows::with_view(self.tx, zone, |view| signer.touched(view, changes))?
@@ -276,7 +277,7 @@ impl Door<'_, '_> {
         let mut zone = zone;
         self.put_chunks(&mut zone, &delta)?;
         let digest = self.put_digest(&mut zone, signer)?;
-        self.finish(before, zone, &delta.then(digest), serial, false)
+        self.finish(before, zone, delta.then(digest), serial, false)
     }
 
     /// A signer of `zone` as it is now.
@@ -331,9 +332,7 @@ pub(super) fn digestible(signer: &Signer, octets: i64) -> Result<()> {
 
 /// Why an edit has no place in a zone that is signed here.
 pub(super) fn out_of_place(apex: &Name, edit: &RrSetEdit, signing: &Signing) -> Option<Reason> {
-    let made =
-        is_made_at_apex(edit.rtype) || edit.rtype == Type::CSYNC && signing.plan.policy.csync;
-    (made && edit.owner == *apex).then(|| {
+    (edit.owner == *apex && signing.makes_at_apex(edit.rtype)).then(|| {
         let text = format!("{apex} {} cannot be edited: the zone is signed here", edit.rtype);
         Reason::Broken { rule: "type", owner: apex.clone(), text }
     })

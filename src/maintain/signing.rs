@@ -12,9 +12,9 @@ use super::change::Reason;
 use super::commit::Door;
 use super::rows::{self, fault};
 use crate::seal::{SealError, Sealer};
-use crate::sign::{Plan, SigningKey};
+use crate::sign::{Plan, SigningKey, is_made_at_apex};
 use crate::store::{RawRows, RowError, Rows, Table, Tx};
-use crate::wire::Name;
+use crate::wire::{Name, Type};
 use crate::zone::ReadFault;
 
 /// Zone → how it is signed.
@@ -66,6 +66,11 @@ impl Signing {
             Served::Plan => Some(&self.plan),
             Served::Before(plan) => Some(plan),
         }
+    }
+
+    /// Whether records of this type at the apex are made here, so that nobody else may change them.
+    pub fn makes_at_apex(&self, rtype: Type) -> bool {
+        is_made_at_apex(rtype) || rtype == Type::CSYNC && self.plan.policy.csync
     }
 
     /// What a new plan finds served.

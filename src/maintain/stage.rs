@@ -3,6 +3,11 @@
 //! Staged rows belong to no version. The commit names them; what no commit names is released: when
 //! it is refused, or at the next start.
 
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
 use serde::{Deserialize, Serialize};
 
 use super::apply::Refused;
@@ -16,13 +21,20 @@ use crate::store::{Rows, Table, TransactError};
 use crate::wire::{Name, Serial, Type};
 use crate::zone::chunk::{self, Counts};
 use crate::zone::delta::{Delta, Set, SetChange, set_at};
-use crate::zone::serial;
+use crate::zone::{ReadFault, serial};
 
 /// (Zone, generation) → rows that are written but not part of a version.
 pub(super) const STAGES: Table<(u32, u32), Stage> = Table::new("staged zones", *b"zg");
 
 /// Octets of chunks in one record of the log.
 const RECORD_OCTETS: usize = 1 << 20;
+
+/// Who writes the rows of one zone side by side: what one of them waits to have synced, the others' rows are made
+/// and gathered for the next sync. Each holds one record.
+const WRITERS: usize = 3;
+
+/// Keys and chunks of one record of the log.
+type Record = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Content from this size on is better staged than committed as one record.
 pub const STAGE_OCTETS_MIN: usize = 4 << 20;
@@ -77,32 +89,69 @@ impl Maintain {
             CommitError::Write(error) => CommitError::Write(error),
         })?;
         let (zone, generation) = begun.value;
-        let mut record: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        let mut octets = 0;
-        let write = |record: &mut Vec<(Vec<u8>, Vec<u8>)>| {
-            let rows = std::mem::take(record);
-            self.store()
-                .transact(|tx| {
-                    rows.iter().try_for_each(|(key, nodes)| {
-                        rows::put_chunk(tx, zone, generation, key, nodes)
-                    })
-                })
-                .map_err(|error| match error {
-                    TransactError::Refused(error) => CommitError::Unreadable(rows::fault(error)),
-                    TransactError::Write(error) => CommitError::Write(error),
-                })
-        };
-        chunk::split(apex, nodes, |key, nodes| {
-            octets += nodes.len();
-            record.push((key.to_vec(), nodes));
-            if octets < RECORD_OCTETS {
-                return Ok(());
-            }
-            octets = 0;
-            write(&mut record)
-        })?;
-        write(&mut record)?;
+        self.write_chunks(apex, (zone, generation), nodes)?;
         Ok((zone, generation))
+    }
+
+    /// Cuts `nodes` into rows, which several hands write meanwhile. They may come in any order: nobody sees them yet.
+    fn write_chunks(
+        &self,
+        apex: &Name,
+        of: (u32, u32),
+        nodes: &[u8],
+    ) -> std::result::Result<(), CommitError<Refusal>> {
+        let (full, records) = sync_channel::<Record>(1);
+        let records = Arc::new(Mutex::new(records));
+        thread::scope(|scope| {
+            // Whoever cuts the rows waits for nobody once all hands have let go of `records`.
+            let hand = |records: Arc<Mutex<Receiver<Record>>>| {
+                let next = || records.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+                let mut done = Ok(());
+                // After a failure the rest is taken all the same, so that nobody waits to be rid of it.
+                while let Some(record) = next() {
+                    done = done.and_then(|()| self.write_record(of, &record));
+                }
+                done
+            };
+            let hands: Vec<_> = (0..WRITERS)
+                .map(|_| Arc::clone(&records))
+                .map(|records| scope.spawn(move || hand(records)))
+                .collect();
+            drop(records);
+            let (mut record, mut octets) = (Record::new(), 0);
+            let gone = |_| ReadFault("those who write a zone's rows are gone".into());
+            let cut = chunk::split(apex, nodes, |key, nodes| {
+                octets += nodes.len();
+                record.push((key.to_vec(), nodes));
+                if octets < RECORD_OCTETS {
+                    return Ok(());
+                }
+                octets = 0;
+                full.send(std::mem::take(&mut record)).map_err(gone)
+            });
+            let cut = cut.and_then(|()| full.send(record).map_err(gone));
+            drop(full);
+            let wrote = hands.into_iter().try_for_each(|hand| match hand.join() {
+                Ok(done) => done,
+                Err(panic) => resume_unwind(panic),
+            });
+            wrote.and(cut.map_err(CommitError::Unreadable))
+        })
+    }
+
+    fn write_record(
+        &self,
+        (zone, generation): (u32, u32),
+        record: &Record,
+    ) -> std::result::Result<(), CommitError<Refusal>> {
+        let written = self.store().transact(|tx| {
+            let mut rows = record.iter();
+            rows.try_for_each(|(key, nodes)| rows::put_chunk(tx, zone, generation, key, nodes))
+        });
+        written.map_err(|error| match error {
+            TransactError::Refused(error) => CommitError::Unreadable(rows::fault(error)),
+            TransactError::Write(error) => CommitError::Write(error),
+        })
     }
 }
 
@@ -165,7 +214,7 @@ impl Door<'_, '_> {
             None => content::stale_digest(&chunk::ChunkView::new(apex, &chunks), serial)?,
         };
         let delta = Delta::new(std::iter::once(change).chain(stale).collect());
-        counts += chunk::update(&mut chunks, apex, &delta)?;
+        counts += chunk::update(&mut chunks, apex, &delta, &mut Vec::new())?;
         Ok((after, counts))
     }
 

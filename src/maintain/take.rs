@@ -115,7 +115,7 @@ impl Door<'_, '_> {
             refuse_strangers(&delta, &apex)?;
             touched.extend(delta.owners());
             let presigned = zone.presigned;
-            let applied = self.write(zone, &delta, step.to, presigned)?;
+            let applied = self.write(zone, delta, step.to, presigned)?;
             join(&mut all, applied);
         }
         let zone = rows::zone(self.tx, &apex)?.ok_or(Reason::UnknownZone)?;
@@ -163,7 +163,7 @@ impl Door<'_, '_> {
             match delta {
                 Some(delta) if delta.is_empty() => return Ok(unchanged(&zone)),
                 Some(delta) if zone.serial.is_before(serial) => {
-                    return self.write(zone, &delta, serial, fresh.presigned);
+                    return self.write(zone, delta, serial, fresh.presigned);
                 }
                 _ => {} // more than a step can say, or a step that leads back
             }
@@ -223,11 +223,16 @@ pub(super) fn is_signed(view: &dyn View) -> std::result::Result<bool, ReadFault>
     Ok(signed)
 }
 
-/// The serial that content brings, if the zone may take it.
+/// The serial that content brings, if the zone may take it. One that begins anew, as a zone that its
+/// catalog took away and names again, has nothing that could be newer.
 fn next_serial(zone: &Zone, soa: &Set, any_serial: bool) -> Result<Serial> {
-    let own = soa.rrset.soa_serial().ok_or_else(|| rules::no_soa(&zone.apex))?;
-    let first = zone.version == 0 && zone.serial == Serial(0);
-    check_serial(&zone.apex, zone.serial, own, any_serial || first)?;
+    let (apex, last) = (&zone.apex, zone.serial);
+    let own = soa.rrset.soa_serial().ok_or_else(|| rules::no_soa(apex))?;
+    let first = zone.version == 0;
+    check_serial(apex, last, own, any_serial || first)?;
+    if first && own.is_before(last) {
+        tracing::warn!(zone = %apex, "{apex} begins anew with serial {own}, behind {last}, which it had here before: its secondaries may not take it");
+    }
     Ok(own)
 }
 
@@ -274,15 +279,57 @@ pub(super) fn tidy(delta: Delta) -> Delta {
 /// Adds what the next step did to what those before it did.
 pub(super) fn join(all: &mut AppliedZone, next: AppliedZone) {
     all.to = next.to;
-    for change in next.changed {
+    let mut changed = all.changed.to_vec();
+    for change in next.changed.iter().cloned() {
         let same = |old: &ChangedRrSet| old.owner == change.owner && old.rtype == change.rtype;
-        let (at, room) = (all.changed.iter().position(same), all.changed.len() < CHANGED_MAX);
-        match at.and_then(|at| all.changed.get_mut(at)) {
+        let (at, room) = (changed.iter().position(same), changed.len() < CHANGED_MAX);
+        match at.and_then(|at| changed.get_mut(at)) {
             Some(old) => old.after = change.after,
-            None if room => all.changed.push(change),
+            None if room => changed.push(change),
             None => {}
         }
     }
+    all.changed = changed.into();
     all.changed_count += next.changed_count;
     all.old = all.old.and(next.old);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maintain::secondary::{Following, Primary};
+    use crate::maintain::tests::{commit, create, maintain, name, serial};
+    use crate::maintain::{Maintain, ZoneChange};
+
+    /// A zone that follows a primary and was not transferred yet.
+    fn expected(maintain: &Maintain) {
+        commit(maintain, &[ZoneChange::Expect { apex: name("m."), org: "org".into() }]).unwrap();
+        let address = ([127, 0, 0, 1], 53).into();
+        let primaries = vec![Primary { address, key: None, tls: None }];
+        let following = Following { apex: name("m."), primaries, catalog: false, member: None };
+        maintain.commit(|door| secondary::follow(door.tx(), &following)).unwrap();
+    }
+
+    fn transferred(own: u32) -> ZoneChange {
+        let ZoneChange::Create { apex, content, .. } = create("m.", own) else { unreachable!() };
+        let transferred = Transferred::Whole { content, any_serial: false };
+        ZoneChange::Transfer { apex, transferred }
+    }
+
+    /// Goal: a zone that its catalog took away and names again is there again at once, though its primary
+    /// has no newer version, or counts anew; one that is here goes back no more than ever.
+    #[test]
+    fn a_zone_that_begins_anew_takes_any_serial_and_one_that_is_here_only_a_newer() {
+        let maintain = maintain();
+        for own in [7, 7, 3] {
+            expected(&maintain);
+            commit(&maintain, &[transferred(own)]).unwrap();
+            assert_eq!(serial(&maintain, "m."), Some(Serial(own)));
+            for behind in [own, own - 1] {
+                let refusal = commit(&maintain, &[transferred(behind)]).unwrap_err();
+                assert!(refusal.to_string().contains("is not ahead of"), "{refusal}");
+            }
+            commit(&maintain, &[ZoneChange::Delete { apex: name("m.") }]).unwrap();
+        }
+    }
 }

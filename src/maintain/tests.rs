@@ -535,9 +535,10 @@ fn an_attempt_that_refuses_takes_back_rows_and_zones_and_no_more() {
     assert_eq!(published.load().dump(), again.load().dump());
 }
 
+/// Goal: a large zone comes in bounded records, and a start that reads it in parts serves what its commit did.
 #[test]
-fn a_large_zone_is_staged_in_bounded_records() {
-    let maintain = maintain();
+fn a_large_zone_is_staged_in_bounded_records_and_loaded_in_parts() {
+    let (maintain, published) = serving(Store::in_memory());
     let large: Vec<RrSet> =
         (0..140_000).map(|n| a(&format!("h{n}.a."), 1)).chain([soa("a.", 1), ns("a.")]).collect();
     let octets = content::fresh(&name("a."), &Content::RrSets(large)).unwrap().octets.into_owned();
@@ -551,6 +552,17 @@ fn a_large_zone_is_staged_in_bounded_records() {
     assert!(maintain.store().stats().transactions > before + 4);
     assert_eq!(tree(&maintain, "a.").to_packed(), octets);
     commit(&maintain, &[set("a.", "h500", 9, Base::Seen(Some(a("h500.a.", 1))))]).unwrap();
+
+    let (again, other) = serving(maintain.store().clone());
+
+    assert_eq!(again.progress(), load::Progress { zones: 1, loaded: 1, failed: 0, ready: true });
+    let parts = maintain.store().read(|rows| {
+        let zone = rows::zone(rows, &name("a.")).unwrap().unwrap();
+        assert!(zone.counts.octets > load::LARGE_OCTETS);
+        rows::borders(rows, &zone, load::PART_OCTETS).unwrap()
+    });
+    assert!(parts.len() >= 3, "{parts:?}");
+    assert!(published.load().dump() == other.load().dump());
 }
 
 /// Goal: a copy is of one version although commits go on.

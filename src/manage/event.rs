@@ -7,6 +7,8 @@
 //! Promises: numbers are dense, from 1. Each event carries a hash over itself and the hash before it,
 //! so taking one out or altering it shows ([`verify`]).
 
+use std::collections::BTreeSet;
+
 use ring::digest;
 use serde::{Deserialize, Serialize};
 
@@ -201,10 +203,11 @@ pub fn record(tx: &mut Tx<'_>, context: &Context, news: News) -> Result<u64, Row
     };
     event.hash = chained(&before, &event, &news.touched);
     tx.put(&EVENTS, &seq, &event)?;
-    for (n, rows) in (0..).zip(news.touched.chunks(ITEMS_PER_ROW)) {
-        tx.put(&EVENT_ITEMS, &(seq, n), &rows.to_vec())?;
+    let mut touched = news.touched.into_iter();
+    for n in 0..event.items.div_ceil(ITEMS_PER_ROW as u32) {
+        tx.put(&EVENT_ITEMS, &(seq, n), &touched.by_ref().take(ITEMS_PER_ROW).collect())?;
     }
-    for org in news.orgs.iter().chain([&context.org]) {
+    for org in news.orgs.iter().chain([&context.org]).collect::<BTreeSet<_>>() {
         tx.put(&EVENTS_OF, &(*org, seq), &())?;
     }
     Ok(seq)

@@ -29,7 +29,6 @@ use crate::config::Config;
 use crate::http::{self, InProcess, Readiness};
 use crate::maintain::secrets::Secrets;
 use crate::maintain::{self, Maintain};
-use crate::manage::change::settle;
 use crate::manage::holding::secret;
 use crate::manage::{Manage, bootstrap};
 use crate::metrics::{self, Registry};
@@ -136,14 +135,14 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let dns = listening.addresses();
     tracing::info!(?dns, http = %http_address, "listening for DNS on {dns:?}, for HTTP on {http_address}");
 
-    let mut jobs = Jobs::default();
+    let mut jobs = orders::Jobs::default();
     let mut ended = std::pin::pin!(told_to_stop()?);
     let fill = (demo && is_new).then_some(config.store.dir.as_path());
     tokio::select! {
         () = &mut ended => {}
         loaded = load(&maintain, &manage, fill) => {
             loaded?;
-            jobs = Jobs::start(&manage)?;
+            jobs = orders::Jobs::start(&manage)?;
             filled.store(true, Ordering::Release);
             say_ready(&maintain);
             if demo {
@@ -158,6 +157,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.notify_one();
     let _ = http.await; // it logs what it has to say
+    maintain.fall_silent();
     listening.shutdown().await;
     if let Some(tapping) = tapping {
         // Every message that was offered is written before the end, unless the collector hangs.
@@ -166,13 +166,29 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     }
     tokio::task::spawn_blocking(move || {
         upkeep.stop();
-        jobs.confirmer.map(JoinHandle::join)
+        jobs.join();
     })
     .await?;
     drop((manage, maintain));
-    drop(store);
+    close(store).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How long a stop waits for the index to be closed. It may be about to take in much at once.
+const CLOSE_END: Duration = Duration::from_secs(5);
+
+/// Closes the store, whose clones the metrics hold. What the index lacks after [`CLOSE_END`] is in the log.
+async fn close(store: Store) {
+    let (closed, told) = tokio::sync::oneshot::channel();
+    // No task of the runtime, which would wait for its end.
+    let thread = std::thread::Builder::new().name("close".into()).spawn(move || {
+        store.close();
+        closed.send(())
+    });
+    if thread.is_err() || tokio::time::timeout(CLOSE_END, told).await.is_err() {
+        tracing::info!("the index was busy: the next start looks through it");
+    }
 }
 
 /// Waits until every zone is loaded, and fills the directory with the demo world if it is new.
@@ -184,42 +200,6 @@ async fn load(maintain: &Maintain, manage: &Manage, fill: Option<&Path>) -> Resu
         tokio::task::spawn_blocking(fill).await??;
     }
     Ok(())
-}
-
-/// What works on by itself once every zone is loaded.
-#[derive(Default)]
-struct Jobs {
-    timer: Option<tokio::task::JoinHandle<()>>,
-    confirmer: Option<JoinHandle<()>>,
-}
-
-impl Jobs {
-    fn start(manage: &Manage) -> Result<Jobs, Failure> {
-        let (resuming, confirming) = (manage.clone(), manage.clone());
-        tokio::task::spawn_blocking(move || resume(&resuming));
-        let thread = std::thread::Builder::new().name("confirm".into());
-        let confirmer = thread.spawn(move || orders::confirm(&confirming))?;
-        let timer = tokio::spawn(orders::keep(manage.clone()));
-        Ok(Jobs { timer: Some(timer), confirmer: Some(confirmer) })
-    }
-
-    async fn end_timer(&mut self) {
-        if let Some(timer) = self.timer.take() {
-            timer.abort();
-            let _ = timer.await; // aborted, and so an error
-        }
-    }
-}
-
-/// Continues the orders that were applied but not yet seen served when the server last stopped.
-fn resume(manage: &Manage) {
-    let resumed = bootstrap::system(manage).map(|system| settle::resume(manage, &system));
-    match resumed {
-        Ok(Ok(0)) => {}
-        Ok(Ok(orders)) => tracing::info!(orders, "{orders} orders of the last run are served now"),
-        Ok(Err(error)) => tracing::warn!(%error, "orders of the last run are not settled: {error}"),
-        Err(error) => tracing::warn!(?error, "orders of the last run are not settled"),
-    }
 }
 
 /// The name of the file that holds the secret of the first operator token.
@@ -542,8 +522,8 @@ fn watch(registry: &Registry, store: &Store, maintain: &Maintain, zones: &Arc<Pu
     registry.watch(&metrics::WRITING, kept(|store| u64::from(store.state() == State::Writing)));
     registry.watch(&metrics::COMMITS, kept(|store| store.stats().transactions));
     registry.watch(&metrics::LOG_SYNCS, kept(|store| store.stats().groups));
-    let spent = |store: &Store| u64::try_from(store.stats().append.as_micros()).unwrap_or(u64::MAX);
-    registry.watch(&metrics::LOG_SYNC_US, kept(spent));
+    let of = store.clone();
+    registry.watch_fraction(&metrics::LOG_SYNC_TIME, move || of.stats().append.as_secs_f64());
     registry.watch(&metrics::LOG_BYTES, kept(|store| store.stats().log_bytes));
     let teller = maintain.clone();
     let told = move |at| teller.notifies().get(at).copied().unwrap_or_default();

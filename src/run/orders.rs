@@ -1,7 +1,9 @@
-//! The timer of orders: those whose time has come are applied, those not yet seen served are looked
-//! at again. And those whose zones are seen everywhere are confirmed. What happened to zones by itself
-//! becomes events in the same turn.
+//! What works on orders by itself: what the last run left is continued, a timer applies those whose time has
+//! come and looks again at those not yet seen served, and those whose zones are seen everywhere are confirmed.
+//! What happened to zones by itself becomes events in the timer's turn.
 
+use std::io;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::manage::change::settle::{self, Lookout};
@@ -10,6 +12,49 @@ use crate::manage::holding::{clock, held};
 use crate::manage::time::Timestamp;
 use crate::manage::{Manage, bootstrap};
 
+/// What works on by itself once every zone is loaded.
+#[derive(Default)]
+pub(super) struct Jobs {
+    timer: Option<tokio::task::JoinHandle<()>>,
+    confirmer: Option<JoinHandle<()>>,
+}
+
+impl Jobs {
+    pub(super) fn start(manage: &Manage) -> io::Result<Jobs> {
+        let (resuming, confirming) = (manage.clone(), manage.clone());
+        tokio::task::spawn_blocking(move || resume(&resuming));
+        let thread = std::thread::Builder::new().name("confirm".into());
+        let confirmer = thread.spawn(move || confirm(&confirming))?;
+        let timer = tokio::spawn(keep(manage.clone()));
+        Ok(Jobs { timer: Some(timer), confirmer: Some(confirmer) })
+    }
+
+    pub(super) async fn end_timer(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+            let _ = timer.await; // aborted, and so an error
+        }
+    }
+
+    /// Waits for the confirmer, which ends with the upkeep.
+    pub(super) fn join(self) {
+        if let Some(confirmer) = self.confirmer {
+            let _ = confirmer.join(); // a panic of it is in the log
+        }
+    }
+}
+
+/// Continues the orders that were applied but not yet seen served when the server last stopped.
+fn resume(manage: &Manage) {
+    let resumed = bootstrap::system(manage).map(|system| settle::resume(manage, &system));
+    match resumed {
+        Ok(Ok(0)) => {}
+        Ok(Ok(orders)) => tracing::info!(orders, "{orders} orders of the last run are served now"),
+        Ok(Err(error)) => tracing::warn!(%error, "orders of the last run are not settled: {error}"),
+        Err(error) => tracing::warn!(?error, "orders of the last run are not settled"),
+    }
+}
+
 /// How late a scheduled order may be taken up.
 const DUE_STEP: Duration = Duration::from_millis(250);
 
@@ -17,7 +62,7 @@ const DUE_STEP: Duration = Duration::from_millis(250);
 const LOOK_STEPS: u32 = 20;
 
 /// Runs until it is aborted. What it does happens on a thread that may wait.
-pub(super) async fn keep(manage: Manage) {
+async fn keep(manage: Manage) {
     let mut state = Some(Lookout::default());
     for step in (0u32..).cycle() {
         tokio::time::sleep(DUE_STEP).await;
@@ -57,7 +102,7 @@ fn turn(manage: &Manage, lookout: Option<&mut Lookout>) {
 const NEWS_WAIT: Duration = Duration::from_secs(5);
 
 /// Confirms orders as their zones are seen everywhere, until the upkeep ends.
-pub(super) fn confirm(manage: &Manage) {
+fn confirm(manage: &Manage) {
     let system = match bootstrap::system(manage) {
         Ok(system) => system,
         Err(error) => return tracing::warn!(%error, "no order is confirmed: {error}"),

@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 use crate::http::{self, Protocol};
 use crate::serve::{Desk, Outcome, Transport};
 use crate::tap::{Carrier, NOWHERE, Tap, Way};
-use crate::transport::secure::{Later, Web};
+use crate::transport::secure::{Incoming, Later, Web};
 
 /// Answers the messages of `/dns-query`.
 pub(super) struct Resolver {
@@ -62,7 +62,7 @@ impl Web for Routes {
 
     fn request(
         &self,
-        request: ::http::Request<Bytes>,
+        request: ::http::Request<Incoming>,
         peer: SocketAddr,
     ) -> Later<::http::Response<Bytes>> {
         Box::pin(self.0.request(request, peer))

@@ -6,6 +6,9 @@ use super::shared::Settings;
 use crate::wire::reply::QNAME;
 use crate::wire::{Query, Rcode, Reply, Section, Type};
 
+/// Octets of one string of a TXT record; the settings allow no longer text.
+const TXT_OCTETS_MAX: usize = 255;
+
 /// Answers a question of class CH: the version or the server's name, if the operator wants them told.
 pub(super) fn respond(settings: &Settings, query: &Query, reply: &mut Reply<'_>) {
     let text = match query.name() {
@@ -13,7 +16,7 @@ pub(super) fn respond(settings: &Settings, query: &Query, reply: &mut Reply<'_>)
         b"\x02id\x06server\0" | b"\x08hostname\x04bind\0" => settings.server_id.as_deref(),
         _ => None,
     };
-    let Some(text) = text.map(|text| text.get(..255).unwrap_or(text).as_bytes()) else {
+    let Some(text) = text.map(str::as_bytes).filter(|text| text.len() <= TXT_OCTETS_MAX) else {
         return reply.set_rcode(Rcode::REFUSED);
     };
     reply.set_authoritative();

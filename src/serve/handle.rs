@@ -187,6 +187,9 @@ impl Context {
                 Err(ask) => return *outcome = Outcome::Ask(ask),
             },
         };
+        if query.name().is_empty() {
+            judge_cookie_alone(&mut reply, cookie);
+        }
         if self.limit(&mut reply, kind, cookie, peer, now_s) == Verdict::Drop {
             return;
         }
@@ -216,6 +219,10 @@ impl Context {
         }
         self.counters.add(&TYPES, type_value(query.qtype));
         match query.qclass {
+            Class::ANY if matches!(query.qtype, Type::AXFR | Type::IXFR) => {
+                reply.explain(Ede::new(Ede::NOT_SUPPORTED, "a transfer is of one class"));
+                return Ok(refuse(reply, Rcode::REFUSED, Kind::Refusal));
+            }
             Class::IN | Class::ANY => {}
             Class::CH => {
                 chaos::respond(&self.shared.settings, query, reply);
@@ -310,9 +317,11 @@ impl Context {
         Some(opt)
     }
 
-    /// The OPT of a reply to what was asked of others.
-    pub(super) fn opt_without_cookie(&self, slot: &Slot) -> Option<OptReply<'_>> {
-        self.opt(&slot.query, None)
+    /// The OPT of a reply to what was asked of others, or is not asked because of its signature.
+    pub(super) fn opt_aside(&self, slot: &Slot, now_s: u32) -> Option<OptReply<'_>> {
+        let cookie = slot.query.edns.as_ref().and_then(|edns| edns.cookie);
+        let cookies = &self.shared.cookies;
+        self.opt(&slot.query, cookie.map(|cookie| cookies.check(&cookie, slot.peer.ip(), now_s)))
     }
 
     /// Limits what a forged address could be sent. A valid cookie shows that it is not forged.
@@ -370,13 +379,24 @@ fn breaks_doq(query: &Query) -> bool {
     query.header.id != 0 || query.edns.as_ref().is_some_and(|edns| edns.keepalive)
 }
 
+/// Says whether the cookie is good that somebody shows without a question
+/// ([RFC 7873](https://www.rfc-editor.org/rfc/rfc7873) §5.4).
+#[cold]
+fn judge_cookie_alone(reply: &mut Reply<'_>, cookie: Option<Checked>) {
+    let bad = cookie.is_some_and(|checked| checked.state == State::Bad);
+    if bad && reply.rcode() == Rcode::NOERROR {
+        reply.set_rcode(Rcode::BADCOOKIE);
+    }
+}
+
 /// Says of an error what its RCODE leaves open, unless more is known of it
 /// ([RFC 8914](https://www.rfc-editor.org/rfc/rfc8914)).
 #[cold]
 pub(super) fn explain(reply: &mut Reply<'_>) {
     let ede = match reply.rcode() {
         _ if reply.is_explained() => return,
-        Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::BADVERS => return,
+        Rcode::NOERROR | Rcode::NXDOMAIN => return,
+        Rcode::BADVERS => Ede::new(Ede::NOT_SUPPORTED, "EDNS has version 0 here"),
         Rcode::FORMERR => Ede::new(Ede::OTHER, "the message is malformed"),
         Rcode::NOTIMP => Ede::new(Ede::NOT_SUPPORTED, "not by this transport, or not at all"),
         Rcode::REFUSED => Ede::new(Ede::PROHIBITED, "not for this client"),

@@ -14,7 +14,7 @@ use super::rrl::{self, Rrl};
 use super::signed::{SignedMessages, sign};
 use super::talkers::Talkers;
 use crate::answer::Published;
-use crate::metrics::{DURATION, Family, Registry};
+use crate::metrics::{DURATION, Family, Registry, WORKERS};
 use crate::wire::edns::Ede;
 use crate::wire::tsig::Signer;
 use crate::wire::{Header, Name, Opcode, Rcode, Reply};
@@ -145,6 +145,17 @@ pub struct Desk {
     places: AtomicU64,
 }
 
+/// Counts a panic of who answers at the desk. What it had in hand is lost; the desk is not.
+struct Fallen<'d>(&'d Desk);
+
+impl Drop for Fallen<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.count(&WORKERS, 0);
+        }
+    }
+}
+
 /// Octets of the largest message.
 const MESSAGE_OCTETS_MAX: usize = 65_535;
 
@@ -172,6 +183,7 @@ impl Desk {
         now_s: u32,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        let _fallen = Fallen(self);
         let (mut context, mut slot) = self.take();
         context.transport = transport;
         let outcome = match slot.receive(message, peer) {
@@ -195,6 +207,7 @@ impl Desk {
         now_s: u32,
         out: &mut Vec<u8>,
     ) -> Option<Box<dyn Messages>> {
+        let _fallen = Fallen(self);
         let (mut context, mut slot) = self.take();
         context.transport = transport;
         let messages = self.ask_at(&context, &mut slot, peer.into(), message, now_s, out);
@@ -239,7 +252,8 @@ impl Desk {
         now_s: u32,
         give: &mut dyn FnMut(usize, &[u8], Option<Box<dyn Messages>>),
     ) {
-        let mut updates = Vec::new();
+        let _fallen = Fallen(self);
+        let mut updates = Vec::with_capacity(all.len());
         for (place, (peer, message)) in all.iter().enumerate() {
             let opcode = Header::read(message).map(|header| header.flags.opcode());
             if opcode != Some(Opcode::UPDATE) {
@@ -382,7 +396,7 @@ fn tell(
     now_s: u32,
 ) -> usize {
     context.count_response(told.rcode);
-    let opt = context.opt_without_cookie(slot);
+    let opt = context.opt_aside(slot, now_s);
     let mut reply = Reply::new(&slot.query, &mut slot.octets, MESSAGE_OCTETS_MAX, opt.as_ref());
     reply.set_rcode(told.rcode);
     explain(&mut reply);

@@ -10,6 +10,7 @@ use super::rrl::{Kind, Verdict};
 use crate::answer::Snapshot;
 use crate::answer::prefetch::Found;
 use crate::metrics::TRUNCATED;
+use crate::wire::edns::Ede;
 use crate::wire::tsig::{self, Refusal, Signer};
 use crate::wire::{Rcode, Reply};
 
@@ -69,9 +70,10 @@ impl Context {
         refusal: Refusal,
         now_s: u32,
     ) -> Outcome {
+        let opt = self.opt_aside(slot, now_s);
         let Slot { octets, query, peer, .. } = slot;
-        let opt = self.opt(query, None);
         let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
+        let why = explanation(refusal.error());
         let (rcode, record, signer) = match refusal {
             Refusal::Malformed => (Rcode::FORMERR, Vec::new(), None),
             Refusal::Unsigned { record, .. } => (Rcode::NOTAUTH, record, None),
@@ -79,6 +81,7 @@ impl Context {
         };
         reply.reserve(signer.as_ref().map_or(record.len(), Signer::octets));
         reply.set_rcode(rcode);
+        reply.explain(Ede::new(Ede::OTHER, why));
         if self.limit(&mut reply, Kind::Error, None, peer, now_s) == Verdict::Drop {
             return Outcome::Silent;
         }
@@ -88,6 +91,17 @@ impl Context {
             Some(mut signer) => sign(&mut signer, octets, len, now_s),
             None => len,
         })
+    }
+}
+
+/// What is wrong with a signature, for whoever looks after the client.
+fn explanation(error: Rcode) -> &'static str {
+    match error {
+        Rcode::BADKEY => "there is no TSIG key of this name and algorithm here",
+        Rcode::BADSIG => "the TSIG key has another secret here, or the message was changed",
+        Rcode::BADTIME => "signed at another time than it is here: compare the clocks",
+        Rcode::BADTRUNC => "the MAC is shorter than the TSIG key allows here",
+        _ => "the TSIG record is malformed",
     }
 }
 

@@ -103,3 +103,20 @@ impl Messages for Sized {
         Ok(true)
     }
 }
+
+/// Panics over whatever it is asked.
+pub(crate) struct Falls;
+
+impl Asks for Falls {
+    fn notify(&self, _: &Asked<'_>, _: Option<Serial>) -> Rcode {
+        panic!("as the test wants it")
+    }
+
+    fn update(&self, _: &Asked<'_>, _: bool) -> Told {
+        panic!("as the test wants it")
+    }
+
+    fn transfer(&self, _: &Asked<'_>, _: Option<Serial>) -> Result<Box<dyn Messages>, Rcode> {
+        panic!("as the test wants it")
+    }
+}

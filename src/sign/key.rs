@@ -236,16 +236,7 @@ impl SigningKey {
     ///
     /// Any but `Random` and `Tags`: which half is wrong, or that they do not match.
     pub fn from_parts(dnskey: &[u8], secret: &[u8]) -> Result<Self, KeyError> {
-        let (&[f0, f1, protocol, number], public) =
-            dnskey.split_first_chunk::<4>().ok_or(KeyError::Public("is too short"))?;
-        let flags = u16::from_be_bytes([f0, f1]);
-        if flags & !SECURE_ENTRY != ZONE_KEY {
-            return Err(KeyError::Public("flags are not those of a zone key: 256 or 257"));
-        }
-        if protocol != 3 {
-            return Err(KeyError::Public("protocol is not 3 (RFC 4034 §2.1.2)"));
-        }
-        let algorithm = Algorithm::from_number(number)?;
+        let (algorithm, public) = public_of(dnskey)?;
         let pair = pair_of(algorithm, public, secret)?;
         let tag = key_tag(dnskey);
         Ok(SigningKey { algorithm, dnskey: dnskey.into(), tag, secret: secret.into(), pair })
@@ -302,6 +293,38 @@ impl SigningKey {
         }
         Ok(())
     }
+}
+
+/// The algorithm and the public key of the DNSKEY RDATA of a zone key.
+fn public_of(dnskey: &[u8]) -> Result<(Algorithm, &[u8]), KeyError> {
+    let (&[f0, f1, protocol, number], public) =
+        dnskey.split_first_chunk::<4>().ok_or(KeyError::Public("is too short"))?;
+    if u16::from_be_bytes([f0, f1]) & !SECURE_ENTRY != ZONE_KEY {
+        return Err(KeyError::Public("flags are not those of a zone key: 256 or 257"));
+    }
+    if protocol != 3 {
+        return Err(KeyError::Public("protocol is not 3 (RFC 4034 §2.1.2)"));
+    }
+    Ok((Algorithm::from_number(number)?, public))
+}
+
+/// Whether DNSKEY RDATA is that of a key which may sign a zone, as far as its public half tells.
+///
+/// # Errors
+///
+/// [`KeyError::Algorithm`] or [`KeyError::Public`].
+pub fn check_public(dnskey: &[u8]) -> Result<(), KeyError> {
+    let (algorithm, public) = public_of(dnskey)?;
+    let is_whole = match algorithm {
+        Algorithm::EcdsaP256 | Algorithm::EcdsaP384 => {
+            public.len() == 2 * algorithm.default_bits() / 8
+        }
+        Algorithm::Ed25519 => public.len() == 32,
+        Algorithm::RsaSha256 | Algorithm::RsaSha512 => {
+            rsa_parts(public).is_some_and(|(_, modulus)| !modulus.is_empty())
+        }
+    };
+    is_whole.then_some(()).ok_or(KeyError::Public("has a public key of a wrong length"))
 }
 
 fn random() -> &'static SystemRandom {
@@ -383,12 +406,12 @@ fn pair_of(algorithm: Algorithm, public: &[u8], secret: &[u8]) -> Result<Pair, K
             }
         }
         Algorithm::RsaSha256 | Algorithm::RsaSha512 => {
-            let pair = RsaKeyPair::from_der(secret).map_err(|_| KeyError::Secret)?;
-            let bits = pair.public().modulus_len() * 8;
+            let key = RsaPrivateKey::from_pkcs1_der(secret).map_err(|_| KeyError::Secret)?;
+            let bits = key.size() * 8;
             if !RSA_BITS.contains(&bits) {
                 return Err(KeyError::Bits { bits });
             }
-            let key = RsaPrivateKey::from_pkcs1_der(secret).map_err(|_| KeyError::Secret)?;
+            let pair = RsaKeyPair::from_der(secret).map_err(|_| KeyError::Secret)?;
             if rsa_public(&key) != public {
                 return Err(KeyError::Mismatch);
             }
@@ -498,6 +521,23 @@ mod tests {
         }
         let small = SigningKey::generate(Algorithm::RsaSha256, 1024, 256).unwrap_err();
         assert_eq!(small, KeyError::Bits { bits: 1024 });
+        let brought = RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 1024).unwrap();
+        let (public, secret) = rsa_halves(&brought).unwrap();
+        let dnskey = dnskey_rdata(256, Algorithm::RsaSha256, &public);
+        let small = SigningKey::from_parts(&dnskey, &secret).map(|_| ());
+        assert_eq!(small, Err(KeyError::Bits { bits: 1024 }));
+    }
+
+    #[test]
+    fn a_public_half_is_looked_at_without_its_secret() {
+        for key in each() {
+            assert_eq!(check_public(key.dnskey()), Ok(()));
+            let (flags, rest) = key.dnskey().split_at(2);
+            let revoked = [&[1, 129][..], rest].concat();
+            assert!(flags == [1, 1] && check_public(&revoked).is_err());
+            assert!(check_public(&key.dnskey()[..5]).is_err(), "{key:?}");
+        }
+        assert!(check_public(&[1, 0, 2, 15]).unwrap_err().to_string().contains("protocol"));
     }
 
     #[test]

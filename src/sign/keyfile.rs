@@ -40,16 +40,16 @@ fn file(what: impl Into<String>) -> KeyError {
     KeyError::File(what.into())
 }
 
-/// Puts a key together from the text of its two files.
+/// Puts a key of the zone `apex` together from the text of its two files.
 ///
 /// # Errors
 ///
 /// [`KeyError`] that says which half is wrong, or that they do not match.
-pub fn read(public: &str, private: &str) -> Result<SigningKey, KeyError> {
+pub fn read(apex: &Name, public: &str, private: &str) -> Result<SigningKey, KeyError> {
     if public.len() > FILE_OCTETS_MAX || private.len() > FILE_OCTETS_MAX {
         return Err(file("is larger than 16 KiB"));
     }
-    let dnskey = dnskey(public)?;
+    let dnskey = dnskey(apex, public)?;
     let number = dnskey.get(3).copied().ok_or(KeyError::Public("is too short"))?;
     let algorithm = Algorithm::from_number(number)?;
     let secret = match private.contains(PEM_BEGIN) {
@@ -59,16 +59,39 @@ pub fn read(public: &str, private: &str) -> Result<SigningKey, KeyError> {
     SigningKey::from_parts(&dnskey, &secret)
 }
 
+/// What a private half is that cannot be read here, and the way out; none if it may be one that can.
+fn unread(text: &str) -> Option<&'static str> {
+    let has = |word: &str| text.contains(word);
+    if has("-----BEGIN ENCRYPTED PRIVATE KEY-----") || has("Proc-Type: 4,ENCRYPTED") {
+        return Some("is encrypted: decrypt it first, as with `openssl pkcs8 -topk8 -nocrypt`");
+    }
+    if has("-----BEGIN ") {
+        return Some("is PEM, but no PKCS#8: change it with `openssl pkcs8 -topk8 -nocrypt`");
+    }
+    (has("Engine:") || has("Label:"))
+        .then_some("names a key on a device (PKCS#11), which is not read here: make another key")
+}
+
 /// The RDATA of the one DNSKEY record of a file; its owner, TTL and class may be left out.
-fn dnskey(text: &str) -> Result<Box<[u8]>, KeyError> {
+fn dnskey(apex: &Name, text: &str) -> Result<Box<[u8]>, KeyError> {
     let text = joined(text);
     let mut records = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let record = records.next().ok_or_else(|| file("has no DNSKEY record"))?;
     if records.next().is_some() {
         return Err(file("has more than one record: give one key at a time"));
     }
-    let rdata = record.split_once("DNSKEY").map_or(record, |(_, rdata)| rdata).trim();
-    rdata::parse(Type::DNSKEY, rdata, None).map_err(|error| file(format!("DNSKEY: {error}")))
+    let (head, rdata) = record.split_once("DNSKEY").unwrap_or(("", record));
+    // In front of the type may stand the owner, the TTL and the class.
+    let owner = head.split_whitespace().next().filter(|word| {
+        *word != "@" && !word.eq_ignore_ascii_case("IN") && word.parse::<u32>().is_err()
+    });
+    if let Some(owner) = owner
+        && Name::parse(owner).ok().as_ref() != Some(apex)
+    {
+        return Err(file(format!("is one of {owner}, not of {apex}")));
+    }
+    let parsed = rdata::parse(Type::DNSKEY, rdata.trim(), None);
+    parsed.map_err(|error| file(format!("DNSKEY: {error}")))
 }
 
 /// The text without comments, what stands in parentheses on one line.
@@ -118,6 +141,9 @@ fn scalar(algorithm: Algorithm, document: &[u8]) -> Result<Vec<u8>, KeyError> {
 }
 
 fn from_fields(algorithm: Algorithm, text: &str) -> Result<Vec<u8>, KeyError> {
+    if let Some(what) = unread(text) {
+        return Err(file(what));
+    }
     let field = |name: &str| {
         let mut lines = text.lines().filter_map(|line| line.split_once(':'));
         let value = lines.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
@@ -162,8 +188,9 @@ fn from_fields(algorithm: Algorithm, text: &str) -> Result<Vec<u8>, KeyError> {
 pub fn write(apex: &Name, key: &SigningKey) -> Result<Files, KeyError> {
     let shown = rdata::display(Type::DNSKEY, key.dnskey());
     let algorithm = key.algorithm();
+    // Files of version 1.3 say from when a key is used; BIND takes one that does not for not used yet.
     let mut private = format!(
-        "Private-key-format: v1.3\nAlgorithm: {} ({})\n",
+        "Private-key-format: v1.2\nAlgorithm: {} ({})\n",
         algorithm.number(),
         algorithm.mnemonic()
     );
@@ -210,11 +237,11 @@ mod tests {
             let bits = algorithm.default_bits().max(2048);
             let key = SigningKey::generate(algorithm, bits, 257).unwrap();
             let files = write(&apex, &key).unwrap();
-            let back = read(&files.public, &files.private).unwrap();
+            let back = read(&apex, &files.public, &files.private).unwrap();
             assert_eq!((back.dnskey(), back.tag()), (key.dnskey(), key.tag()));
             let other = SigningKey::generate(algorithm, bits, 257).unwrap();
             let other = write(&apex, &other).unwrap();
-            let mixed = read(&files.public, &other.private).map(|_| ());
+            let mixed = read(&apex, &files.public, &other.private).map(|_| ());
             assert_eq!(mixed, Err(KeyError::Mismatch), "{algorithm:?}");
         }
     }
@@ -232,7 +259,8 @@ mod tests {
 
     impl Example {
         fn read(&self) -> SigningKey {
-            read(self.public, &format!("Private-key-format: v1.2\n{}", self.private)).unwrap()
+            let private = format!("Private-key-format: v1.2\n{}", self.private);
+            read(&Name::parse(self.zone).unwrap(), self.public, &private).unwrap()
         }
 
         fn rdata(rtype: Type, text: &str) -> Box<[u8]> {
@@ -314,7 +342,8 @@ mod tests {
         let short = STANDARD.encode(key.secret().get(1..).unwrap());
         let private = files.private.replace(&STANDARD.encode(key.secret()), &short);
         assert_ne!(private, files.private);
-        assert_eq!(read(&files.public, &private).unwrap().secret(), key.secret());
+        let back = read(&Name::root(), &files.public, &private).unwrap();
+        assert_eq!(back.secret(), key.secret());
     }
 
     #[test]
@@ -331,14 +360,44 @@ mod tests {
     #[test]
     fn what_is_no_key_file_is_refused_with_the_reason() {
         let public = "257 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=";
-        let private = |text: &str| read(public, text).map(|_| ()).unwrap_err().to_string();
+        let apex = Name::parse("example.com.").unwrap();
+        let read = |public: &str, text: &str| {
+            read(&apex, public, text).map(|_| ()).unwrap_err().to_string()
+        };
+        let private = |text: &str| read(public, text);
         assert!(private("").contains("has no Private-key-format"));
         assert!(private("Private-key-format: v1.3\nAlgorithm: 15\n").contains("has no PrivateKey"));
         assert!(private("-----BEGIN PRIVATE KEY-----\n").contains("has no end"));
         assert!(private(&"x".repeat(FILE_OCTETS_MAX + 1)).contains("larger"));
         let two = format!("{public}\n{public}\n");
-        assert!(read(&two, "").map(|_| ()).unwrap_err().to_string().contains("more than one"));
-        let sha1 = read("257 3 7 AwEAAQ==", "").map(|_| ()).unwrap_err();
-        assert!(sha1.to_string().contains("SHA-1"), "{sha1}");
+        assert!(read(&two, "").contains("more than one"));
+        assert!(read("257 3 7 AwEAAQ==", "").contains("SHA-1"));
+        for (owner, reason) in [
+            ("other.com. 3600 IN", "is one of other.com., not of example.com."),
+            ("www.example.com.", "is one of www.example.com., not of example.com."),
+            ("EXAMPLE.com.", "has no Private-key-format"),
+            ("@ IN", "has no Private-key-format"),
+            ("3600 IN", "has no Private-key-format"),
+        ] {
+            let told = read(&format!("{owner} DNSKEY {public}"), "");
+            assert!(told.contains(reason), "{owner}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_named_with_the_way_out() {
+        let public = "257 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=";
+        for (private, reason) in [
+            ("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMII=", "is encrypted: decrypt it"),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n",
+                "is encrypted: decrypt it",
+            ),
+            ("-----BEGIN EC PRIVATE KEY-----\nMHcC", "no PKCS#8"),
+            ("Private-key-format: v1.3\nAlgorithm: 15\nEngine: cGtj\nLabel: a\n", "on a device"),
+        ] {
+            let told = read(&Name::root(), public, private).map(|_| ()).unwrap_err().to_string();
+            assert!(told.contains(reason), "{private}: {told}");
+        }
     }
 }

@@ -121,6 +121,8 @@ pub struct Facts {
     pub parent_delay: u32,
     /// When the oldest version that some name server was just seen to serve was published.
     pub oldest_served: Option<u64>,
+    /// Whether some of what is served is not yet signed as the last step wanted it: a large zone takes long.
+    pub is_unfinished: bool,
 }
 
 impl Facts {
@@ -227,6 +229,17 @@ impl Rollover {
         self.keys.iter_mut().for_each(|key| key.created = key.created.min(now));
     }
 
+    /// Notes the TTL of a signed RRset that was just published; returns whether none before was larger.
+    pub fn note_zone_ttl(&mut self, ttl: u32) -> bool {
+        self.data.note_larger_ttl(ttl)
+    }
+
+    /// Whatever steps replaced was served until `now`, when the last record was signed as they wanted it.
+    pub fn finish(&mut self, lag: u32, now: u64) {
+        self.dnskey.served_until(lag, now);
+        self.data.served_until(lag, now);
+    }
+
     /// Takes every step that is safe at `now`; what is to be published then is
     /// [`published`](Rollover::published). Returns whether that changed.
     pub fn step(&mut self, facts: &Facts, now: u64) -> bool {
@@ -235,6 +248,9 @@ impl Rollover {
         if let Some(version) = facts.oldest_served {
             self.dnskey.hold(version, now);
             self.data.hold(version, now);
+        }
+        if facts.is_unfinished {
+            self.finish(facts.lag, now);
         }
         self.dnskey.forget(now);
         self.data.forget(now);
@@ -506,8 +522,14 @@ impl Rollover {
 mod tests {
     use super::*;
 
-    const FACTS: Facts =
-        Facts { dnskey_ttl: 3600, zone_ttl: 600, lag: 60, parent_delay: 0, oldest_served: None };
+    const FACTS: Facts = Facts {
+        dnskey_ttl: 3600,
+        zone_ttl: 600,
+        lag: 60,
+        parent_delay: 0,
+        oldest_served: None,
+        is_unfinished: false,
+    };
     const DS_TTL: u32 = 86_400;
 
     fn key(id: u16, algorithm: u8, role: Role) -> Key {
@@ -685,6 +707,50 @@ mod tests {
         assert_eq!(life.zone.published().signers, set(&[2]));
         life.pass(1);
         assert_eq!(life.zone.published().signers, set(&[3]));
+    }
+
+    /// Goal: what was published for a moment only is waited for as long as its copies live.
+    #[test]
+    fn a_large_ttl_counts_though_its_rrset_is_gone_when_the_zone_is_looked_at() {
+        let mut life = Life::secure(&[key(1, 13, Role::Ksk), key(2, 13, Role::Zsk)]);
+        assert!(life.zone.note_zone_ttl(50_000) && !life.zone.note_zone_ttl(40_000));
+        life.zone.want(key(3, 13, Role::Zsk));
+        life.zone.retire(KeyId(2));
+        life.pass(0);
+        life.until_it_moves();
+        assert_eq!(life.zone.published().signers, set(&[3]));
+        assert_eq!(life.until_it_moves(), 50_000 + 60 + 1);
+        assert_eq!(life.zone.published().dnskeys, set(&[1, 3]));
+    }
+
+    /// Goal: signatures that are made long after their step are counted from when the last one was made.
+    #[test]
+    fn a_zone_whose_signatures_take_long_waits_for_the_last_of_them() {
+        let unfinished = Facts { is_unfinished: true, ..FACTS };
+        let mut zone = Rollover::default();
+        zone.want(key(1, 13, Role::Csk));
+        zone.turn_on();
+        zone.step(&FACTS, 0);
+        zone.step(&unfinished, 1_000_000);
+        assert_eq!(zone.published().cds, None, "nobody is asked to vouch for what is unsigned");
+        zone.finish(FACTS.lag, 2_000_000);
+        zone.step(&FACTS, 2_000_000 + 3660);
+        assert_eq!(zone.published().cds, None, "an unsigned copy is held");
+        zone.step(&FACTS, 2_000_000 + 3661);
+        assert_eq!(zone.published().cds, Some(set(&[1])));
+
+        let mut life = Life::secure(&[key(1, 13, Role::Ksk), key(2, 13, Role::Zsk)]);
+        life.zone.want(key(3, 13, Role::Zsk));
+        life.zone.retire(KeyId(2));
+        life.pass(0);
+        life.until_it_moves();
+        assert_eq!(life.zone.published().signers, set(&[3]));
+        life.zone.step(&unfinished, life.now + 1_000_000);
+        assert_eq!(life.zone.published().dnskeys, set(&[1, 2, 3]), "much is signed with 2");
+        life.now += 2_000_000;
+        life.zone.finish(FACTS.lag, life.now);
+        assert_eq!(life.until_it_moves(), 600 + 60 + 1);
+        assert_eq!(life.zone.published().dnskeys, set(&[1, 3]));
     }
 
     #[test]

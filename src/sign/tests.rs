@@ -139,10 +139,16 @@ fn what_is_signed_already_is_not_signed_again() {
 #[test]
 fn rfc9077_3_what_denies_lives_as_long_as_the_soa_lets_it() {
     let (plan, keys) = plan(Denial::Nsec);
-    let octets = zone("");
-    let signed = signer(&plan, &keys, &octets).whole(&octets).unwrap();
-    let nsec = set_at(&PackedZone::new(apex(), &signed.octets), &apex(), Type::NSEC).unwrap();
-    assert_eq!(nsec.unwrap().rrset.ttl, 300);
+    for (ttl, minimum, lives) in [(60, 300, 60), (600, 300, 300)] {
+        let text = format!(
+            "@ {ttl} SOA ns hostmaster 1 1h 10m 1w {minimum}\n@ 900 NS ns\nns 900 A 192.0.2.1\n"
+        );
+        let options = Options { apex: Some(apex()), ..Options::default() };
+        let octets = parse(text.as_bytes(), options).unwrap().packed;
+        let signed = signer(&plan, &keys, &octets).whole(&octets).unwrap();
+        let nsec = set_at(&PackedZone::new(apex(), &signed.octets), &apex(), Type::NSEC).unwrap();
+        assert_eq!(nsec.unwrap().rrset.ttl, lives, "{ttl} and {minimum}");
+    }
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! The applier: brings synced transactions into the index, in order, behind the readers' backs.
 //!
-//! It is the only one that writes to the index. Rows wait in the synced layer until the index has
-//! them, so nobody sees how far it is. It takes runs of transactions and applies their net effect;
-//! the mark that says how far the index is goes with the last rows of a run.
+//! It is the only one that writes to the index. Rows wait [above it](super::above) until it has them, so
+//! nobody sees how far it is. It takes what has gathered, each row as the last transaction left it, in the
+//! order of keys; the mark that says how far the index is follows the last row.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
@@ -14,16 +13,16 @@ use super::backup::{self, ExportError, Summary};
 use super::error::RowError;
 use super::files::held;
 use super::log::Transaction;
-use super::sorted::Sorted;
 use super::{Condition, Handle, Lsn, Shared, Store};
 
-/// How long no transaction comes before what has gathered is applied: rows changed twice are written
-/// once, and rows that came and went not at all.
+/// How often it is looked whether transactions still come. When none did, what has gathered is applied: rows
+/// changed twice are written once, and rows that came and went not at all.
 const GATHER: Duration = Duration::from_millis(250);
 
 /// How much of a backlog ends the gathering, in octets: under load some seconds, in which an order is
-/// also seen served.
-const GATHER_BYTES: u64 = 32 << 20;
+/// also seen served, and a leaf changes many times. It is held in memory, and a start after a crash reads as
+/// much from the log, in some tenths of a second.
+const GATHER_BYTES: u64 = 96 << 20;
 
 /// How far behind the index stays while it is [held back](Store::hold_index), in octets: less than what a start
 /// keeps in memory of what it reads from the log, and so has not to apply first.
@@ -31,9 +30,6 @@ const HELD_BYTES_MAX: u64 = 160 << 20;
 
 /// How much is applied between two flushes, in octets: the index holds it in memory until then.
 const FLUSH_BYTES: u64 = 16 << 20;
-
-/// Rows that leave the synced layer in one go: readers wait meanwhile.
-const STEP_ROWS: usize = 256;
 
 /// How much of a backlog is still applied when the store is closed, in octets. The rest is in the
 /// log, from where the next start reads it faster than the index takes it.
@@ -48,7 +44,8 @@ pub(super) struct Backlog {
 
 #[derive(Default)]
 pub(super) struct BacklogState {
-    queue: VecDeque<Transaction>,
+    /// Transactions that came since somebody looked.
+    came: usize,
     /// Octets of the transactions not yet applied.
     pub bytes: u64,
     exports: Vec<Export>,
@@ -96,7 +93,7 @@ struct Export {
 
 /// What the applier does next.
 enum Work {
-    Apply(Vec<Transaction>),
+    Apply,
     Export(Export),
     /// Nothing came for a while.
     Rest,
@@ -104,11 +101,14 @@ enum Work {
 }
 
 impl Backlog {
+    /// Nobody is woken while there is time: whoever commits would pay for it each time.
     pub(super) fn add(&self, transactions: &[Transaction]) {
         let mut state = held(&self.state);
         state.bytes += transactions.iter().map(|transaction| transaction.bytes).sum::<u64>();
-        state.queue.extend(transactions.iter().cloned());
-        self.changed.notify_all();
+        state.came += transactions.len();
+        if state.bytes >= GATHER_BYTES {
+            self.changed.notify_all();
+        }
     }
 
     pub(super) fn close(&self) {
@@ -142,15 +142,13 @@ impl Backlog {
         let mut waited = false;
         loop {
             let hurry = state.closing || !state.exports.is_empty() || state.bytes >= GATHER_BYTES;
-            if state.closing && (state.queue.is_empty() || state.bytes > CLOSE_BYTES) {
+            if state.closing && (state.bytes == 0 || state.bytes > CLOSE_BYTES) {
                 return Work::Close;
             }
             let free = state.holders == 0 || !state.exports.is_empty() || state.closing;
             let rests = !free && state.bytes < HELD_BYTES_MAX;
-            if !state.queue.is_empty() && (waited || hurry) && !rests {
-                // Far behind, more is taken at once: in the order of keys rows of one place come together.
-                let most = GATHER_BYTES.max(state.bytes / 2);
-                return Work::Apply(take_run(&mut state.queue, most));
+            if state.bytes > 0 && (waited || hurry) && !rests {
+                return Work::Apply;
             }
             if let Some(export) = state.exports.pop() {
                 return Work::Export(export);
@@ -158,29 +156,23 @@ impl Backlog {
             if waited {
                 return Work::Rest;
             }
+            state.came = 0;
             let wait = self.changed.wait_timeout(state, GATHER);
             let (back, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
             state = back;
-            waited = timeout.timed_out();
+            waited = timeout.timed_out() && state.came == 0;
         }
     }
 }
 
-/// The first transactions of `queue`, up to about `most` octets.
-fn take_run(queue: &mut VecDeque<Transaction>, most: u64) -> Vec<Transaction> {
-    let (mut run, mut bytes) = (Vec::new(), 0);
-    while bytes < most {
-        let Some(transaction) = queue.pop_front() else { break };
-        bytes += transaction.bytes;
-        run.push(transaction);
-    }
-    run
-}
-
 /// The thread of the applier: works until the store is closed or the index fails.
 pub(super) fn run_applier(shared: &Shared) {
-    if let Err(error) = apply_until_closed(shared) {
-        shared.give_up_index(&error);
+    match apply_until_closed(shared) {
+        // What could not be noted is looked for at the next start.
+        Ok(()) => drop(shared.index.close().inspect_err(|error| {
+            tracing::warn!(%error, "the next start looks through the index: {error}");
+        })),
+        Err(error) => shared.give_up_index(&error),
     }
     shared.backlog.end();
 }
@@ -189,12 +181,11 @@ fn apply_until_closed(shared: &Shared) -> Result<(), RowError> {
     let mut unflushed = 0u64;
     loop {
         match shared.backlog.take() {
-            Work::Apply(run) => {
+            Work::Apply => {
                 if !shared.wait_for_disk() {
                     return Ok(());
                 }
-                unflushed += run.iter().map(|transaction| transaction.bytes).sum::<u64>();
-                shared.apply(&run)?;
+                unflushed += shared.apply()?;
                 if unflushed >= FLUSH_BYTES {
                     shared.index.flush()?;
                     unflushed = 0;
@@ -230,47 +221,34 @@ impl Shared {
         true
     }
 
-    /// Applies the net effect of `run`, then lets readers find it in the index.
-    fn apply(&self, run: &[Transaction]) -> Result<(), RowError> {
-        let Some(upto) = run.last().map(|transaction| transaction.lsn) else { return Ok(()) };
-        let ops = run.iter().flat_map(|transaction| transaction.ops.iter().cloned());
-        let net: Sorted<_> = ops.collect();
-        let mut needed = Vec::with_capacity(net.len());
-        let mut keys = Vec::with_capacity(net.len());
-        for (key, value) in net {
-            // What came and went within the run never was there, and looking costs less than taking out.
-            if value.is_some() || self.index.get(&key)?.is_some() {
-                needed.push((key.clone(), value));
-            }
-            keys.push(key);
-        }
-        let mut needed = needed.into_iter().peekable();
-        loop {
-            let (mut part, mut bytes) = (Vec::new(), 0);
-            while bytes < FLUSH_BYTES
-                && let Some(op) = needed.next()
-            {
-                bytes += op.1.as_ref().map_or(0, |value| value.len() as u64);
-                part.push(op);
-            }
-            if needed.peek().is_none() {
-                self.index.apply(&mut part.into_iter(), Some(upto))?;
-                break;
-            }
-            self.index.apply(&mut part.into_iter(), None)?;
-            self.index.flush()?;
-        }
-        self.applied.store(upto.0, Ordering::Release);
-        for some in keys.chunks(STEP_ROWS) {
-            let mut synced = self.synced.write().unwrap_or_else(PoisonError::into_inner);
-            for key in some {
-                synced.remove_if(key, |(lsn, _)| *lsn <= upto);
+    /// Gives the index what has gathered, then lets readers find it there. Returns how much it was, in octets; if the
+    /// store is closed meanwhile, the rest may stay in the log.
+    fn apply(&self) -> Result<u64, RowError> {
+        let Some(gathered) = self.write_synced().set_aside() else { return Ok(0) };
+        let mut rows = gathered.rows.iter().peekable();
+        while rows.peek().is_some() {
+            let mut bytes = 0;
+            let mut part = std::iter::from_fn(|| {
+                let (key, value) = if bytes < FLUSH_BYTES { rows.next()? } else { return None };
+                bytes += value.as_ref().map_or(0, |value| value.len() as u64);
+                Some((key.clone(), value.clone()))
+            });
+            self.index.apply(&mut part, None)?;
+            if rows.peek().is_some() {
+                self.index.flush()?;
+                if gathered.bytes > CLOSE_BYTES && held(&self.backlog.state).closing {
+                    return Ok(0);
+                }
             }
         }
-        let bytes: u64 = run.iter().map(|transaction| transaction.bytes).sum();
+        self.index.apply(&mut std::iter::empty(), Some(gathered.upto))?;
+        self.applied.store(gathered.upto.0, Ordering::Release);
+        let bytes = gathered.bytes;
+        // Both are dropped at the end, when readers wait for nothing.
+        let _gone = self.write_synced().let_go();
         held(&self.backlog.state).bytes -= bytes;
         self.backlog.changed.notify_all();
-        Ok(())
+        Ok(bytes)
     }
 
     /// The rows applied up to now, as a file at `path`.
@@ -344,13 +322,13 @@ mod tests {
         backlog.add(&[transaction(1, GATHER_BYTES)]);
         assert!(matches!(backlog.take(), Work::Rest));
         backlog.add(&[transaction(2, HELD_BYTES_MAX)]);
-        assert!(matches!(backlog.take(), Work::Apply(run) if run.len() == 2));
+        assert!(matches!(backlog.take(), Work::Apply));
 
         held(&backlog.state).bytes = 0;
         backlog.add(&[transaction(3, GATHER_BYTES)]);
         assert!(matches!(backlog.take(), Work::Rest));
         held(&backlog.state).holders = 0;
-        assert!(matches!(backlog.take(), Work::Apply(run) if run.len() == 1));
+        assert!(matches!(backlog.take(), Work::Apply));
     }
 
     #[test]
@@ -361,7 +339,8 @@ mod tests {
 
         let _told = backlog.export(PathBuf::new());
 
-        assert!(matches!(backlog.take(), Work::Apply(_)));
+        assert!(matches!(backlog.take(), Work::Apply));
+        held(&backlog.state).bytes = 0;
         assert!(matches!(backlog.take(), Work::Export(_)));
     }
 }

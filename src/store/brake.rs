@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::files::{Files, LogFile, Memory, held};
-use super::index::InMemory;
+use super::in_memory::InMemory;
 use super::log::{Bounds, Log};
 use super::{Lsn, Options, Shared, Store};
 

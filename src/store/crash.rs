@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use super::faulty::{Dice, Faulty, Trouble};
 use super::files::{Files, held};
-use super::index::{InMemory, Index};
+use super::in_memory::InMemory;
+use super::index::Index;
 use super::log::{Bounds, Log, Transaction};
 use super::scan::{LogError, examine};
 use super::{

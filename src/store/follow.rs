@@ -17,24 +17,37 @@ use super::table::{Table, Value};
 /// How far the log is synced, for those who wait for more.
 #[derive(Default)]
 pub(super) struct Progress {
-    synced: Mutex<Lsn>,
+    state: Mutex<Reached>,
     moved: Condvar,
+}
+
+#[derive(Default)]
+struct Reached {
+    synced: Lsn,
+    /// Those who wait for more: while there are none, nobody is called.
+    waiting: usize,
 }
 
 impl Progress {
     pub(super) fn reach(&self, lsn: Lsn) {
-        *held(&self.synced) = lsn;
-        self.moved.notify_all();
+        let mut state = held(&self.state);
+        state.synced = lsn;
+        if state.waiting > 0 {
+            self.moved.notify_all();
+        }
     }
 
     pub(super) fn synced(&self) -> Lsn {
-        *held(&self.synced)
+        held(&self.state).synced
     }
 
     fn wait_past(&self, lsn: Lsn, timeout: Duration) -> bool {
-        let synced = held(&self.synced);
-        let waited = self.moved.wait_timeout_while(synced, timeout, |synced| *synced <= lsn);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 > lsn
+        let mut state = held(&self.state);
+        state.waiting += 1;
+        let waited = self.moved.wait_timeout_while(state, timeout, |state| state.synced <= lsn);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.waiting -= 1;
+        state.synced > lsn
     }
 }
 

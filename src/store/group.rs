@@ -9,8 +9,8 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 
 use super::error::WriteError;
 use super::files::held;
@@ -138,14 +138,11 @@ impl Shared {
         self.progress.reach(last.lsn);
     }
 
-    /// Puts transactions into the synced layer and gives them to the applier.
+    /// Puts transactions among the synced rows, from where the applier has them.
     pub(super) fn show(&self, kept: &[Transaction]) {
-        let mut synced = self.synced.write().unwrap_or_else(PoisonError::into_inner);
-        for transaction in kept {
-            let rows = transaction.ops.iter().cloned();
-            synced.extend(rows.map(|(key, value)| (key, (transaction.lsn, value))));
-        }
-        drop(synced);
+        let mut synced = self.write_synced();
+        synced.show(kept);
+        // Before the applier can set them aside, who takes off what is added here.
         self.backlog.add(kept);
     }
 

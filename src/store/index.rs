@@ -7,12 +7,11 @@
 //! value long enough to leave its log, no walk backwards: where leaves begin is kept in memory.
 //! `flush` of sled does not reach the disk: a second descriptor on its file does.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use rustix::io::Errno;
 use super::Lsn;
 use super::error::RowError;
 use super::leaf::{self, Kept, Packer};
+use super::noted;
 use super::rows::{Layer, Octets, Run, Visit};
 use super::segment::Op;
 use super::sorted::Sorted;
@@ -38,6 +38,9 @@ const PART_BYTES: usize = 5 << 10;
 /// sled's page cache, in octets as they are on disk; in memory they are two to three times as many. Answers come
 /// from the table, so only changes read here, and what they read again and again is little.
 pub const CACHE_BYTES: u64 = 64 << 20;
+
+/// Leaves that are found as fast as they are read from a list.
+const LEAVES_FEW: usize = 256;
 
 /// How long sled may take to let go of its files.
 const LET_GO_MS: u32 = 10_000;
@@ -58,10 +61,15 @@ pub(super) trait Index: Send + Sync {
     fn apply(&self, ops: &mut dyn Iterator<Item = Op>, upto: Option<Lsn>) -> Result<(), RowError>;
     /// Makes what was applied durable.
     fn flush(&self) -> Result<(), RowError>;
+    /// Notes what the next start would have to look for; nothing is applied any more.
+    fn close(&self) -> Result<(), RowError> {
+        Ok(())
+    }
 }
 
 /// The index on disk.
 pub(super) struct Sled {
+    dir: PathBuf,
     tree: sled::Db,
     file: DbFile,
     leaves: OnceLock<Result<Leaves, RowError>>,
@@ -152,18 +160,31 @@ impl Sled {
         remove_unfinished(dir).map_err(|error| Unfit::Broken(error.to_string()))?;
         let broken = |error: RowError| Unfit::Broken(error.to_string());
         let index = Sled::start(dir)?;
-        let word = |key: &[u8]| {
-            let octets = guarded(|| index.tree.get(key).map_err(failed)).map_err(broken)?;
-            let octets = octets.and_then(|octets| octets.as_ref().try_into().ok());
-            octets
-                .map(u64::from_be_bytes)
-                .ok_or_else(|| Unfit::Broken("its first rows are gone".into()))
-        };
-        if word(CANARY)? != canary {
+        if index.word(CANARY).map_err(broken)? != canary {
             return Err(Unfit::Broken("it belongs to another data directory".into()));
         }
-        let applied = Lsn(word(APPLIED)?);
+        let applied = Lsn(index.word(APPLIED).map_err(broken)?);
         Ok((index, applied))
+    }
+
+    /// Takes the leaves that were noted when the index was closed at `applied`, if they were. To be called before
+    /// the index changes.
+    ///
+    /// # Errors
+    ///
+    /// The index must not change: what was noted would still be taken for true.
+    pub(super) fn take_leaves(&self, canary: u64, applied: Lsn) -> io::Result<()> {
+        if let Some(leaves) = noted::take(&self.dir, canary, applied.0)? {
+            let _ = self.leaves.set(Ok(RwLock::new(leaves)));
+        }
+        Ok(())
+    }
+
+    /// A number that stands beside the leaves.
+    fn word(&self, key: &[u8]) -> Result<u64, RowError> {
+        let octets = guarded(|| self.tree.get(key).map_err(failed))?;
+        let octets = octets.and_then(|octets| octets.as_ref().try_into().ok());
+        octets.map(u64::from_be_bytes).ok_or_else(|| failed("its first rows are gone"))
     }
 
     fn start(dir: &Path) -> Result<Sled, Unfit> {
@@ -179,7 +200,7 @@ impl Sled {
             Err(panic) => return Err(Unfit::Broken(what_panicked(&*panic))),
         };
         let file = DbFile(File::open(dir.join("db")).map_err(Unfit::Busy)?);
-        Ok(Sled { tree, file, leaves: OnceLock::new() })
+        Ok(Sled { dir: dir.to_owned(), tree, file, leaves: OnceLock::new() })
     }
 
     /// Looks for all leaves, which takes a look at all of the index, unless that was done.
@@ -240,14 +261,15 @@ impl Sled {
         Ok(Some(Page { edge: edge.cloned(), places, leaf }))
     }
 
-    /// Changes rows that belong into one leaf, which ends at `end`; it begins with them if there is none.
+    /// Changes rows that belong into one leaf, which ends at `end`; it begins with them if there is none. They
+    /// stand in order of key.
     fn change(
         &self,
         leaf: Option<&Octets>,
         end: Option<&Octets>,
-        ops: BTreeMap<Octets, Option<Octets>>,
+        ops: &[Op],
     ) -> Result<(), RowError> {
-        let Some(start) = leaf.or(ops.keys().next()).cloned() else { return Ok(()) };
+        let Some(start) = leaf.or(ops.first().map(|op| &op.0)).cloned() else { return Ok(()) };
         let old = leaf.map(|leaf| self.octets_of(leaf)).transpose()?;
         let rows = match &old {
             Some(old) => leaf::read(&start, old).ok_or_else(|| damaged(&start))?,
@@ -255,17 +277,24 @@ impl Sled {
         };
         let is_own = |(key, _): &(&[u8], Kept<'_>)| end.is_none_or(|end| *key < &**end);
         let mut rows = rows.filter(is_own).peekable();
-        let (mut new, mut apart) = (Packer::default(), Vec::new());
-        for (key, value) in &ops {
+        let (mut new, mut apart, mut is_changed) = (Packer::default(), Vec::new(), false);
+        for (key, value) in ops {
             while let Some((key, kept)) = rows.next_if(|(other, _)| *other < &**key) {
                 new.push(key, kept);
             }
-            let had = match rows.next_if(|(other, _)| *other == &**key) {
-                Some((_, Kept::Apart { parts, .. })) => parts,
-                _ => 0,
+            let was = rows.next_if(|(other, _)| *other == &**key).map(|(_, kept)| kept);
+            is_changed |= match (was, value) {
+                (None, None) => false,
+                (Some(Kept::Here(was)), Some(value)) => *was != **value,
+                _ => true,
             };
+            let had = if let Some(Kept::Apart { parts, .. }) = was { parts } else { 0 };
             let has = put_row(&mut new, &mut apart, key, value.as_deref());
             apart.extend((has..had).map(|number| (part_key(key, number), None)));
+        }
+        // What came and went before the index was given it never was here.
+        if !is_changed {
+            return Ok(());
         }
         let grows_at_end = rows.peek().is_none();
         rows.for_each(|(key, kept)| new.push(key, kept));
@@ -465,6 +494,7 @@ impl Index for Sled {
 
     fn apply(&self, ops: &mut dyn Iterator<Item = Op>, upto: Option<Lsn>) -> Result<(), RowError> {
         let mut ops = ops.peekable();
+        let mut group: Vec<Op> = Vec::with_capacity(GROUP_ROWS);
         while let Some((key, _)) = ops.peek() {
             let (leaf, end) = {
                 let leaves = self.leaves()?;
@@ -472,17 +502,16 @@ impl Index for Sled {
                 let mut behind = leaves.keys(Bound::Excluded(key), Bound::Unbounded);
                 (before.next_back().cloned(), behind.next().cloned())
             };
-            let is_own = |key: &Octets| {
-                leaf.as_ref().is_none_or(|leaf| key >= leaf)
-                    && end.as_ref().is_none_or(|end| key < end)
-            };
-            let mut group = BTreeMap::new();
+            group.clear();
             while group.len() < GROUP_ROWS
-                && let Some((key, value)) = ops.next_if(|(key, _)| is_own(key))
+                && let Some(op) = ops.next_if(|(key, _)| {
+                    end.as_ref().is_none_or(|end| key < end)
+                        && group.last().is_none_or(|(last, _)| key > last)
+                })
             {
-                group.insert(key, value);
+                group.push(op);
             }
-            guarded(|| self.change(leaf.as_ref(), end.as_ref(), group))?;
+            guarded(|| self.change(leaf.as_ref(), end.as_ref(), &group))?;
         }
         let Some(upto) = upto else { return Ok(()) };
         guarded(|| self.tree.insert(APPLIED, &upto.0.to_be_bytes()).map(drop).map_err(failed))
@@ -493,6 +522,18 @@ impl Index for Sled {
             self.tree.flush().map_err(failed)?;
             self.file.0.sync_data().map_err(failed)
         })
+    }
+
+    fn close(&self) -> Result<(), RowError> {
+        let Some(Ok(leaves)) = self.leaves.get() else { return Ok(()) };
+        let leaves = leaves.read().unwrap_or_else(PoisonError::into_inner);
+        if leaves.len() < LEAVES_FEW {
+            return Ok(());
+        }
+        self.flush()?;
+        let state = (self.word(CANARY)?, self.word(APPLIED)?);
+        let keys = leaves.keys(Bound::Unbounded, Bound::Unbounded);
+        noted::write(&self.dir, state, keys).map_err(failed)
     }
 }
 
@@ -507,7 +548,7 @@ pub(super) fn layer<'a, T>(
     back: bool,
     value: impl Fn(&T) -> Option<Octets> + 'a,
 ) -> Layer<'a> {
-    if to.is_some_and(|to| to <= from) {
+    if map.len() == 0 || to.is_some_and(|to| to <= from) {
         return none();
     }
     let to = to.map_or(Bound::Unbounded, Bound::Excluded);
@@ -518,70 +559,9 @@ pub(super) fn layer<'a, T>(
     rows.peekable()
 }
 
-/// An index that is gone with the process.
-#[derive(Default)]
-pub(super) struct InMemory {
-    rows: RwLock<Sorted<Octets>>,
-}
-
-/// Rows are handed out in runs of this many, so that none is held while they are looked at.
-const PAGE_ROWS: usize = 256;
-
-impl Index for InMemory {
-    fn get(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
-        Ok(self.rows.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
-    }
-
-    fn rows<'a>(&'a self, (from, to): Run<'_>, back: bool) -> Layer<'a> {
-        let (mut from, mut to) = (from.to_vec(), to.map(<[u8]>::to_vec));
-        let mut over = false;
-        let pages = std::iter::from_fn(move || {
-            if over {
-                return None;
-            }
-            let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-            let run = layer(&rows, (&from, to.as_deref()), back, |value| Some(value.clone()));
-            let page: Vec<_> = run.take(PAGE_ROWS).collect();
-            over = page.len() < PAGE_ROWS;
-            if let Some(Ok((key, _))) = page.last() {
-                match back {
-                    true => to = Some(key.to_vec()),
-                    false => from = [key, &[0][..]].concat(),
-                }
-            }
-            Some(page)
-        });
-        (Box::new(pages.flatten()) as Box<dyn Iterator<Item = _>>).peekable()
-    }
-
-    fn visit(&self, run: Run<'_>, visit: &mut Visit<'_>) -> Result<(), RowError> {
-        for row in self.rows(run, false) {
-            let (key, value) = row?;
-            if value.is_some_and(|value| visit(&key, &value).is_break()) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn apply(&self, ops: &mut dyn Iterator<Item = Op>, _upto: Option<Lsn>) -> Result<(), RowError> {
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, value) in ops {
-            match value {
-                Some(value) => drop(rows.insert(key, value)),
-                None => drop(rows.remove(&key)),
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), RowError> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use proptest::prelude::*;
@@ -701,6 +681,46 @@ mod tests {
                 });
             }
         });
+    }
+
+    /// Goal: what was noted at a close is what the next start finds, and nothing of it outlives a change.
+    /// Method: the index is closed with more and more rows in it, or goes without being closed.
+    #[test]
+    fn leaves_noted_at_a_close_are_those_found_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, mut model) = (dir.path().join("index"), Model::new());
+        Sled::create(&place).unwrap().finish(7, Lsn(0)).unwrap();
+        for (turn, closes) in [true, false, true, true].into_iter().enumerate() {
+            let opened = Sled::open(&place, 7);
+            let (index, applied) = opened.unwrap_or_else(|_| panic!("it was finished"));
+            index.take_leaves(7, applied).unwrap();
+            // After the first turn's close, and the third's.
+            assert_eq!(index.leaves.get().is_some(), turn == 1 || turn == 3);
+            assert_same(&index, &model, b"aa", None);
+            let found = index.find_leaves().unwrap().read().unwrap().len();
+            let again = copy_of(&index);
+            assert_eq!(again.find_leaves().unwrap().read().unwrap().len(), found);
+
+            let keys =
+                (0..1_000u32).map(|n| [b"aa", &(n * 7 + turn as u32).to_be_bytes()[..]].concat());
+            let ops: Vec<Op> = keys.map(|key| op(&key, Some(vec![turn as u8; 1_500]))).collect();
+            model.extend(ops.iter().cloned().filter_map(|(key, value)| Some((key, value?))));
+            index.apply(&mut ops.into_iter(), Some(Lsn(turn as u64 + 1))).unwrap();
+            index.flush().unwrap();
+            if closes {
+                index.close().unwrap();
+            }
+        }
+    }
+
+    /// The same tree.
+    fn copy_of(index: &Sled) -> Sled {
+        Sled {
+            dir: index.dir.clone(),
+            tree: index.tree.clone(),
+            file: DbFile(File::open(index.dir.join("db")).unwrap()),
+            leaves: OnceLock::new(),
+        }
     }
 
     #[test]

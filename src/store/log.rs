@@ -27,7 +27,7 @@ const WRITE_BYTES: usize = 4 << 20;
 ///
 /// A sync of octets that were there before is one write to the disk; where the file grows, the file
 /// system writes a journal of its own first, which takes as long again.
-const AHEAD_BYTES: u64 = 1 << 20;
+const AHEAD_BYTES: u64 = 256 << 10;
 
 /// One transaction on its way: into the log, to the readers, into the index.
 #[derive(Debug, Clone)]

@@ -19,18 +19,21 @@
 //! # Ok::<(), RowError>(())
 //! ```
 
+mod above;
 mod apply;
 mod backup;
 mod error;
 mod files;
 mod follow;
 mod group;
+mod in_memory;
 mod index;
 mod key;
 mod leaf;
 mod lock;
 mod log;
 mod migrate;
+mod noted;
 mod recover;
 mod rows;
 mod scan;
@@ -64,13 +67,15 @@ pub use table::{Older, Piece, Raw, Table, Value};
 pub use tx::{Reader, Savepoint, Tx};
 pub use verify::{ImportError, IndexReport, Report, cut, import, is_there, verify};
 
+use above::Synced;
 use apply::Backlog;
 use files::{Files, Memory, held};
 use group::Queue;
-use index::{InMemory, Index};
+use in_memory::InMemory;
+use index::Index;
 use log::{Bounds, Log, Transaction};
 use recover::Ground;
-use transact::{Overlay, Writer};
+use transact::Writer;
 
 /// The longest key, in octets as kept: room for an escaped owner name and more.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -203,7 +208,7 @@ struct Shared {
     /// There from the start on. Held by whoever leads.
     log: Mutex<Option<Log>>,
     /// Synced rows the index does not have yet.
-    synced: RwLock<Overlay>,
+    synced: RwLock<Synced>,
     /// The last transaction in them.
     visible: AtomicU64,
     backlog: Backlog,
@@ -311,6 +316,12 @@ impl Store {
         }
     }
 
+    /// Closes the store while clones of it are still held: what is written from now on is in the log, and the
+    /// index takes nothing more. It also is closed when the last clone is dropped.
+    pub fn close(&self) {
+        self.handle.close();
+    }
+
     /// Follows the log: every transaction after `since`, in order.
     pub fn follow(&self, since: Lsn) -> Follow {
         let shared = &*self.handle.shared;
@@ -360,10 +371,16 @@ impl Shared {
     }
 }
 
-impl Drop for Handle {
-    fn drop(&mut self) {
+impl Handle {
+    fn close(&self) {
         self.shared.backlog.close();
         end(held(&self.applier).take());
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -251,6 +251,8 @@ fn try_index(
             format!("it is at transaction {}, the log begins at {}", applied.0, log.first().0);
         return Ok(Err(Unfit::Broken(why)));
     }
+    let leaves = index.take_leaves(id, applied);
+    doing(leaves, "taking the list of leaves of", &places.index())?;
     // To find the leaves takes as long as to read the log.
     let (found, lag) = thread::scope(|scope| {
         let found = scope.spawn(|| index.find_leaves().map(drop));

@@ -4,6 +4,7 @@
 //! the index. A higher layer hides the lower. [`RawRows`] is the merged sight of them as octets,
 //! [`Rows`] gives it the types of the tables.
 
+use std::cmp::Ordering;
 use std::ops::{Bound, ControlFlow, RangeBounds};
 use std::sync::Arc;
 
@@ -27,14 +28,14 @@ pub trait RawRows {
     /// Shows the rows of `run` in order, or in reverse if `back`.
     fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError>;
 
-    /// The row of `run` that stands last.
-    fn raw_last(&self, run: Run<'_>) -> Result<Option<(Octets, Octets)>, RowError> {
-        let mut last = None;
-        self.raw_visit(run, true, &mut |key, value| {
-            last = Some((key.into(), value.into()));
+    /// The row of `run` that stands first, or last if looked at from the back.
+    fn raw_edge(&self, run: Run<'_>, back: bool) -> Result<Option<(Octets, Octets)>, RowError> {
+        let mut edge = None;
+        self.raw_visit(run, back, &mut |key, value| {
+            edge = Some((key.into(), value.into()));
             ControlFlow::Break(())
         })?;
-        Ok(last)
+        Ok(edge)
     }
 }
 
@@ -111,6 +112,23 @@ pub trait Rows: RawRows {
         Ok(collect(self, table, (&table.prefix(), Some(&key)), true, 1)?.pop())
     }
 
+    /// Returns the row with `key`; its value is not copied.
+    fn piece<K: Key>(&self, table: &Table<K, Raw>, key: &K) -> Result<Option<Piece>, RowError> {
+        let octets = table.with_key(key, |key| self.raw_get(key))?;
+        octets.map(|octets| table.piece(octets)).transpose()
+    }
+
+    /// Returns the first row in `range`; its value is not copied.
+    fn first_piece<K: Key>(
+        &self,
+        table: &Table<K, Raw>,
+        range: impl RangeBounds<K>,
+    ) -> Result<Option<(K, Piece)>, RowError> {
+        let (from, to) = bounds(table, range);
+        let found = self.raw_edge((&from, to.as_deref()), false)?;
+        found.map(|(key, value)| Ok((table.read_key(&key)?, table.piece(value)?))).transpose()
+    }
+
     /// Returns the row with `key`, or else that with the greatest key before it; its value is not copied.
     fn floor_piece<K: Key>(
         &self,
@@ -140,19 +158,19 @@ pub trait Rows: RawRows {
         each(self, table, (&from, to.as_deref()), false, visit)
     }
 
-    /// As [`Rows::visit`], with the octets of each row where they lie.
-    fn visit_octets<K: Key>(
+    /// As [`Rows::visit`], with the octets of each row where they lie, and of its key the first parts alone.
+    fn visit_octets<K: Key, P: Key>(
         &self,
         table: &Table<K, Raw>,
         range: impl RangeBounds<K>,
-        visit: &mut dyn FnMut(K, &[u8]) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(P, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), RowError> {
         let (from, to) = bounds(table, range);
         let mut fault = None;
         self.raw_visit((&from, to.as_deref()), false, &mut |key, value| {
-            let row = table.read_key(key).and_then(|key| Ok((key, table.octets(value)?)));
+            let row = table.read_parts(key).and_then(|parts| Ok((parts, table.octets(value)?)));
             match row {
-                Ok((key, octets)) => visit(key, octets),
+                Ok((parts, octets)) => visit(parts, octets),
                 Err(error) => {
                     fault = Some(error);
                     ControlFlow::Break(())
@@ -171,7 +189,7 @@ fn piece_before<R: RawRows + ?Sized, K: Key>(
     table: &Table<K, Raw>,
     end: &[u8],
 ) -> Result<Option<(K, Piece)>, RowError> {
-    let found = rows.raw_last((&table.prefix(), Some(end)))?;
+    let found = rows.raw_edge((&table.prefix(), Some(end)), true)?;
     found.map(|(key, value)| Ok((table.read_key(&key)?, table.piece(value)?))).transpose()
 }
 
@@ -252,6 +270,29 @@ type Row = Result<(Octets, Option<Octets>), RowError>;
 
 /// One layer's rows in the order asked for.
 pub(super) type Layer<'a> = std::iter::Peekable<Box<dyn Iterator<Item = Row> + 'a>>;
+
+/// The rows of two layers in one, those of `upper` in place of those of `lower` with the same key.
+pub(super) fn over<'a>(mut upper: Layer<'a>, mut lower: Layer<'a>, back: bool) -> Layer<'a> {
+    if upper.peek().is_none() {
+        return lower;
+    }
+    if lower.peek().is_none() {
+        return upper;
+    }
+    let rows = std::iter::from_fn(move || match (upper.peek(), lower.peek()) {
+        (Some(Ok((one, _))), Some(Ok((other, _)))) => match one.cmp(other) {
+            Ordering::Equal => {
+                lower.next();
+                upper.next()
+            }
+            order if order.is_lt() != back => upper.next(),
+            _ => lower.next(),
+        },
+        (Some(_), _) => upper.next(),
+        (None, _) => lower.next(),
+    });
+    (Box::new(rows) as Box<dyn Iterator<Item = _>>).peekable()
+}
 
 /// Shows the rows of `above` merged with those that `below` shows, in order and where they lie: for reading
 /// very many.

@@ -140,8 +140,17 @@ impl<V> Sorted<V> {
         self.0.len()
     }
 
+    /// All rows.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Octets, &V)> {
+        self.0.iter().map(|(key, value)| (&key.key, value))
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Option<&V> {
         self.0.get(&Sought::new(key) as &dyn Place)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
+        self.0.get_mut(&Sought::new(key) as &dyn Place)
     }
 
     /// Puts a value; returns the one it takes the place of.
@@ -151,15 +160,6 @@ impl<V> Sorted<V> {
 
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<V> {
         self.0.remove(&Sought::new(key) as &dyn Place)
-    }
-
-    /// Removes the value of a key if `is_so`.
-    pub(super) fn remove_if(&mut self, key: &Octets, is_so: impl FnOnce(&V) -> bool) {
-        if let btree_map::Entry::Occupied(there) = self.0.entry(key.clone().into())
-            && is_so(there.get())
-        {
-            there.remove();
-        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -247,14 +247,5 @@ mod tests {
             }
             prop_assert!(sorted.into_iter().eq(plain));
         }
-    }
-
-    #[test]
-    fn a_value_is_removed_only_if_it_is_the_one_meant() {
-        let mut sorted: Sorted<u8> = [([1u8].into(), 1), ([2u8].into(), 2)].into_iter().collect();
-        for key in [1, 2] {
-            sorted.remove_if(&[key].into(), |value| *value == 2);
-        }
-        assert_eq!((sorted.get(&[1]), sorted.get(&[2])), (Some(&1), None));
     }
 }

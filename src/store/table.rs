@@ -104,6 +104,12 @@ impl<K: Key, V: Value> Table<K, V> {
         }
     }
 
+    /// Reads the first parts of a key back.
+    pub(super) fn read_parts<P: Key>(&self, octets: &[u8]) -> Result<P, RowError> {
+        let mut rest = octets.strip_prefix(&self.prefix).unwrap_or_default();
+        P::read(&mut rest).ok_or(RowError::Unreadable { table: self.name, version: self.version })
+    }
+
     /// Reads a value back, of this or an older version.
     pub fn read_value(&self, octets: &[u8]) -> Result<V, RowError> {
         let (&version, rest) = octets.split_first().unwrap_or((&0, &[]));
@@ -193,6 +199,16 @@ impl std::ops::Deref for Piece {
 }
 
 impl<K: Key> Table<K, Raw> {
+    /// Key and value as they are kept, the value all `pieces` one behind the other.
+    pub(super) fn row_of_pieces(&self, key: &K, pieces: &[&[u8]]) -> (Octets, Octets) {
+        let value = scratch(|out| {
+            out.push(self.version);
+            pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+            out.as_slice().into()
+        });
+        (self.with_key(key, |key| key.into()), value)
+    }
+
     /// The octets of a row where they lie, of this version.
     pub(super) fn octets<'o>(&self, kept: &'o [u8]) -> Result<&'o [u8], RowError> {
         match kept.split_first() {

@@ -44,6 +44,33 @@ fn what_was_put_is_there_after_a_restart() {
     assert_eq!(store.stats().synced, Lsn(4));
 }
 
+/// Goal: a store closed in order leaves a list of its leaves, and the next start takes it away before anything changes.
+/// Method: rows as large as a leaf, a clone that outlives the close, and rows put after each.
+#[test]
+fn a_closed_store_notes_its_leaves_and_what_is_put_afterwards_is_found_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let noted = dir.path().join("index").join("leaves");
+    let long = |n: u32| format!("{n}{}", "x".repeat(4_000));
+    let put_some = |store: &Store, from: u32| {
+        let rows = (0..400).map(|n| from + 5 * n);
+        store.transact(|tx| rows.clone().try_for_each(|n| tx.put(&WORDS, &n, &long(n)))).unwrap();
+        applied(store);
+    };
+    for turn in 0..3 {
+        let store = opened(dir.path());
+        assert!(!noted.exists());
+        assert_eq!(words(&store).len(), 401 * turn);
+        put_some(&store, turn as u32);
+        let clone = store.clone();
+
+        store.close();
+
+        assert!(noted.exists());
+        put(&clone, 10_000 + turn as u32, "after the close");
+        assert_eq!(words(&clone).len(), 401 * (turn + 1));
+    }
+}
+
 #[test]
 fn a_second_server_on_a_data_directory_is_refused_and_told_of_the_first() {
     let dir = tempfile::tempdir().unwrap();

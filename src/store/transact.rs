@@ -8,32 +8,29 @@
 //! nobody is told anything that rests on rows not yet synced.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{PoisonError, RwLockReadGuard};
+use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
+use super::above::{Changes, Pending, Synced};
 use super::error::{TransactError, WriteError};
 use super::files::held;
 use super::group::{Caller, Turn};
 use super::index::what_panicked;
 use super::log::Transaction;
-use super::rows::Octets;
-use super::sorted::Sorted;
+use super::seen::Seen;
 use super::tx::{Reader, Tx};
 use super::{BACKLOG_BYTES_MAX, Condition, Lsn, Shared, Store, TRANSACTION_BYTES_MAX};
-
-/// Rows above the index, each with the transaction that put it or took it out.
-pub(super) type Overlay = Sorted<(Lsn, Option<Octets>)>;
 
 /// What closures share; whoever holds it is the only one running.
 #[derive(Default)]
 pub(super) struct Writer {
     last: Lsn,
     /// Rows not yet synced, and some that are: those leave when the next closure begins.
-    pending: Overlay,
-    unsynced: VecDeque<Transaction>,
+    pending: Pending,
+    /// What closures have read below their own rows, as the last one kept leaves it.
+    seen: Seen,
 }
 
 impl Writer {
@@ -41,21 +38,10 @@ impl Writer {
         Writer { last, ..Writer::default() }
     }
 
-    /// Lets go of rows that the synced layer shows by now.
-    fn forget(&mut self, synced: Lsn) {
-        while self.unsynced.front().is_some_and(|transaction| transaction.lsn <= synced) {
-            let Some(transaction) = self.unsynced.pop_front() else { return };
-            for (key, _) in transaction.ops.iter() {
-                self.pending.remove_if(key, |(lsn, _)| *lsn <= transaction.lsn);
-            }
-        }
-    }
-
-    fn keep(&mut self, transaction: &Transaction) {
+    fn keep(&mut self, transaction: &Transaction, rows: Changes) {
         self.last = transaction.lsn;
-        let rows = transaction.ops.iter().cloned();
-        self.pending.extend(rows.map(|(key, value)| (key, (transaction.lsn, value))));
-        self.unsynced.push_back(transaction.clone());
+        self.seen.learn(&transaction.ops);
+        self.pending.keep(transaction.lsn, rows);
     }
 }
 
@@ -212,7 +198,11 @@ enum Followed {
 }
 
 impl Shared {
-    pub(super) fn read_synced(&self) -> RwLockReadGuard<'_, Overlay> {
+    pub(super) fn write_synced(&self) -> RwLockWriteGuard<'_, Synced> {
+        self.synced.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn read_synced(&self) -> RwLockReadGuard<'_, Synced> {
         self.synced.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -226,18 +216,18 @@ impl Shared {
         self.wait_for_room()?;
         let mut writer = held(&self.writer);
         self.ready()?;
-        writer.forget(Lsn(self.visible.load(Ordering::Acquire)));
-        let mut tx = Tx::new(self, &writer.pending, Lsn(writer.last.0 + 1));
+        writer.pending.forget(Lsn(self.visible.load(Ordering::Acquire)));
+        let mut tx = Tx::new(self, (&writer.pending, &writer.seen), Lsn(writer.last.0 + 1));
         let result = catch_unwind(AssertUnwindSafe(|| f(&mut tx)))
             .map_err(|panic| WriteError::Panicked { what: what_panicked(&*panic) })?;
-        let (lsn, ops) = (tx.lsn(), tx.into_ops());
+        let (lsn, (ops, rows)) = (tx.lsn(), tx.into_parts());
         let kept = (result.is_ok() && !ops.is_empty()).then(|| Transaction::new(lsn, ops));
         if let Some(transaction) = &kept {
             if transaction.bytes > TRANSACTION_BYTES_MAX {
                 let (bytes, max) = (transaction.bytes, TRANSACTION_BYTES_MAX);
                 return Err(WriteError::TooLarge { bytes, max });
             }
-            writer.keep(transaction);
+            writer.keep(transaction, rows);
         }
         let (made, followed, caller) = finish_with(result);
         let alone = kept.is_none() && writer.last.0 == self.visible.load(Ordering::Acquire);

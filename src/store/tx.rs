@@ -7,36 +7,39 @@
 use std::ops::{Bound, ControlFlow};
 use std::sync::RwLockReadGuard;
 
+use super::above::{Changes, Pending, Synced};
 use super::error::RowError;
 use super::index::layer;
 use super::key::Key;
-use super::rows::{Octets, RawRows, Run, Visit, merge, merge_over};
+use super::rows::{Octets, RawRows, Run, Visit, merge, merge_over, past};
 use super::seen::{Row, Seen};
 use super::segment::Op;
-use super::sorted::Sorted;
-use super::table::{Table, Value};
-use super::transact::{Inside, Overlay};
+use super::table::{Raw, Table, Value};
+use super::transact::Inside;
 use super::{KEY_BYTES_MAX, Lsn, Shared, VALUE_BYTES_MAX};
 
 /// What is synced, unchanged while this is held.
 pub struct Reader<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) synced: RwLockReadGuard<'a, Overlay>,
+    pub(super) synced: RwLockReadGuard<'a, Synced>,
     pub(super) _inside: Inside,
 }
 
 /// A transaction being made: reads see everything before it and its own puts.
 pub struct Tx<'a> {
     shared: &'a Shared,
-    pending: &'a Overlay,
+    pending: &'a Pending,
     lsn: Lsn,
-    rows: Sorted<Option<Octets>>,
+    rows: Changes,
     ops: Vec<Op>,
     /// What each operation replaced in `rows`, to take it back.
     undo: Vec<Option<Option<Octets>>>,
-    /// What it read below its own rows.
-    seen: Seen,
+    /// What it and those before it read below their own rows.
+    seen: &'a Seen,
 }
+
+/// Operations that most transactions have at most.
+const OPS: usize = 32;
 
 /// Whether a transaction's own rows count.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,13 +55,13 @@ pub struct Savepoint(usize);
 impl RawRows for Reader<'_> {
     fn raw_get(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
         match self.synced.get(key) {
-            Some((_, value)) => Ok(value.clone()),
+            Some(value) => Ok(value.clone()),
             None => self.shared.trusting(self.shared.index.get(key)),
         }
     }
 
     fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
-        let synced = layer(&self.synced, run, back, |(_, value)| value.clone());
+        let synced = self.synced.layer(run, back);
         let merged = match back {
             true => merge(&mut [synced, self.shared.index.rows(run, true)], true, visit),
             false => {
@@ -76,19 +79,17 @@ impl RawRows for Tx<'_> {
             return Ok(own.clone());
         }
         self.seen.get(key, || {
-            if let Some((_, value)) = self.pending.get(key) {
-                return Ok(value.clone());
+            let found = self.below(key)?;
+            if found.is_none() {
+                self.look_at_table_of(key)?;
             }
-            if let Some((_, value)) = self.shared.read_synced().get(key) {
-                return Ok(value.clone());
-            }
-            self.shared.trusting(self.shared.index.get(key))
+            Ok(found)
         })
     }
 
     fn raw_visit(&self, run: Run<'_>, back: bool, visit: &mut Visit<'_>) -> Result<(), RowError> {
         // Most look for one row, and often for the same.
-        let (mut from, mut to) = match self.edge(run, back)? {
+        let (mut from, mut to) = match self.raw_edge(run, back)? {
             Some((key, value)) if visit(&key, &value).is_continue() => match back {
                 true => (run.0.to_vec(), Some(key.to_vec())),
                 false => ([&key, &[0][..]].concat(), run.1.map(<[u8]>::to_vec)),
@@ -112,31 +113,54 @@ impl RawRows for Tx<'_> {
         Ok(())
     }
 
-    fn raw_last(&self, run: Run<'_>) -> Result<Option<Row>, RowError> {
-        self.edge(run, true)
+    fn raw_edge(&self, run: Run<'_>, back: bool) -> Result<Option<Row>, RowError> {
+        if run.1.is_some_and(|to| to <= run.0) {
+            return Ok(None);
+        }
+        let end = run.1.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut own = self.rows.range(Bound::Included(run.0), end);
+        let page = |own| Ok(self.page(run, back, 1, own)?.pop());
+        let (own, below) = match back {
+            true => (own.next_back(), self.seen.last(run, || page(Own::Hidden))?),
+            false => (own.next(), self.seen.first(run, || page(Own::Hidden))?),
+        };
+        match (own, below) {
+            (None, below) => Ok(below),
+            (Some((key, _)), Some(below)) if below.0 != *key && (below.0 > *key) == back => {
+                Ok(Some(below))
+            }
+            (Some((key, Some(value))), _) => Ok(Some((key.clone(), value.clone()))),
+            // What stands there was taken out here: whatever is beside it.
+            (Some((_, None)), _) => page(Own::Shown),
+        }
     }
 }
 
 impl<'a> Tx<'a> {
     /// A transaction that has done nothing, after everything in `pending`.
-    pub(super) fn new(shared: &'a Shared, pending: &'a Overlay, lsn: Lsn) -> Tx<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        (pending, seen): (&'a Pending, &'a Seen),
+        lsn: Lsn,
+    ) -> Tx<'a> {
         Tx {
             shared,
             pending,
             lsn,
-            rows: Sorted::default(),
-            ops: Vec::new(),
-            undo: Vec::new(),
-            seen: Seen::default(),
+            rows: Changes::default(),
+            ops: Vec::with_capacity(OPS),
+            undo: Vec::with_capacity(OPS),
+            seen,
         }
     }
 
-    /// Everything it did: each row once, as it leaves it.
-    pub(super) fn into_ops(self) -> Vec<Op> {
-        match self.ops.len() == self.rows.len() {
+    /// Everything it did: each row once, as it leaves it; as a list, and in order of key.
+    pub(super) fn into_parts(self) -> (Vec<Op>, Changes) {
+        let ops = match self.ops.len() == self.rows.len() {
             true => self.ops,
-            false => self.rows.into_iter().collect(),
-        }
+            false => self.rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        };
+        (ops, self.rows)
     }
 
     /// The number this transaction has if it is kept.
@@ -156,6 +180,21 @@ impl<'a> Tx<'a> {
         value: &V,
     ) -> Result<(), RowError> {
         let (key, value) = table.row(key, value);
+        self.set(key, Some(value))
+    }
+
+    /// As [`Tx::put`] of all `pieces` one behind the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tx::put`].
+    pub fn put_pieces<K: Key>(
+        &mut self,
+        table: &Table<K, Raw>,
+        key: &K,
+        pieces: &[&[u8]],
+    ) -> Result<(), RowError> {
+        let (key, value) = table.row_of_pieces(key, pieces);
         self.set(key, Some(value))
     }
 
@@ -193,40 +232,35 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// The row of `run` that stands first, or last if looked at from the back.
-    fn edge(&self, run: Run<'_>, back: bool) -> Result<Option<Row>, RowError> {
-        if run.1.is_some_and(|to| to <= run.0) {
-            return Ok(None);
+    /// A row below its own.
+    fn below(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
+        if let Some(value) = self.pending.get(key) {
+            return Ok(value.clone());
         }
-        let end = run.1.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut own = self.rows.range(Bound::Included(run.0), end);
-        let page = |own| Ok(self.page(run, back, 1, own)?.pop());
-        let (own, below) = match back {
-            true => (own.next_back(), self.seen.last(run, || page(Own::Hidden))?),
-            false => (own.next(), self.seen.first(run, || page(Own::Hidden))?),
-        };
-        match (own, below) {
-            (None, below) => Ok(below),
-            (Some((key, _)), Some(below)) if below.0 != *key && (below.0 > *key) == back => {
-                Ok(Some(below))
-            }
-            (Some((key, Some(value))), _) => Ok(Some((key.clone(), value.clone()))),
-            // What stands there was taken out here: whatever is beside it.
-            (Some((_, None)), _) => page(Own::Shown),
+        if let Some(value) = self.shared.read_synced().get(key) {
+            return Ok(value.clone());
         }
+        self.shared.trusting(self.shared.index.get(key))
+    }
+
+    /// Sees where the table of a row that is not there begins: of one without rows no more is read then.
+    fn look_at_table_of(&self, key: &[u8]) -> Result<(), RowError> {
+        if let Some(prefix) = key.get(..2)
+            && let Some(end) = past(prefix)
+        {
+            let run: Run<'_> = (prefix, Some(&end));
+            self.seen.first(run, || Ok(self.page(run, false, 1, Own::Hidden)?.pop()))?;
+        }
+        Ok(())
     }
 
     /// The next `count` rows of `run`, all layers merged.
     fn page(&self, run: Run<'_>, back: bool, count: usize, own: Own) -> Result<Vec<Row>, RowError> {
         let synced = self.shared.read_synced();
-        let nothing = Sorted::default();
-        let own = if own == Own::Shown { &self.rows } else { &nothing };
-        let mut layers = [
-            layer(own, run, back, Clone::clone),
-            layer(self.pending, run, back, |(_, value)| value.clone()),
-            layer(&synced, run, back, |(_, value)| value.clone()),
-            self.shared.index.rows(run, back),
-        ];
+        let own = (own == Own::Shown).then(|| layer(&self.rows, run, back, Clone::clone));
+        let below = [synced.layer(run, back), self.shared.index.rows(run, back)];
+        let layers = own.into_iter().chain(self.pending.layers(run, back)).chain(below);
+        let mut layers: Vec<_> = layers.collect();
         let mut page = Vec::with_capacity(count);
         let merged = merge(&mut layers, back, &mut |key, value| {
             page.push((key.into(), value.into()));

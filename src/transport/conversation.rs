@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustls::{ClientConnection, StreamOwned};
 
 use super::client::{AskError, Dialer};
-use super::xot::Trust;
+use super::xot::{self, Trust};
 
 /// An open connection.
 pub struct Conversation {
@@ -49,7 +49,8 @@ impl Dialer {
                 let mut tls = trust.wrap(plain, server).map_err(unreachable)?;
                 // The handshake comes first: nothing is said to a stranger.
                 while tls.conn.is_handshaking() {
-                    tls.conn.complete_io(&mut tls.sock).map_err(unreachable)?;
+                    let done = tls.conn.complete_io(&mut tls.sock);
+                    done.map_err(|error| unreachable(xot::in_words(error)))?;
                 }
                 trust.check_protocol(&tls.conn).map_err(unreachable)?;
                 Stream::Tls(Box::new(tls))
@@ -142,7 +143,6 @@ mod tests {
 
     use super::*;
     use crate::serve::Prefixes;
-    use crate::transport::xot;
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -206,7 +206,11 @@ mod tests {
 
         let (server, _, _) = tls_server(&[b"dot"]);
         let stranger = Trust::new(None, vec![[7; 32]], None, None).unwrap();
-        assert!(matches!(echo(server, &stranger), Err(AskError::Unreachable { .. })));
+        let why = match echo(server, &stranger) {
+            Err(AskError::Unreachable { source, .. }) => source.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(why.contains("none of those pinned"), "{why}");
 
         let (server, _, pem) = tls_server(&[b"dot"]);
         std::fs::write(&file, &pem).unwrap();

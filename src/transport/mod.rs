@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod conversation;
+mod errands;
 mod gate;
 mod listen;
 pub mod proxy;
@@ -18,9 +19,9 @@ pub mod udp;
 pub mod xot;
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +29,7 @@ use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use self::errands::{Leave, Take};
 use self::listen::Bound;
 pub use self::listen::{Secured, StartError};
 use self::secure::Web;
@@ -176,7 +178,7 @@ pub fn start(
     let watched = Arc::clone(&places);
     desk.shared().registry.watch(&OPEN_CONNECTIONS, move || watched.open() as u64);
 
-    let (errands, waiting) = sync_channel(ERRANDS_MAX);
+    let (errands, waiting) = errands::line();
     let mut threads = Vec::new();
     let _entered = runtime.enter();
     let secure = match &settings.secure {
@@ -203,18 +205,15 @@ pub fn start(
         runtime.spawn(tcp::accept(listener, house, places, tcp::serve));
     }
     let buffer_octets = threads.len() as u64 * udp::BUFFER_OCTETS;
-    let waiting = Arc::new(Mutex::new(waiting));
     for number in 0..ASKERS {
-        let (desk, waiting) = (Arc::clone(&desk), Arc::clone(&waiting));
+        let (desk, waiting) = (Arc::clone(&desk), waiting.clone());
         threads.push(spawn(format!("dns-ask-{number}"), move || run_errands(&desk, &waiting)));
     }
     Ok(Handle { addresses, secure, stop, stop_streams, threads, places, buffer_octets })
 }
 
-/// Datagrams that wait for somebody to ask; more are dropped, and their clients come again.
-const ERRANDS_MAX: usize = 256;
-
-type Errands = SyncSender<(Arc<Socket>, udp::Errand)>;
+/// A datagram that needs more than the snapshot, and the socket it came by.
+type Errand = (Arc<Socket>, udp::Errand);
 
 fn spawn_worker(
     number: usize,
@@ -222,7 +221,7 @@ fn spawn_worker(
     mut worker: udp::Worker,
     desk: &Arc<Desk>,
     stop: &Arc<AtomicBool>,
-    errands: Errands,
+    errands: Leave<Errand>,
     tap: Option<Tap>,
 ) -> JoinHandle<()> {
     let context = Context::new(desk.shared(), Transport::Udp);
@@ -231,6 +230,7 @@ fn spawn_worker(
         if let Some(core) = core {
             udp::pin(core);
         }
+        udp::take_short_turns();
         let socket = worker.socket();
         let server = socket.local_addr().ok().and_then(|address| address.as_socket());
         worker.run(
@@ -251,7 +251,7 @@ fn spawn_worker(
                 context.counters().observe(&DURATION, Transport::Udp as usize, nanos, messages);
             },
             |errand| {
-                if errands.try_send((Arc::clone(&socket), errand)).is_err() {
+                if !errands.leave((Arc::clone(&socket), errand)) {
                     context.counters().add(&DROPPED, 3);
                 }
             },
@@ -262,43 +262,34 @@ fn spawn_worker(
 /// Threads that ask for what UDP workers could not answer: one begins while the other waits for the disk.
 const ASKERS: usize = 2;
 
-/// Errands that are taken up together: dynamic updates among them share a commit.
-const ERRANDS_TOGETHER: usize = 64;
-
-type Waiting = Mutex<Receiver<(Arc<Socket>, udp::Errand)>>;
-
-/// Asks for what UDP workers could not answer. Ends with the last worker.
-fn run_errands(desk: &Desk, waiting: &Waiting) {
+/// Asks for what UDP workers could not answer. Ends with the last worker; whoever panics meanwhile is
+/// counted by the desk, and what was taken up with it is lost, as datagrams are.
+fn run_errands(desk: &Desk, waiting: &Take<Errand>) {
     let mut errands = Vec::new();
-    while take_errands(waiting, &mut errands) {
-        let now_s = now_s();
-        let asked: Vec<(SocketAddr, Vec<u8>)> = errands
-            .iter_mut()
-            .map(|(_, errand)| (errand.peer, std::mem::take(&mut errand.message)))
-            .collect();
-        let asked: Vec<_> = asked.iter().map(|(peer, message)| (*peer, &message[..])).collect();
-        desk.ask_all(Transport::Udp, &asked, now_s, &mut |place, reply, messages| {
-            let Some((socket, errand)) = errands.get_mut(place) else { return };
-            let mut message = reply.to_vec();
-            let whole = messages.is_none_or(|mut messages| {
-                message.clear();
-                messages.next(now_s, &mut message) == Ok(true)
-            });
-            if whole && !message.is_empty() {
-                // Lost replies are UDP's nature; the client asks again.
-                let _ = udp::send_later(socket, errand, &message);
-            }
-        });
+    while waiting.take(&mut errands) {
+        let _ = catch_unwind(AssertUnwindSafe(|| run_taken(desk, &mut errands)));
     }
 }
 
-/// Waits for errands and takes what there is; false once there are no workers any more.
-fn take_errands(waiting: &Waiting, errands: &mut Vec<(Arc<Socket>, udp::Errand)>) -> bool {
-    errands.clear();
-    let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    errands.extend(waiting.recv());
-    errands.extend(waiting.try_iter().take(ERRANDS_TOGETHER - errands.len()));
-    !errands.is_empty()
+fn run_taken(desk: &Desk, errands: &mut [Errand]) {
+    let now_s = now_s();
+    let asked: Vec<(SocketAddr, Vec<u8>)> = errands
+        .iter_mut()
+        .map(|(_, errand)| (errand.peer, std::mem::take(&mut errand.message)))
+        .collect();
+    let asked: Vec<_> = asked.iter().map(|(peer, message)| (*peer, &message[..])).collect();
+    desk.ask_all(Transport::Udp, &asked, now_s, &mut |place, reply, messages| {
+        let Some((socket, errand)) = errands.get_mut(place) else { return };
+        let mut message = reply.to_vec();
+        let whole = messages.is_none_or(|mut messages| {
+            message.clear();
+            messages.next(now_s, &mut message) == Ok(true)
+        });
+        if whole && !message.is_empty() {
+            // Lost replies are UDP's nature; the client asks again.
+            let _ = udp::send_later(socket, errand, &message);
+        }
+    });
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
@@ -317,7 +308,8 @@ mod tests {
     use std::net::{TcpStream, UdpSocket};
 
     use super::*;
-    use crate::serve::testing::{Gate, desk, framed, update, version_query};
+    use crate::metrics::WORKERS;
+    use crate::serve::testing::{Falls, Gate, desk, framed, update, version_query};
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
@@ -355,6 +347,31 @@ mod tests {
         runtime.block_on(handle.shutdown());
         assert!(before.elapsed() < Duration::from_secs(3));
         assert!(UdpSocket::bind(address).is_ok());
+    }
+
+    /// Goal: nothing that an update, a NOTIFY or a transfer may run into ends those who ask for UDP.
+    #[test]
+    fn who_is_asked_by_udp_and_panics_is_counted_and_the_next_are_asked() {
+        let desk = desk(Falls);
+        let (settings, runtime) = (Settings::default(), runtime());
+        let handle = start(&settings, Arc::clone(&desk), runtime.handle()).unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        udp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        udp.connect(handle.addresses()[0]).unwrap();
+
+        let fallen = || desk.shared().registry.total(&WORKERS, 0);
+        for number in 1..=2 * ASKERS as u64 {
+            udp.send(&update(1)).unwrap();
+            while fallen() < number {
+                std::thread::yield_now();
+            }
+        }
+
+        udp.send(&version_query(9)).unwrap();
+        let mut octets = [0; 512];
+        udp.recv(&mut octets).unwrap();
+        assert_eq!(octets[..2], [0, 9]);
+        runtime.block_on(handle.shutdown());
     }
 
     #[test]

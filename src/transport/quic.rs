@@ -9,18 +9,27 @@
 //! [RFC 8484]: https://www.rfc-editor.org/rfc/rfc8484
 //! [RFC 9250]: https://www.rfc-editor.org/rfc/rfc9250
 
+mod bounded;
+
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use h3::quic::RecvStream;
+use h3::server::RequestStream;
+use hyper::body::{Body, Frame};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt};
 use tokio::io::join;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::secure::Web;
+use self::bounded::Bounded;
+use super::secure::{self, Web};
 use super::stream::{End, House, converse, stopped};
 use super::tcp::{Places, count};
 use crate::metrics::CONNECTIONS;
@@ -39,8 +48,8 @@ const H3_STREAMS: u32 = 4;
 const STREAM_OCTETS: u32 = 65_537;
 const CONNECTION_OCTETS: u32 = 1 << 20;
 
-/// Octets of a DNS message in an HTTP body.
-const BODY_OCTETS_MAX: usize = 65_535;
+/// Octets of the head of an HTTP request, as over TCP.
+const HEAD_OCTETS_MAX: u64 = 64 * 1024;
 
 /// `DOQ_NO_ERROR` and `DOQ_PROTOCOL_ERROR` ([RFC 9250](https://www.rfc-editor.org/rfc/rfc9250) §4.3).
 const NO_ERROR: VarInt = VarInt::from_u32(0);
@@ -163,7 +172,9 @@ async fn doq(
 /// Answers the requests of one connection, each on its own.
 async fn h3(connection: Connection, peer: SocketAddr, house: &House, web: Arc<dyn Web>) -> End {
     let mut stop = house.stop.clone();
-    let opened = h3::server::builder().build(h3_quinn::Connection::new(connection)).await;
+    let connection = Bounded::new(h3_quinn::Connection::new(connection));
+    let mut builder = h3::server::builder();
+    let opened = builder.max_field_section_size(HEAD_OCTETS_MAX).build(connection).await;
     let Ok(mut connection) = opened else { return End::Broken };
     loop {
         let resolver = tokio::select! {
@@ -180,14 +191,19 @@ async fn h3(connection: Connection, peer: SocketAddr, house: &House, web: Arc<dy
         let (web, patience) = (Arc::clone(&web), house.patience.clone());
         tokio::spawn(async move {
             let answer = async {
-                let (request, mut stream) = resolver.resolve_request().await.ok()?;
-                let (head, ()) = request.into_parts();
-                let body = body(&mut stream).await?;
-                let response = web.request(http::Request::from_parts(head, body), peer).await;
+                let (request, stream) = resolver.resolve_request().await.ok()?;
+                let (mut stream, receive) = stream.split();
+                let (back, left) = oneshot::channel();
+                let coming = Coming { stream: Some(receive), back: Some(back) };
+                let request = request.map(|()| -> secure::Incoming { Box::pin(coming) });
+                let response = web.request(request, peer).await;
                 let (head, body) = response.into_parts();
                 stream.send_response(http::Response::from_parts(head, ())).await.ok()?;
                 stream.send_data(body).await.ok()?;
-                stream.finish().await.ok()
+                stream.finish().await.ok()?;
+                let mut left = left.await.ok()?;
+                while left.recv_data().await.ok()?.is_some() {}
+                Some(())
             };
             // A request that fails or takes too long is dropped, and with it its stream is reset.
             let _ = timeout(patience.half_message + patience.slow_reader, answer).await;
@@ -195,24 +211,46 @@ async fn h3(connection: Connection, peer: SocketAddr, house: &House, web: Arc<dy
     }
 }
 
-/// The whole body of a request; none if it fails or is longer than any DNS message.
-async fn body<S>(stream: &mut h3::server::RequestStream<S, Bytes>) -> Option<Bytes>
-where
-    S: h3::quic::RecvStream,
-{
-    let mut body = Vec::new();
-    while let Some(mut chunk) = stream.recv_data().await.ok()? {
-        if body.len() + chunk.remaining() > BODY_OCTETS_MAX {
-            return None;
-        }
-        while chunk.has_remaining() {
-            let part = chunk.chunk();
-            body.extend_from_slice(part);
-            let len = part.len();
-            chunk.advance(len);
+/// The body of a request as its stream brings it.
+///
+/// What nobody reads of it goes back to who accepted the request, and is read to its end: a stream that is let go
+/// of before tells the client to stop, which clients take for a failure.
+struct Coming<S> {
+    /// None once it is at its end.
+    stream: Option<RequestStream<S, Bytes>>,
+    back: Option<oneshot::Sender<RequestStream<S, Bytes>>>,
+}
+
+// Nothing of it is borrowed from itself.
+impl<S> Unpin for Coming<S> {}
+
+impl<S> Drop for Coming<S> {
+    fn drop(&mut self) {
+        if let (Some(stream), Some(back)) = (self.stream.take(), self.back.take()) {
+            let _ = back.send(stream); // unless the request took too long
         }
     }
-    Some(body.into())
+}
+
+impl<S: RecvStream> Body for Coming<S> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        let frame = match ready!(stream.poll_recv_data(cx)) {
+            Ok(Some(mut chunk)) => Some(Ok(Frame::data(chunk.copy_to_bytes(chunk.remaining())))),
+            Ok(None) => None,
+            Err(error) => Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, error))),
+        };
+        if !matches!(frame, Some(Ok(_))) {
+            self.stream = None;
+        }
+        Poll::Ready(frame)
+    }
 }
 
 #[cfg(test)]
@@ -266,6 +304,45 @@ mod tests {
             panic!("{closed:?}");
         };
         assert_eq!(closed.error_code, PROTOCOL_ERROR);
+    }
+
+    /// Every error of §4.3.3 that a client can make on a stream.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn rfc9250_4_3_3_who_breaks_the_protocol_of_a_stream_is_not_heard_further() {
+        let server = server();
+        let query = framed(&version_query(0));
+        for (what, octets) in [
+            ("two queries", [&query[..], &query].concat()),
+            ("a query and a half", [&query[..], &query[..9]].concat()),
+            ("half a query", query[..9].to_vec()),
+            ("half a length", vec![0]),
+            ("nothing", Vec::new()),
+        ] {
+            let connection = connect(&server, server.secure().doq[0], b"doq").await;
+            let (mut send, _receive) = connection.open_bi().await.unwrap();
+            let _ = send.write_all(&octets).await; // it may be closed before all is written
+            let _ = send.finish();
+            let closed = connection.closed().await;
+            let quinn::ConnectionError::ApplicationClosed(closed) = closed else {
+                panic!("{what}: {closed:?}");
+            };
+            assert_eq!(closed.error_code, PROTOCOL_ERROR, "{what}");
+        }
+    }
+
+    /// Goal: a request is no way to fill our memory. Method: the head of one that says it is a gigabyte.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_head_of_http_3_without_end_ends_its_connection() {
+        let server = server();
+        let connection = connect(&server, server.secure().doh[0], b"h3").await;
+        let (mut send, _receive) = connection.open_bi().await.unwrap();
+        send.write_all(&[1, 0xC0, 0, 0, 0, 0x40, 0, 0, 0]).await.unwrap(); // HEADERS of 2^30 octets
+        let mut sent = 0;
+        while sent < 16 << 20 && send.write_all(&[0; 4096]).await.is_ok() {
+            sent += 4096;
+        }
+        assert!(sent < 1 << 20, "{sent} octets were taken");
+        connection.closed().await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,12 +6,14 @@
 //! [RFC 7858]: https://www.rfc-editor.org/rfc/rfc7858
 //! [RFC 9103]: https://www.rfc-editor.org/rfc/rfc9103
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::body::Body;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -33,15 +35,18 @@ const LAST_REQUEST: Duration = Duration::from_secs(2);
 /// A future in a box.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// The body of a request as it comes.
+pub type Incoming = Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>;
+
 /// Speaks HTTP where DNS comes over it.
 pub trait Web: Send + Sync + 'static {
     /// Serves a decrypted connection until it ends; `h2` says which HTTP was agreed on.
     fn connection(&self, stream: TlsStream<TcpStream>, peer: SocketAddr, h2: bool) -> Later<()>;
 
-    /// Answers one request of HTTP/3, its body complete.
+    /// Answers one request of HTTP/3. Of its body no more is taken than is read.
     fn request(
         &self,
-        request: http::Request<Bytes>,
+        request: http::Request<Incoming>,
         peer: SocketAddr,
     ) -> Later<http::Response<Bytes>>;
 }
@@ -107,6 +112,7 @@ async fn shake_hands(
 
 #[cfg(test)]
 pub(super) mod tests {
+    use http_body_util::BodyExt;
     use rustls::pki_types::{CertificateDer, ServerName};
     use rustls::{ClientConfig, RootCertStore};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -134,13 +140,15 @@ pub(super) mod tests {
 
         fn request(
             &self,
-            request: http::Request<Bytes>,
+            request: http::Request<Incoming>,
             peer: SocketAddr,
         ) -> Later<http::Response<Bytes>> {
-            let path = request.uri().path().to_owned();
-            let body = [path.as_bytes(), request.body(), &[u8::from(peer.ip().is_loopback())]];
-            let response = http::Response::new(Bytes::from(body.concat()));
-            Box::pin(async move { response })
+            Box::pin(async move {
+                let path = request.uri().path().to_owned();
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let body = [path.as_bytes(), &body, &[u8::from(peer.ip().is_loopback())]];
+                http::Response::new(Bytes::from(body.concat()))
+            })
         }
     }
 

@@ -11,6 +11,7 @@
 //! [RFC 7766]: https://www.rfc-editor.org/rfc/rfc7766
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,6 +138,7 @@ where
         answered,
         asked: 0,
         no_more: false,
+        heard: false,
     };
     conversation.run(idle).await
 }
@@ -156,6 +158,8 @@ struct Conversation<'h, S> {
     asked: usize,
     /// The peer has closed its side.
     no_more: bool,
+    /// Whether a message came.
+    heard: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
@@ -175,6 +179,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 if self.asked < ASKED_MAX {
                     continue;
                 }
+            }
+            if self.no_more && self.breaks_off() {
+                return End::Broken;
             }
             let done = self.no_more || is_stopped(&stop);
             if done && self.asked == 0 {
@@ -210,6 +217,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         }
     }
 
+    /// Whether a stream of QUIC ended without its one message, or in the middle of more
+    /// ([RFC 9250](https://www.rfc-editor.org/rfc/rfc9250) §4.3.3).
+    fn breaks_off(&self) -> bool {
+        self.transport == Transport::Doq && !(self.heard && self.input.is_empty())
+    }
+
     /// Answers what has come in whole, up to a fill of the output. Returns whether more is left.
     fn answer_whole_messages(&mut self) -> Result<bool, End> {
         let begun = Instant::now();
@@ -219,6 +232,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             if self.output.len() >= OUTPUT_OCTETS || self.asked >= ASKED_MAX {
                 more = true;
                 break;
+            }
+            if std::mem::replace(&mut self.heard, true) && self.transport == Transport::Doq {
+                return Err(End::Broken); // one query a stream
             }
             let length_at = self.output.len();
             self.output.extend_from_slice(&[0; LENGTH_OCTETS]);
@@ -337,10 +353,15 @@ fn ask(
 ) {
     let desk = Arc::clone(desk);
     tokio::task::spawn_blocking(move || {
-        let mut reply = Vec::new();
-        match desk.ask(transport, peer, &message, now_s(), &mut reply) {
-            None => drop(answers.blocking_send(Piece::Last(reply))),
-            Some(messages) => transfer(messages, &answers),
+        let asked = catch_unwind(AssertUnwindSafe(|| {
+            let mut reply = Vec::new();
+            match desk.ask(transport, peer, &message, now_s(), &mut reply) {
+                None => drop(answers.blocking_send(Piece::Last(reply))),
+                Some(messages) => transfer(messages, &answers),
+            }
+        }));
+        if asked.is_err() {
+            let _ = answers.blocking_send(Piece::Broken); // or its stream would wait for ever
         }
     });
 }
@@ -366,7 +387,8 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::serve::testing::{Gate, axfr, desk, framed, update, version_query};
+    use crate::metrics::WORKERS;
+    use crate::serve::testing::{Falls, Gate, axfr, desk, framed, update, version_query};
     use crate::serve::{Asks, Refuse};
 
     const LONG: Duration = Duration::from_secs(60);
@@ -376,14 +398,16 @@ mod tests {
         stream: DuplexStream,
         end: JoinHandle<End>,
         stop: watch::Sender<bool>,
+        desk: Arc<Desk>,
     }
 
     /// A stream of `pipe` octets each way, answered by a server of so much patience.
     fn peer(asks: impl Asks, pipe: usize, patience: Patience, idle: Duration) -> Peer {
         let (stream, theirs) = duplex(pipe);
         let (stop, stopping) = watch::channel(false);
+        let desk = desk(asks);
         let house = House {
-            desk: desk(asks),
+            desk: Arc::clone(&desk),
             patience,
             balancers: Prefixes::default(),
             tap: None,
@@ -393,7 +417,7 @@ mod tests {
             let peer = SocketAddr::from(([127, 0, 0, 1], 4444));
             converse(theirs, Transport::Tcp, peer, &house, || idle).await
         });
-        Peer { stream, end, stop }
+        Peer { stream, end, stop, desk }
     }
 
     fn patient() -> Patience {
@@ -457,6 +481,14 @@ mod tests {
 
         assert!(id(&message(&mut peer.stream).await) < ASKED_MAX as u8);
         assert_eq!(id(&message(&mut peer.stream).await), 99);
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_and_panics_breaks_the_stream_and_is_counted() {
+        let mut peer = peer(Falls, 1 << 16, patient(), LONG);
+        peer.stream.write_all(&framed(&update(1))).await.unwrap();
+        assert_eq!(peer.end.await.unwrap(), End::Broken);
+        assert_eq!(peer.desk.shared().registry.total(&WORKERS, 0), 1);
     }
 
     #[tokio::test]

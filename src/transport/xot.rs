@@ -34,8 +34,10 @@ const PROTOCOL: &[u8] = b"dot";
 /// Why nobody can be trusted. An operator's to mend.
 #[derive(Debug)]
 pub enum TrustError {
-    /// Neither a pin nor a name, or a name without authorities.
+    /// Neither a pin nor a name.
     Nobody,
+    /// A name without authorities.
+    Uncertified(String),
     /// The name is none a certificate could be for.
     Name(String),
     /// The file of authorities cannot be read or holds none.
@@ -58,6 +60,10 @@ impl fmt::Display for TrustError {
         match self {
             TrustError::Nobody => f.write_str(
                 "a primary over TLS needs a pin of its key, or a name and [primaries] authorities",
+            ),
+            TrustError::Uncertified(name) => write!(
+                f,
+                "nobody certifies {name:?}: set [primaries] authorities, or know the primary by its pin alone"
             ),
             TrustError::Name(name) => write!(f, "{name:?} is no name of a server"),
             TrustError::Authorities(file) => {
@@ -127,7 +133,7 @@ impl Trust {
         let chain = match (&name, authorities) {
             (None, _) if pins.is_empty() => return Err(TrustError::Nobody),
             (None, _) => None,
-            (Some(_), None) => return Err(TrustError::Nobody),
+            (Some(name), None) => return Err(TrustError::Uncertified(name.to_str().into_owned())),
             (Some(_), Some(file)) => Some(chain_verifier(file, &provider)?),
         };
         let verifier = Verifier { pins, chain, provider: Arc::clone(&provider) };
@@ -172,6 +178,21 @@ impl Trust {
             _ => Err(io::Error::other("the server does not offer DNS over TLS (ALPN dot)")),
         }
     }
+}
+
+/// The fault of a handshake in words of ours, where the library names it only for programmers.
+pub(super) fn in_words(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let text = match inner {
+        Some(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => {
+            Some("the public key it shows is none of those pinned")
+        }
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            Some("its certificate is of none of [primaries] authorities")
+        }
+        _ => None,
+    };
+    text.map_or(error, io::Error::other)
 }
 
 fn read(

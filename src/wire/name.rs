@@ -9,10 +9,16 @@
 //! [RFC 4034]: https://www.rfc-editor.org/rfc/rfc4034
 //! [RFC 4343]: https://www.rfc-editor.org/rfc/rfc4343
 
+mod octets;
+mod order;
+
 use std::cmp::Ordering;
 use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
+
+use octets::Octets;
+pub use order::{canonical_cmp, push_key};
 
 /// Octets of a name on the wire, lengths and root label counted ([RFC 1035](https://www.rfc-editor.org/rfc/rfc1035) §2.3.4).
 pub const NAME_OCTETS_MAX: usize = 255;
@@ -21,8 +27,10 @@ pub const NAME_OCTETS_MAX: usize = 255;
 pub const LABEL_OCTETS_MAX: usize = 63;
 
 /// An absolute domain name in uncompressed wire form.
+///
+/// Most are short, and lie where the name is kept: such a name is copied without memory of its own.
 #[derive(Clone)]
-pub struct Name(Box<[u8]>);
+pub struct Name(Octets);
 
 /// Why octets or text are not a name. The writer's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +72,7 @@ impl std::error::Error for NameError {}
 impl Name {
     /// The root.
     pub fn root() -> Name {
-        Name(Box::new([0]))
+        Name(Octets::of(&[0]))
     }
 
     /// Takes exactly one uncompressed name.
@@ -77,7 +85,7 @@ impl Name {
         if len != wire.len() {
             return Err(NameError::Truncated);
         }
-        Ok(Name(wire.into()))
+        Ok(Name(Octets::of(wire)))
     }
 
     /// Reads a name as people write it, absolute with or without the last dot.
@@ -102,9 +110,12 @@ impl Name {
     ///
     /// As [`Name::parse`]; [`NameError::Relative`] for a relative name when there is no origin.
     pub fn parse_relative(text: &[u8], origin: Option<&Name>) -> Result<Name, NameError> {
-        let mut wire = Vec::with_capacity(text.len() + 2 + origin.map_or(0, |o| o.0.len()));
+        if let Some(name) = parse_plain(text) {
+            return Ok(name);
+        }
+        let mut wire = Vec::with_capacity(NAME_OCTETS_MAX);
         push_name(text, origin.map(Name::as_wire), &mut wire)?;
-        Ok(Name(wire.into()))
+        Ok(Name(Octets::of(&wire)))
     }
 
     /// The octets, root label included.
@@ -135,7 +146,7 @@ impl Name {
     /// The name without its leftmost label; none for the root.
     pub fn parent(&self) -> Option<Name> {
         let first = self.labels().next()?;
-        self.0.get(1 + first.len()..).map(|rest| Name(rest.into()))
+        self.0.get(1 + first.len()..).map(|rest| Name(Octets::of(rest)))
     }
 
     /// `label` in front of this name.
@@ -153,7 +164,7 @@ impl Name {
         if 1 + label.len() + self.0.len() > NAME_OCTETS_MAX {
             return Err(NameError::TooLong);
         }
-        Ok(Name([&[len], label, &self.0].concat().into()))
+        Ok(Name(Octets::of_parts([&[len], label, &self.0])))
     }
 
     /// Whether this name is `ancestor` or below it.
@@ -184,7 +195,12 @@ impl Name {
     /// The same name with ASCII letters in lower case.
     #[must_use]
     pub fn to_lowercase(&self) -> Name {
-        Name(self.0.to_ascii_lowercase().into())
+        let mut name = self.clone();
+        match &mut name.0 {
+            Octets::Here(_, octets) => octets.make_ascii_lowercase(),
+            Octets::Apart(octets) => octets.make_ascii_lowercase(),
+        }
+        name
     }
 
     /// A key that sorts octet by octet as names do canonically ([RFC 4034](https://www.rfc-editor.org/rfc/rfc4034) §6.1): labels from the
@@ -259,6 +275,27 @@ pub fn wire_len(wire: &[u8]) -> Result<usize, NameError> {
             return Ok(at);
         }
     }
+}
+
+/// Reads an absolute name without escapes, as rows are full of them; none if it is another, or no name.
+fn parse_plain(text: &[u8]) -> Option<Name> {
+    let mut place = [0; NAME_OCTETS_MAX];
+    let wire = place.get_mut(..=text.len()).filter(|_| text.len() > 1 && text.ends_with(b"."))?;
+    let (first, rest) = wire.split_first_mut()?;
+    rest.copy_from_slice(text);
+    let mut length = first;
+    let mut rest = rest;
+    while let Some(end) = rest.iter().position(|octet| *octet == b'.') {
+        let (label, behind) = rest.split_at_mut(end);
+        let (dot, behind) = behind.split_first_mut()?;
+        *length = u8::try_from(end).ok().filter(|len| (1..=63).contains(len))?;
+        if label.contains(&b'\\') {
+            return None;
+        }
+        (length, rest) = (dot, behind);
+    }
+    *length = 0;
+    Some(Name(Octets::of(place.get(..=text.len())?)))
 }
 
 /// Appends a name as it stands in a zone file; `origin` is in wire form. After an error `wire` ends
@@ -383,68 +420,6 @@ pub(crate) fn take_escape(rest: &mut &[u8]) -> Result<u8, NameError> {
     value.and_then(|value| u8::try_from(value).ok()).ok_or(NameError::BadEscape)
 }
 
-/// Labels of one name, the root not counted: each takes two octets at least.
-const LABELS_MAX: usize = NAME_OCTETS_MAX / 2;
-
-/// Where the labels of an uncompressed name start, leftmost first, and how many there are.
-fn label_starts(wire: &[u8]) -> ([u8; LABELS_MAX], usize) {
-    let (mut starts, mut count, mut at) = ([0; LABELS_MAX], 0, 0usize);
-    while let Some(&len @ 1..) = wire.get(at) {
-        let Some(slot) = starts.get_mut(count) else { break };
-        *slot = at as u8;
-        count += 1;
-        at += 1 + usize::from(len);
-    }
-    (starts, count)
-}
-
-/// The label whose length octet stands at `start`.
-fn label_at(wire: &[u8], start: u8) -> &[u8] {
-    let from = usize::from(start) + 1;
-    let len = wire.get(usize::from(start)).map_or(0, |&len| usize::from(len));
-    wire.get(from..from + len).unwrap_or_default()
-}
-
-/// Appends the [key](Name::key) of a name in uncompressed wire form.
-pub fn push_key(wire: &[u8], key: &mut Vec<u8>) {
-    let (starts, count) = label_starts(wire);
-    for &start in starts.iter().take(count).rev() {
-        push_key_label(label_at(wire, start), key);
-    }
-}
-
-fn push_key_label(label: &[u8], key: &mut Vec<u8>) {
-    if label.iter().all(|&octet| octet > 1) {
-        let from = key.len();
-        key.extend_from_slice(label);
-        key.get_mut(from..).unwrap_or_default().make_ascii_lowercase();
-    } else {
-        for octet in label {
-            match octet.to_ascii_lowercase() {
-                0 => key.extend_from_slice(&[1, 1]),
-                1 => key.extend_from_slice(&[1, 2]),
-                plain => key.push(plain),
-            }
-        }
-    }
-    key.push(0);
-}
-
-/// Compares two names in uncompressed wire form canonically ([RFC 4034](https://www.rfc-editor.org/rfc/rfc4034) §6.1).
-pub fn canonical_cmp(left: &[u8], right: &[u8]) -> Ordering {
-    let ((lefts, left_count), (rights, right_count)) = (label_starts(left), label_starts(right));
-    let pairs = lefts.iter().take(left_count).rev().zip(rights.iter().take(right_count).rev());
-    for (&l, &r) in pairs {
-        let folded = |octet: &u8| octet.to_ascii_lowercase();
-        let (l, r) = (label_at(left, l), label_at(right, r));
-        match l.iter().map(folded).cmp(r.iter().map(folded)) {
-            Ordering::Equal => {}
-            unequal => return unequal,
-        }
-    }
-    left_count.cmp(&right_count)
-}
-
 impl FromStr for Name {
     type Err = NameError;
 
@@ -465,10 +440,35 @@ impl fmt::Display for Name {
     }
 }
 
+impl Name {
+    /// The name as people write it, in `place`; none if it has an octet that is escaped, and for the root.
+    fn plain_text<'p>(&self, place: &'p mut [u8; NAME_OCTETS_MAX]) -> Option<&'p str> {
+        let mut end = 0;
+        for label in self.labels() {
+            if !label.iter().all(is_plain) {
+                return None;
+            }
+            let room = place.get_mut(end..=end + label.len())?;
+            let (dot, text) = room.split_last_mut()?;
+            text.copy_from_slice(label);
+            *dot = b'.';
+            end += label.len() + 1;
+        }
+        str::from_utf8(place.get(..end)?).ok().filter(|text| !text.is_empty())
+    }
+}
+
+fn is_special(octet: u8) -> bool {
+    br#".\"();@$"#.contains(&octet)
+}
+
+/// Whether an octet of a label stands for itself in a zone file.
+fn is_plain(octet: &u8) -> bool {
+    octet.is_ascii_graphic() && !is_special(*octet)
+}
+
 /// Writes a label as people do: what stands for something else in a zone file is escaped.
 fn write_label(label: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
-    let is_special = |octet: u8| br#".\"();@$"#.contains(&octet);
-    let is_plain = |octet: &u8| octet.is_ascii_graphic() && !is_special(*octet);
     if let (true, Ok(text)) = (label.iter().all(is_plain), str::from_utf8(label)) {
         return out.write_str(text);
     }
@@ -495,7 +495,7 @@ impl Eq for Name {}
 
 impl Hash for Name {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        for octet in &self.0 {
+        for octet in self.0.iter() {
             state.write_u8(octet.to_ascii_lowercase());
         }
     }
@@ -515,7 +515,12 @@ impl Ord for Name {
 
 impl serde::Serialize for Name {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Rows are full of names, and a form that first asks how long a text is would write it twice.
+        // Rows are full of names: most are written without memory of their own.
+        let mut place = [0; NAME_OCTETS_MAX];
+        if let Some(text) = self.plain_text(&mut place) {
+            return serializer.serialize_str(text);
+        }
+        // A form that first asks how long a text is would write it twice.
         let mut text = String::with_capacity(self.0.len());
         write!(text, "{self}").map_err(serde::ser::Error::custom)?;
         serializer.serialize_str(&text)
@@ -551,6 +556,34 @@ mod tests {
     fn text_survives_the_round_trip() {
         for text in [".", "example.com.", "a\\.b.example.", "\\000\\255.x.", "*.x.", "\\@.x."] {
             assert_eq!(Name::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_name_is_kept_as_the_text_people_write() {
+        let longest = format!("{0}.{0}.{0}.{1}.", "a".repeat(63), "b".repeat(61));
+        for text in [".", "Example.com.", "a\\.b.example.", "\\000\\255.x.", "*._tcp.x.", &longest]
+        {
+            let name = Name::parse(text).unwrap();
+            let kept = postcard::to_allocvec(&name).unwrap();
+            assert_eq!(kept, postcard::to_allocvec(text).unwrap());
+            assert_eq!(postcard::from_bytes::<Name>(&kept), Ok(name));
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_same_wherever_its_octets_are_kept() {
+        for len in octets::HERE_OCTETS - 8..octets::HERE_OCTETS + 8 {
+            // Two lengths, `X` and the root beside the label.
+            let text = format!("{}.X.", "A".repeat(len - 4));
+            let name = Name::parse(&text).unwrap();
+            assert_eq!(name.as_wire().len(), len);
+            assert_eq!(Name::from_wire(name.as_wire()), Ok(name.clone()));
+            assert_eq!(name.to_lowercase().as_wire(), name.as_wire().to_ascii_lowercase());
+            assert_eq!(Name::from_key(&name.key()), Some(name.to_lowercase()));
+            let parent = name.parent().unwrap();
+            assert_eq!((parent.to_string(), name.label_count()), ("X.".into(), 2));
+            assert_eq!(parent.child(&[b'A'; 63][..len - 4]), Ok(name));
         }
     }
 

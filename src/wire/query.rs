@@ -87,13 +87,13 @@ impl Query {
         }
         let opcode = header.flags.opcode();
         if !matches!(opcode, Opcode::QUERY | Opcode::NOTIFY | Opcode::UPDATE) {
-            return Err(Fault::Answer(Rcode::NOTIMP));
+            return Err(self.misunderstood(message, Fault::Answer(Rcode::NOTIMP)));
         }
         // RFC 9619: one question. None is good only beside a cookie (RFC 7873 §5.4).
         match header.questions {
             1 => self.read_question(message, key)?,
             0 if opcode == Opcode::QUERY => {}
-            _ => return Err(FORMERR),
+            _ => return Err(self.misunderstood(message, FORMERR)),
         }
         self.read_records(message)?;
         let cookie_only = self.edns.as_ref().is_some_and(|edns| edns.cookie.is_some());
@@ -245,7 +245,9 @@ impl Query {
         if before == 0 && header.additionals == 0 {
             return if at == message.len() { Ok(()) } else { Err(FORMERR) };
         }
-        self.check_counts(header)?;
+        if let Err(fault) = self.check_counts(header) {
+            return Err(self.misunderstood(message, fault));
+        }
         let total = before + usize::from(header.additionals);
         for number in 0..total {
             let record = RecordAt::read(message, at)?;
@@ -278,6 +280,14 @@ impl Query {
         }
     }
 
+    /// Looks for the OPT of a message that is faulty in front of it: its reply must have one too
+    /// ([RFC 6891](https://www.rfc-editor.org/rfc/rfc6891) §6.1.1), and says in it what is wrong. Returns that fault.
+    #[cold]
+    fn misunderstood(&mut self, message: &[u8], fault: Fault) -> Fault {
+        self.edns = opt_of(message, self.header);
+        fault
+    }
+
     /// A query carries nothing but its question, but for the SOA of IXFR ([RFC 1995](https://www.rfc-editor.org/rfc/rfc1995) §3).
     fn check_counts(&self, header: Header) -> Result<(), Fault> {
         let soa = u16::from(self.qtype == Type::IXFR && header.questions == 1);
@@ -287,6 +297,26 @@ impl Query {
         }
         Ok(())
     }
+}
+
+/// What the OPT of a message says of itself, if the message can be read as far as that. Its options
+/// are not looked at: what asks for something is not answered here.
+fn opt_of(message: &[u8], header: Header) -> Option<Edns> {
+    let mut at = HEADER_OCTETS;
+    for _ in 0..header.questions {
+        at = skip_name(message, at).ok()? + 4;
+    }
+    for _ in 0..usize::from(header.answers) + usize::from(header.authorities) {
+        at = RecordAt::read(message, at).ok()?.end;
+    }
+    for _ in 0..header.additionals {
+        let record = RecordAt::read(message, at).ok()?;
+        if record.rtype == Type::OPT && !record.named {
+            return Some(Edns::new(record.class, record.ttl));
+        }
+        at = record.end;
+    }
+    None
 }
 
 /// One record of a message, not looked into.
@@ -457,6 +487,23 @@ mod tests {
         for (what, message, rcode) in table {
             assert_eq!(parse(message).err(), Some(Fault::Answer(*rcode)), "{what}");
         }
+    }
+
+    #[test]
+    fn rfc6891_6_1_1_a_fault_in_front_of_opt_does_not_hide_it() {
+        let mut query = Query::default();
+        for (what, message) in [
+            ("status", message(0x1000, [1, 0, 0, 1], &[WWW, &ROOT_OPT])),
+            ("OPCODE 15, no question", message(0x7800, [0, 0, 0, 1], &[&ROOT_OPT])),
+            ("two questions", message(0, [2, 0, 0, 1], &[WWW, b"\xc0\x0c\0\x01\0\x01", &ROOT_OPT])),
+            ("answer in a query", message(0, [1, 1, 0, 1], &[WWW, &[0; 11], &ROOT_OPT])),
+            ("octets left over", message(0, [1, 0, 0, 1], &[WWW, &ROOT_OPT, &[0]])),
+        ] {
+            assert!(query.parse(&message, &key()).is_err(), "{what}");
+            assert_eq!(query.edns.map(|edns| edns.payload), Some(1232), "{what}");
+        }
+        let nowhere = message(0x1000, [9, 9, 9, 9], &[WWW, &ROOT_OPT]);
+        assert!(query.parse(&nowhere, &key()).is_err() && query.edns.is_none());
     }
 
     #[test]

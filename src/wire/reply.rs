@@ -8,7 +8,7 @@
 //!
 //! Does not: order the sections. Put answers, then authority, then additional.
 
-use super::edns::{Ede, Learned, OptReply};
+use super::edns::{Ede, Learned, OPT_OCTETS, OptReply};
 use super::header::{Flags, HEADER_OCTETS, Header};
 use super::{Query, Rcode, Serial};
 
@@ -42,6 +42,8 @@ pub struct Reply<'a> {
     /// Where records must end; OPT goes behind.
     limit: usize,
     end: usize,
+    /// Whether no message could be larger.
+    is_largest: bool,
     echoed: u16,
     flags: u16,
     rcode: Rcode,
@@ -70,6 +72,7 @@ impl<'a> Reply<'a> {
             at: question_end,
             limit: end.saturating_sub(reserve).max(question_end),
             end,
+            is_largest: cap >= usize::from(u16::MAX),
             echoed: query.flags().echoed(),
             flags: 0,
             rcode: Rcode::NOERROR,
@@ -94,13 +97,46 @@ impl<'a> Reply<'a> {
     pub fn put(&mut self, section: Section, octets: &[u8], records: u16) -> Result<usize, Full> {
         let at = self.at;
         let end = at + octets.len();
-        if end > self.limit {
+        if end > self.limit && !self.make_room(end) {
             return Err(Full);
         }
         copy(self.out.get_mut(at..end).ok_or(Full)?, octets);
         self.at = end;
         self.add(section, records);
         Ok(at)
+    }
+
+    /// Gives records of a message as large as they get the room that was kept for options: there is no
+    /// other way to have such an RRset, and options for which no room is left are left out.
+    #[cold]
+    fn make_room(&mut self, end: usize) -> bool {
+        let bare = self.end.saturating_sub(self.opt.map_or(0, |_| OPT_OCTETS));
+        let fits = self.is_largest && end <= bare;
+        if fits {
+            self.limit = bare;
+        }
+        fits
+    }
+
+    /// Adds `records` records of so many octets for the caller to write, all of them: what stands there is of no worth.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]; nothing was added.
+    #[inline]
+    pub fn slot(
+        &mut self,
+        section: Section,
+        octets: usize,
+        records: u16,
+    ) -> Result<&mut [u8], Full> {
+        let (at, end) = (self.at, self.at + octets);
+        if end > self.limit && !self.make_room(end) {
+            return Err(Full);
+        }
+        self.add(section, records);
+        self.at = end;
+        self.out.get_mut(at..end).ok_or(Full)
     }
 
     /// Adds one record made of `parts`, its RDLENGTH already among them.
@@ -140,6 +176,12 @@ impl<'a> Reply<'a> {
     #[inline]
     pub fn octets(&self) -> &[u8] {
         self.out.get(..self.at).unwrap_or_default()
+    }
+
+    /// What was put from `at` on, to be written over.
+    #[inline]
+    pub fn behind(&mut self, at: usize) -> &mut [u8] {
+        self.out.get_mut(at.max(self.question_end)..self.at).unwrap_or_default()
     }
 
     /// Where the next record will stand.
@@ -286,7 +328,7 @@ impl<'a> Reply<'a> {
 
 /// Copies as much as `to` holds. Most of it is short, and to call for that costs more than to do it.
 #[inline(always)]
-fn copy(to: &mut [u8], from: &[u8]) {
+pub fn copy(to: &mut [u8], from: &[u8]) {
     match from.len() {
         16..=32 => ends::<16>(to, from),
         33..=64 => ends::<32>(to, from),
@@ -309,7 +351,7 @@ fn ends<const N: usize>(to: &mut [u8], from: &[u8]) {
 mod tests {
     use super::*;
     use crate::wire::HashKey;
-    use crate::wire::edns::{OPT_OCTETS, PADDING_BLOCK};
+    use crate::wire::edns::PADDING_BLOCK;
 
     const QUESTION: &[u8] = b"\x03wWw\x07eXample\x03com\x00\x00\x01\x00\x01";
     const RECORD: [u8; 16] = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1];
@@ -363,6 +405,23 @@ mod tests {
         assert_eq!(opt[..11], [0, 0, 41, 4, 208, 1, 0, 0, 0, 0, 17]);
         assert_eq!(opt[11..19], [0, 3, 0, 4, b'h', b'e', b'r', b'e']);
         assert_eq!(opt[19..], [0, 15, 0, 5, 0, 0, b'w', b'h', b'y']);
+    }
+
+    #[test]
+    fn options_for_which_there_is_no_room_are_left_out() {
+        let (mut buffer, query) = buffer();
+        let id = [b'i'; 255];
+        let cookie = Some([7; 24]);
+        let opt = OptReply { cookie, nsid: Some(&id), keepalive: Some(9), ..OptReply::default() };
+        let cap = 12 + QUESTION.len() + OPT_OCTETS + 28 + 6;
+        let mut reply = Reply::new(&query, &mut buffer, cap, Some(&opt));
+        assert_eq!(reply.put(Section::Answer, &RECORD, 1), Err(Full));
+        reply.truncate();
+
+        assert_eq!(reply.finish(), cap);
+
+        assert_eq!(buffer[cap - 6..cap], [0, 11, 0, 2, 0, 9]);
+        assert_eq!(buffer[cap - 34..][..4], [0, 10, 0, 24]);
     }
 
     #[test]

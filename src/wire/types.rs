@@ -82,6 +82,29 @@ impl Rcode {
     pub const BADCOOKIE: Rcode = Rcode(23);
 }
 
+impl fmt::Display for Rcode {
+    /// Its name, where it stands in a header.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match *self {
+            Rcode::NOERROR => "NOERROR",
+            Rcode::FORMERR => "FORMERR",
+            Rcode::SERVFAIL => "SERVFAIL",
+            Rcode::NXDOMAIN => "NXDOMAIN",
+            Rcode::NOTIMP => "NOTIMP",
+            Rcode::REFUSED => "REFUSED",
+            Rcode::YXDOMAIN => "YXDOMAIN",
+            Rcode::YXRRSET => "YXRRSET",
+            Rcode::NXRRSET => "NXRRSET",
+            Rcode::NOTAUTH => "NOTAUTH",
+            Rcode::NOTZONE => "NOTZONE",
+            Rcode::BADVERS => "BADVERS",
+            Rcode::BADCOOKIE => "BADCOOKIE",
+            Rcode(other) => return write!(f, "RCODE {other}"),
+        };
+        f.write_str(name)
+    }
+}
+
 /// A zone's serial: a number on a circle ([RFC 1982](https://www.rfc-editor.org/rfc/rfc1982)), so it has no `Ord`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Serial(pub u32);

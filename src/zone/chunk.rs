@@ -3,7 +3,8 @@
 //! A row's key is a lower bound of the names in it: the [key](Name::key) of the first name that was
 //! written there, without the apex's part, and empty for the first row. Finding, changing and
 //! adding a name touch one row, however many names the zone has. A row that grows beyond
-//! [`CHUNK_OCTETS_MAX`] is cut in two, one that shrinks below [`CHUNK_OCTETS_MIN`] joins the next.
+//! [`CHUNK_OCTETS_MAX`] is cut in two, one that shrinks below [`CHUNK_OCTETS_MIN`] joins the next. Every
+//! change of a zone changes its SOA, so the apex of all but small zones has the first row for itself.
 //!
 //! Promises: rows hold disjoint ranges of names in the order of their keys; only the first may be empty.
 //!
@@ -24,6 +25,9 @@ pub const CHUNK_OCTETS_MAX: usize = 4096;
 /// A row smaller than this joins the next one where both fit.
 pub const CHUNK_OCTETS_MIN: usize = 1024;
 
+/// The apex has a row for itself once the first row grows beyond this.
+const APEX_ROW_OCTETS_MAX: usize = 2048;
+
 /// What a change adds to a row, most often.
 const ROOM_OCTETS: usize = 256;
 
@@ -32,6 +36,9 @@ const CHUNK_OCTETS_FILL: usize = 3072;
 
 /// Behind every key: no label has more than 63 octets.
 const BEHIND_ALL: [u8; 64] = [u8::MAX; 64];
+
+/// The key of the wildcard below the apex.
+const WILDCARD: &[u8] = b"*\0";
 
 /// A row: its key and its packed nodes.
 pub type Row<'a> = (Vec<u8>, Nodes<'a>);
@@ -102,7 +109,7 @@ pub trait RowsMut: Rows {
     /// # Errors
     ///
     /// [`ReadFault`] when the place that keeps the rows fails.
-    fn put(&mut self, key: &[u8], nodes: Vec<u8>) -> Result<(), ReadFault>;
+    fn put(&mut self, key: &[u8], nodes: &[u8]) -> Result<(), ReadFault>;
 
     /// Takes a row away.
     ///
@@ -150,6 +157,43 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
+/// Finds [keys](Name::key) that cut a zone into parts: at each begins a child of the apex with all below it, and none
+/// stands before the wildcard there.
+#[derive(Debug)]
+pub struct Borders {
+    apex_key: Vec<u8>,
+    /// Octets that a part has at least.
+    octets: usize,
+    gathered: usize,
+    /// The last one, without the apex's part.
+    last: Vec<u8>,
+    found: Vec<Vec<u8>>,
+}
+
+impl Borders {
+    /// Parts of at least so many octets.
+    pub fn new(apex: &Name, octets: usize) -> Borders {
+        let last = WILDCARD.to_vec();
+        Borders { apex_key: apex.key(), octets, gathered: 0, last, found: Vec::new() }
+    }
+
+    /// Takes the next row: its key, and how many octets it has.
+    pub fn row(&mut self, key: &[u8], octets: usize) {
+        let child = key.split_inclusive(|octet| *octet == 0).next().unwrap_or_default();
+        if self.gathered >= self.octets && child > self.last.as_slice() {
+            self.last = child.to_vec();
+            self.found.push([&self.apex_key, child].concat());
+            self.gathered = 0;
+        }
+        self.gathered += octets;
+    }
+
+    /// All that were found, in order.
+    pub fn finish(self) -> Vec<Vec<u8>> {
+        self.found
+    }
+}
+
 /// A zone read from its rows.
 pub struct ChunkView<'a> {
     rows: &'a dyn Rows,
@@ -175,11 +219,23 @@ impl View for ChunkView<'_> {
     }
 
     fn node(&self, owner: &Name, with: &mut dyn FnMut(Node<'_>)) -> Result<bool, ReadFault> {
+        self.node_and_end(owner, &mut |node, _| with(node))
+    }
+
+    fn node_and_end(
+        &self,
+        owner: &Name,
+        with: &mut dyn FnMut(Node<'_>, bool),
+    ) -> Result<bool, ReadFault> {
         let key = owner.key();
         let Some(key) = self.relative(&key) else { return Ok(false) };
         let Some((_, octets)) = self.rows.at_or_before(key)? else { return Ok(false) };
-        let node = packed::nodes(&octets).find(|node| is_owner(*node, owner));
-        Ok(node.map(with).is_some())
+        let mut nodes = packed::nodes(&octets);
+        let Some(node) = nodes.find(|node| is_owner(*node, owner)) else { return Ok(false) };
+        // Names below follow at once, in this row or the next.
+        let ends = |next: Node<'_>| !may_be_below(next, owner);
+        with(node, nodes.next().is_some_and(ends));
+        Ok(true)
     }
 
     fn walk(
@@ -192,10 +248,10 @@ impl View for ChunkView<'_> {
             None if from < self.apex_key.as_slice() => &[],
             None => return Ok(()),
         };
-        let (mut skipping, mut key) = (!start.is_empty(), Vec::new());
+        let (mut skipping, mut place) = (!start.is_empty(), Vec::new());
         let mut visit = |octets: &[u8]| {
             packed::nodes(octets).try_for_each(|node| {
-                if skipping && node.key_in(&mut key) < from {
+                if skipping && node.is_before(self.apex, start, &mut place) {
                     return ControlFlow::Continue(());
                 }
                 skipping = false;
@@ -233,12 +289,18 @@ impl View for ChunkView<'_> {
     }
 }
 
-/// Applies `delta` to the rows of the zone `apex`; returns how much more or less it holds.
+/// Applies `delta` to the rows of the zone `apex`; returns how much more or less it holds. Rows are put
+/// together in `place`, whatever it holds.
 ///
 /// # Errors
 ///
 /// [`ReadFault`] when the rows fail.
-pub fn update(rows: &mut dyn RowsMut, apex: &Name, delta: &Delta) -> Result<Counts, ReadFault> {
+pub fn update(
+    rows: &mut dyn RowsMut,
+    apex: &Name,
+    delta: &Delta,
+    place: &mut Vec<u8>,
+) -> Result<Counts, ReadFault> {
     let prefix = apex.key().len();
     let mut counts = Counts::default();
     let groups = delta.changes.chunk_by(|one, next| one.owner == next.owner);
@@ -246,23 +308,42 @@ pub fn update(rows: &mut dyn RowsMut, apex: &Name, delta: &Delta) -> Result<Coun
         .filter_map(|changes| Some((relative_key(&changes.first()?.owner, prefix), changes)))
         .collect();
     groups.reverse();
+    // The row of the next group, where it was looked at already.
+    let mut next: Option<Row<'static>> = None;
     while let Some((key, _)) = groups.last() {
-        let (row_key, old) = match rows.at_or_before(key)? {
-            Some((row_key, octets)) => (row_key, detached(octets)),
-            None => (Vec::new(), Nodes::Owned(Vec::new())),
+        let (row_key, old) = match next.take() {
+            Some(row) => row,
+            None => row_of(rows, key)?,
         };
         let mut mine: Vec<_> = groups.pop().into_iter().collect();
-        if !groups.is_empty() {
-            let end = key_behind(rows, &row_key)?;
-            let is_mine = |key: &[u8]| end.as_deref().is_none_or(|end| key < end);
-            while let Some(group) = groups.pop_if(|(key, _)| is_mine(key)) {
-                mine.push(group);
+        match groups.as_slice() {
+            [] => {}
+            [(key, _)] => {
+                next = Some(row_of(rows, key)?).filter(|(other, _)| *other != row_key);
+                mine.extend(groups.pop_if(|_| next.is_none()));
+            }
+            _ => {
+                let end = key_behind(rows, &row_key)?;
+                let is_mine = |key: &[u8]| end.as_deref().is_none_or(|end| key < end);
+                while let Some(group) = groups.pop_if(|(key, _)| is_mine(key)) {
+                    mine.push(group);
+                }
             }
         }
-        let new = merge_row(&old, &mine, &mut counts);
-        write_row(rows, &row_key, new, prefix)?;
+        merge_row(&old, &mine, &mut counts, place);
+        if write_row(rows, &row_key, place, prefix)? == Written::WithNext {
+            next = None;
+        }
     }
     Ok(counts)
+}
+
+/// The row a key falls into, holding on to no rows; an empty first one if there is none.
+fn row_of(rows: &dyn RowsMut, key: &[u8]) -> Result<Row<'static>, ReadFault> {
+    Ok(match rows.at_or_before(key)? {
+        Some((row_key, octets)) => (row_key, detached(octets)),
+        None => (Vec::new(), Nodes::Owned(Vec::new())),
+    })
 }
 
 /// The same octets, which hold on to no rows.
@@ -286,7 +367,8 @@ pub fn split<E>(
 ) -> Result<(), E> {
     let prefix = apex.key().len();
     let mut first = true;
-    for piece in pieces(octets, CHUNK_OCTETS_FILL) {
+    let (own, rest) = apex_apart(octets);
+    for piece in own.into_iter().chain(pieces(rest, CHUNK_OCTETS_FILL)) {
         let key = if std::mem::take(&mut first) { Vec::new() } else { first_key(piece, prefix) };
         put(&key, piece.to_vec())?;
     }
@@ -331,8 +413,15 @@ impl Either<'_> {
     }
 }
 
-fn merge_row(old: &[u8], groups: &[(Vec<u8>, &[SetChange])], counts: &mut Counts) -> Vec<u8> {
-    let mut packer = Packer::with_capacity(old.len() + ROOM_OCTETS);
+fn merge_row(
+    old: &[u8],
+    groups: &[(Vec<u8>, &[SetChange])],
+    counts: &mut Counts,
+    place: &mut Vec<u8>,
+) {
+    place.clear();
+    place.reserve(old.len() + ROOM_OCTETS);
+    let mut packer = Packer::over(std::mem::take(place));
     let mut rest = old;
     for (_, changes) in groups {
         let Some(owner) = changes.first().map(|change| &change.owner) else { continue };
@@ -350,7 +439,7 @@ fn merge_row(old: &[u8], groups: &[(Vec<u8>, &[SetChange])], counts: &mut Counts
         }
     }
     packer.push_all(rest);
-    packer.finish()
+    *place = packer.finish();
 }
 
 /// What stands before the node of `owner`, the node if there is one, and what stands behind it.
@@ -370,14 +459,24 @@ fn around<'a>(octets: &'a [u8], owner: &Name) -> (&'a [u8], Option<Node<'a>>, &'
     (before, None, behind)
 }
 
+/// Whether a row that was written took the next one in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Alone,
+    WithNext,
+}
+
 /// Writes a row that became `octets`: cut, joined with the next, or gone.
 fn write_row(
     rows: &mut dyn RowsMut,
     key: &[u8],
-    mut octets: Vec<u8>,
+    octets: &mut Vec<u8>,
     prefix: usize,
-) -> Result<(), ReadFault> {
+) -> Result<Written, ReadFault> {
+    let mut written = Written::Alone;
+    // The first row has the apex, and may stay small.
     if octets.len() < CHUNK_OCTETS_MIN
+        && (octets.is_empty() || !key.is_empty())
         && let Some(next) = key_behind(rows, key)?
     {
         let neighbour = rows.at_or_before(&next)?.map(|(_, octets)| octets.into_owned());
@@ -385,22 +484,38 @@ fn write_row(
         if let Some(more) = neighbour {
             octets.extend_from_slice(&more);
             rows.delete(&next)?;
+            written = Written::WithNext;
         }
     }
     if octets.is_empty() && !key.is_empty() {
-        return rows.delete(key);
+        rows.delete(key)?;
+        return Ok(written);
     }
-    if octets.len() <= CHUNK_OCTETS_MAX {
-        return rows.put(key, octets);
+    let (own, rest) = if key.is_empty() { apex_apart(octets) } else { (None, octets.as_slice()) };
+    if own.is_none() && rest.len() <= CHUNK_OCTETS_MAX {
+        rows.put(key, rest)?;
+        return Ok(written);
     }
     let mut first = true;
     // Even halves: whichever grows next, neither is cut at once.
-    let count = octets.len().div_ceil(CHUNK_OCTETS_FILL);
-    for piece in pieces(&octets, octets.len().div_ceil(count)) {
+    let fits = rest.len() <= CHUNK_OCTETS_MAX;
+    let count = if fits { 1 } else { rest.len().div_ceil(CHUNK_OCTETS_FILL) };
+    for piece in own.into_iter().chain(pieces(rest, rest.len().div_ceil(count))) {
         let piece_key = first_key(piece, prefix);
-        rows.put(if std::mem::take(&mut first) { key } else { &piece_key }, piece.to_vec())?;
+        rows.put(if std::mem::take(&mut first) { key } else { &piece_key }, piece)?;
     }
-    Ok(())
+    Ok(written)
+}
+
+/// The node of the apex apart from the others, if the first row is too large for both.
+fn apex_apart(octets: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let own = packed::nodes(octets).next().map_or(0, Node::octets);
+    match octets.split_at_checked(own) {
+        Some((own, rest)) if octets.len() > APEX_ROW_OCTETS_MAX && !rest.is_empty() => {
+            (Some(own), rest)
+        }
+        _ => (None, octets),
+    }
 }
 
 /// The key of the row behind the one at `key`.
@@ -436,6 +551,13 @@ fn first_key(piece: &[u8], prefix: usize) -> Vec<u8> {
 
 fn relative_key(name: &Name, prefix: usize) -> Vec<u8> {
     name.key().get(prefix..).unwrap_or_default().to_vec()
+}
+
+/// Whether a node may be below `owner`: certainly not where its name ends otherwise.
+fn may_be_below(node: Node<'_>, owner: &Name) -> bool {
+    let end = node.owner.len().checked_sub(owner.as_wire().len());
+    let end = end.and_then(|from| node.owner.get(from..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case(owner.as_wire()))
 }
 
 fn is_owner(node: Node<'_>, owner: &Name) -> bool {
@@ -479,8 +601,8 @@ mod tests {
     }
 
     impl RowsMut for Memory {
-        fn put(&mut self, key: &[u8], nodes: Vec<u8>) -> Result<(), ReadFault> {
-            self.0.insert(key.into(), nodes);
+        fn put(&mut self, key: &[u8], nodes: &[u8]) -> Result<(), ReadFault> {
+            self.0.insert(key.into(), nodes.to_vec());
             Ok(())
         }
 
@@ -512,6 +634,18 @@ mod tests {
         let apex = apex();
         let view = ChunkView::new(&apex, rows);
         assert_eq!(Tree::copy(&view).unwrap(), *tree);
+        let mut names = Vec::new();
+        tree.walk(&[], &mut |node| {
+            names.push(node.name());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        for (place, name) in names.iter().enumerate() {
+            let mut ends = false;
+            assert!(view.node_and_end(name, &mut |_, said| ends = said).unwrap());
+            let has_below = names.get(place + 1).is_some_and(|next| next.is_below(name));
+            assert!(!(ends && has_below), "{name}");
+        }
         tree.walk(&[], &mut |node| {
             let key = node.name().key();
             assert!(view.node(&node.name(), &mut |_| {}).unwrap());
@@ -538,14 +672,14 @@ mod tests {
                 1..30),
         ) {
             let (mut rows, mut tree) = (Memory::default(), Tree::new(apex(), &[]));
-            let mut counts = Counts::default();
+            let (mut counts, mut place) = (Counts::default(), Vec::new());
             for batch in batches {
                 let mut changes = BTreeMap::new();
                 for (label, rtype, size) in batch {
                     changes.insert((label.clone(), rtype), change(&tree, &label, rtype, size));
                 }
                 let delta = Delta::new(changes.into_values().collect());
-                counts += update(&mut rows, &apex(), &delta).unwrap();
+                counts += update(&mut rows, &apex(), &delta, &mut place).unwrap();
                 tree.apply(&delta);
             }
             assert_same(&rows, &tree);
@@ -561,9 +695,37 @@ mod tests {
         tree.apply(&Delta::new(changes));
         let mut rows = Memory::default();
 
-        split(&apex(), &tree.to_packed(), |key, row| rows.put(key, row)).unwrap();
+        split(&apex(), &tree.to_packed(), |key, row| rows.put(key, &row)).unwrap();
 
         assert!(rows.0.len() > 10 && rows.0.values().all(|row| row.len() <= CHUNK_OCTETS_MAX));
+        assert_same(&rows, &tree);
+    }
+
+    /// Goal: what every change costs does not grow with what stands behind the apex. Method: a zone that
+    /// grows name by name, then its SOA alone.
+    #[test]
+    fn the_apex_of_a_zone_that_is_not_small_has_a_row_for_itself() {
+        let (mut rows, mut tree, mut place) =
+            (Memory::default(), Tree::new(apex(), &[]), Vec::new());
+        let mut put = |tree: &mut Tree, rows: &mut Memory, change| {
+            let delta = Delta::new(vec![change]);
+            update(rows, &apex(), &delta, &mut place).unwrap();
+            tree.apply(&delta);
+        };
+        let soa = change(&tree, "", 6, 40);
+        put(&mut tree, &mut rows, soa);
+        for n in 0..100 {
+            let more = change(&tree, &format!("host{n}"), 1, 40);
+            put(&mut tree, &mut rows, more);
+            assert!(rows.0[&[][..]].len() <= APEX_ROW_OCTETS_MAX);
+        }
+        let before = rows.0.clone();
+        let soa = change(&tree, "", 6, 41);
+        put(&mut tree, &mut rows, soa);
+
+        let changed = rows.0.iter().filter(|(key, row)| before.get(*key) != Some(*row));
+        let changed: Vec<_> = changed.map(|(key, row)| (key.clone(), row.len())).collect();
+        assert!(matches!(&changed[..], [(key, 1..100)] if key.is_empty()), "{changed:?}");
         assert_same(&rows, &tree);
     }
 
@@ -573,11 +735,11 @@ mod tests {
         let changes = (0..2_000).map(|n| change(&tree, &format!("host{n}"), 1, 4)).collect();
         tree.apply(&Delta::new(changes));
         let mut rows = Memory::default();
-        split(&apex(), &tree.to_packed(), |key, row| rows.put(key, row)).unwrap();
+        split(&apex(), &tree.to_packed(), |key, row| rows.put(key, &row)).unwrap();
         let before = rows.0.clone();
 
         let delta = Delta::new(vec![change(&tree, "host1000", 1, 16)]);
-        update(&mut rows, &apex(), &delta).unwrap();
+        update(&mut rows, &apex(), &delta, &mut Vec::new()).unwrap();
 
         let changed = rows.0.iter().filter(|(key, row)| before.get(*key) != Some(*row)).count();
         assert_eq!((changed, rows.0.len()), (1, before.len()));

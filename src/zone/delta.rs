@@ -213,13 +213,15 @@ impl Delta {
 
     /// The delta as the journal keeps it.
     pub fn step(&self, from: Serial, to: Serial) -> Step {
-        let (mut dels, mut adds) = (Pairs::default(), Pairs::default());
+        let few = self.changes.len() <= FEW_CHANGES;
+        let pairs = || if few { Pairs::with_room() } else { Pairs::default() };
+        let (mut dels, mut adds) = (pairs(), pairs());
         for change in &self.changes {
             let whole = change.before.as_ref().map(|set| set.rrset.ttl)
                 != change.after.as_ref().map(|set| set.rrset.ttl);
-            let other = |set: &Option<Set>| if whole { None } else { set.clone() };
-            dels.push(change, change.before.as_ref(), other(&change.after).as_ref());
-            adds.push(change, change.after.as_ref(), other(&change.before).as_ref());
+            let (before, after) = (change.before.as_ref(), change.after.as_ref());
+            dels.push(change, before, after.filter(|_| !whole));
+            adds.push(change, after, before.filter(|_| !whole));
         }
         Step { from, to, dels: dels.packer.finish(), adds: adds.packer.finish() }
     }
@@ -325,7 +327,17 @@ struct Pairs {
     owner: Option<Name>,
 }
 
+/// So many changes fit into [`STEP_OCTETS`] most often.
+const FEW_CHANGES: usize = 2;
+
+/// Octets that one side of a step of few changes has at most, most often.
+const STEP_OCTETS: usize = 256;
+
 impl Pairs {
+    fn with_room() -> Pairs {
+        Pairs { packer: Packer::with_capacity(STEP_OCTETS), owner: None }
+    }
+
     fn push(&mut self, change: &SetChange, own: Option<&Set>, other: Option<&Set>) {
         let Some(own) = own else { return };
         let missing = |rdata: &&[u8]| {

@@ -12,7 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::delta::{Delta, Set, SetChange, set_at};
-use super::serial::with_serial;
+use super::serial::{same_but_serial, with_serial};
 use super::{ReadFault, View};
 
 use crate::wire::{Name, RrSet, Serial, Type};
@@ -99,7 +99,7 @@ pub fn plan(view: &dyn View, edits: &[RrSetEdit]) -> Result<Plan, ReadFault> {
                 slot.insert(SetChange {
                     owner: edit.owner.clone(),
                     rtype: edit.rtype,
-                    after: before.clone(),
+                    after: before.as_ref().map(|set| edit.op.kept_of(set)),
                     before,
                 })
             }
@@ -116,6 +116,18 @@ pub fn plan(view: &dyn View, edits: &[RrSetEdit]) -> Result<Plan, ReadFault> {
 }
 
 impl Op {
+    /// What of a set the op looks at: where it leaves no record of it, the owner's case alone.
+    fn kept_of(&self, set: &Set) -> Set {
+        match self {
+            Op::Replace { .. } | Op::Delete => {
+                let RrSet { owner, rtype, ttl, .. } = &set.rrset;
+                let rrset = RrSet::new(owner.clone(), *rtype, *ttl, Vec::new());
+                Set { rrset, sigs: Vec::new() }
+            }
+            Op::Add { .. } | Op::Remove { .. } | Op::SetTtl { .. } => set.clone(),
+        }
+    }
+
     /// What the op makes of `set`; none when no record is left.
     pub fn on(&self, set: Option<RrSet>, owner: &Name, rtype: Type) -> Option<RrSet> {
         let set = match self {
@@ -190,9 +202,20 @@ fn only_an_older_serial(now: &RrSet, wanted: &RrSet) -> bool {
 pub fn same_set(one: Option<&RrSet>, other: Option<&RrSet>) -> bool {
     match (one, other) {
         (None, None) => true,
-        (Some(one), Some(other)) => without_serial(one) == without_serial(other),
+        (Some(one), Some(other)) => {
+            differ_in_serial_alone(one, other) || without_serial(one) == without_serial(other)
+        }
         _ => false,
     }
+}
+
+/// Whether two SOA are the same octet by octet, but for their serials: so they are after most changes.
+fn differ_in_serial_alone(one: &RrSet, other: &RrSet) -> bool {
+    (one.rtype, other.rtype) == (Type::SOA, Type::SOA)
+        && one.ttl == other.ttl
+        && one.owner == other.owner
+        && one.rdatas().len() == other.rdatas().len()
+        && one.rdatas().iter().zip(other.rdatas()).all(|(one, other)| same_but_serial(one, other))
 }
 
 fn without_serial(set: &RrSet) -> Cow<'_, RrSet> {

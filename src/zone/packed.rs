@@ -61,6 +61,26 @@ impl<'a> Node<'a> {
         place
     }
 
+    /// Whether the owner's [key](Name::key) comes before `key`; `apex`, whose part is left out of `key`, is the
+    /// owner or above it. Most owners have one plain label more, and are compared where they lie.
+    pub fn is_before(self, apex: &Name, key: &[u8], place: &mut Vec<u8>) -> bool {
+        let own = self.owner.len().saturating_sub(apex.as_wire().len());
+        let own = self.owner.get(..own).unwrap_or_default();
+        match own.split_first() {
+            Some((len, label))
+                if usize::from(*len) == label.len() && label.iter().all(|octet| *octet > 1) =>
+            {
+                let folded = label.iter().map(u8::to_ascii_lowercase);
+                folded.chain([0]).lt(key.iter().copied())
+            }
+            _ => {
+                place.clear();
+                push_key(own, place);
+                place.as_slice() < key
+            }
+        }
+    }
+
     /// The owner as a name of its own.
     pub fn name(self) -> Name {
         Name::from_wire(self.owner).unwrap_or_else(|_| Name::root())
@@ -186,6 +206,12 @@ impl Packer {
         Packer { octets: Vec::with_capacity(octets), ..Packer::default() }
     }
 
+    /// A packer that writes into `octets`, over what was there.
+    pub fn over(mut octets: Vec<u8>) -> Packer {
+        octets.clear();
+        Packer { octets, ..Packer::default() }
+    }
+
     /// Starts a node; what follows belongs to it.
     pub fn node(&mut self, owner: &[u8]) {
         self.close_node();
@@ -304,6 +330,25 @@ mod tests {
         assert_eq!(a.sigs().collect::<Vec<_>>(), [b"sig"]);
         assert_eq!(read[0].rrset(Type::TXT).unwrap().ttl, 61);
         assert_eq!(read[1].rrsets().count(), 0);
+    }
+
+    #[test]
+    fn a_node_stands_before_a_key_as_its_own_key_does() {
+        let names =
+            ["x.", "*.x.", "A.x.", "a.a.x.", "\\000.a.x.", "ab.x.", "a-.x.", "\\001.x.", "b.ab.x."];
+        let names = names.map(|text| Name::parse(text).unwrap());
+        let (apex, mut place) = (&names[0], Vec::new());
+        for (one, other) in names.iter().flat_map(|one| names.iter().map(move |other| (one, other)))
+        {
+            let node = Node { owner: one.as_wire(), rrsets: &[] };
+            let key = other.key();
+            let relative = &key[apex.key().len()..];
+            assert_eq!(
+                node.is_before(apex, relative, &mut place),
+                one.key() < key,
+                "{one} {other}"
+            );
+        }
     }
 
     #[test]

@@ -41,6 +41,15 @@ pub fn with_serial(rdata: &[u8], serial: Serial) -> Box<[u8]> {
     octets
 }
 
+/// Whether two RDATA of SOA are the same, octet by octet, but for their serials.
+pub fn same_but_serial(one: &[u8], other: &[u8]) -> bool {
+    const OCTETS: usize = size_of::<u32>();
+    let Some(at) = one.len().checked_sub(SERIAL_FROM_END) else { return one == other };
+    one.len() == other.len()
+        && one.get(..at) == other.get(..at)
+        && one.get(at + OCTETS..) == other.get(at + OCTETS..)
+}
+
 /// A SOA ends with five numbers of four octets, the serial first (RFC 1035 §3.3.13).
 const SERIAL_FROM_END: usize = 20;
 

@@ -16,6 +16,7 @@
 mod faults;
 mod gather;
 mod generate;
+mod pieces;
 mod read;
 mod write;
 
@@ -64,6 +65,8 @@ pub struct Options<'a> {
     /// Opens included files; without it `$INCLUDE` is a fault.
     pub includes: Option<&'a mut Include<'a>>,
     pub limits: Limits,
+    /// How many threads may read a large file at once; none but the caller's up to one.
+    pub hands: usize,
     /// Whether the rules of zones that the file breaks are faults too. Whoever commits the zone checks them anyway,
     /// but knows no lines.
     pub rules: bool,

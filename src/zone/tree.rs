@@ -3,6 +3,7 @@
 //! For what is read once and for tests. Zones in service live in chunks and in answer pages, never
 //! here.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
@@ -17,19 +18,26 @@ use crate::wire::Name;
 pub struct PackedZone<'a> {
     apex: Name,
     octets: &'a [u8],
-    starts: Vec<u32>,
+    /// Where each node begins; not looked for where the zone is only read from its apex on.
+    starts: OnceCell<Vec<u32>>,
 }
 
 impl<'a> PackedZone<'a> {
-    /// Indexes `octets`, at most 4 GiB of nodes of the zone `apex`.
+    /// The zone `apex` of the nodes in `octets`, at most 4 GiB.
     pub fn new(apex: Name, octets: &'a [u8]) -> PackedZone<'a> {
-        let mut starts = Vec::new();
-        let mut at = 0;
-        for node in packed::nodes(octets) {
-            starts.push(at);
-            at += node.octets() as u32;
-        }
-        PackedZone { apex, octets, starts }
+        PackedZone { apex, octets, starts: OnceCell::new() }
+    }
+
+    fn starts(&self) -> &[u32] {
+        self.starts.get_or_init(|| {
+            let mut starts = Vec::new();
+            let mut at = 0;
+            for node in packed::nodes(self.octets) {
+                starts.push(at);
+                at += node.octets() as u32;
+            }
+            starts
+        })
     }
 
     fn at(&self, start: u32) -> Option<Node<'a>> {
@@ -38,7 +46,7 @@ impl<'a> PackedZone<'a> {
 
     /// How many nodes stand before `key`.
     fn rank(&self, key: &[u8]) -> usize {
-        self.starts.partition_point(|&start| {
+        self.starts().partition_point(|&start| {
             self.at(start).is_some_and(|node| node.name().key().as_slice() < key)
         })
     }
@@ -50,7 +58,7 @@ impl View for PackedZone<'_> {
     }
 
     fn node(&self, owner: &Name, with: &mut dyn FnMut(Node<'_>)) -> Result<bool, ReadFault> {
-        let node = self.starts.get(self.rank(&owner.key())).and_then(|&start| self.at(start));
+        let node = self.starts().get(self.rank(&owner.key())).and_then(|&start| self.at(start));
         let node = node.filter(|node| node.owner.eq_ignore_ascii_case(owner.as_wire()));
         Ok(node.map(with).is_some())
     }
@@ -61,15 +69,20 @@ impl View for PackedZone<'_> {
         each: &mut dyn FnMut(Node<'_>) -> ControlFlow<()>,
     ) -> Result<(), ReadFault> {
         // Most walks start at the apex: nothing to look up then.
-        let rank = if from <= self.apex.key().as_slice() { 0 } else { self.rank(from) };
-        let Some(&start) = self.starts.get(rank) else { return Ok(()) };
+        let start = match from.is_empty() || from <= self.apex.key().as_slice() {
+            true => 0,
+            false => match self.starts().get(self.rank(from)) {
+                Some(&start) => start,
+                None => return Ok(()),
+            },
+        };
         let rest = self.octets.get(start as usize..).unwrap_or_default();
         let _ = packed::nodes(rest).try_for_each(each);
         Ok(())
     }
 
     fn before(&self, key: &[u8]) -> Result<Option<Name>, ReadFault> {
-        let at = self.rank(key).checked_sub(1).and_then(|rank| self.starts.get(rank));
+        let at = self.rank(key).checked_sub(1).and_then(|rank| self.starts().get(rank));
         Ok(at.and_then(|&start| self.at(start)).map(Node::name))
     }
 }

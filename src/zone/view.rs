@@ -30,6 +30,20 @@ pub trait View {
     /// [`ReadFault`] when the place that keeps the zone fails.
     fn node(&self, owner: &Name, with: &mut dyn FnMut(Node<'_>)) -> Result<bool, ReadFault>;
 
+    /// As [`View::node`]; `with` also hears whether it showed that no name stands below `owner`. Where it
+    /// did not show, there may be some.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::node`].
+    fn node_and_end(
+        &self,
+        owner: &Name,
+        with: &mut dyn FnMut(Node<'_>, bool),
+    ) -> Result<bool, ReadFault> {
+        self.node(owner, &mut |node| with(node, false))
+    }
+
     /// Calls `each` with every node from the first whose [key](Name::key) is `from` or behind it, in
     /// canonical order, until it breaks. Names below `x` start behind `x`'s key and share it as prefix.
     ///

@@ -382,6 +382,50 @@ fn a_closed_zone_is_answered_to_its_list_and_no_chain_leads_into_it() {
     assert_eq!(ask("www.closed.example."), (Rcode::NOERROR, 1));
 }
 
+/// Goal: a reply has room for its signature, at every size.
+#[test]
+fn a_signed_reply_fits_with_its_signature_or_says_that_it_is_cut() {
+    let server = Server::start();
+    let text = |octets: usize| {
+        format!("t{octets} 60 TXT \"{}\" \"{}\"\n", "x".repeat(200), "y".repeat(octets - 200))
+    };
+    create(&server, "a.example", &(340..440).map(text).collect::<String>());
+    let key = new_key(&server, &json!({"name": "k"}));
+    let (mut whole, mut cut) = (0, 0);
+    for octets in 340..440 {
+        let mut message = query(&format!("t{octets}.a.example."), Type::TXT);
+        let mut verifier = tsig::request(&key, &mut message, now_s());
+        let answer = by_udp(&server, &message);
+        assert_eq!(verifier.verify(&answer, now_s()), Ok(()), "{octets}");
+        assert!(answer.len() <= 512, "{octets}: {}", answer.len());
+        match (header(&answer).answers, header(&answer).flags.is_truncated()) {
+            (1, false) => whole += 1,
+            (0, true) => cut += 1,
+            other => panic!("{octets}: {other:?}"),
+        }
+    }
+    assert!(whole > 10 && cut > 10, "{whole} whole, {cut} cut");
+}
+
+/// Goal: what a zone keeps to itself does not come out as an address beside another zone's referral.
+#[test]
+fn a_closed_zone_gives_no_address_to_a_referral_of_another() {
+    let server = Server::start();
+    let parent = "closed 60 NS ns.closed\nns.closed 60 A 192.0.2.9\nother 60 NS inner.closed\n";
+    create(&server, "open.example", parent);
+    create(&server, "closed.open.example", "inner 60 A 10.0.0.7\n");
+    let addresses = || {
+        let answer = by_udp(&server, &query("www.other.open.example.", Type::A));
+        assert_eq!((header(&answer).flags.rcode(), header(&answer).answers), (Rcode::NOERROR, 0));
+        header(&answer).additionals
+    };
+    assert_eq!(addresses(), 1);
+    put(&server, "closed.open.example", &json!({"query": ["192.0.2.0/24"]}));
+    assert_eq!(addresses(), 0);
+    put(&server, "closed.open.example", &json!({"query": ["127.0.0.1"]}));
+    assert_eq!(addresses(), 1);
+}
+
 #[test]
 fn a_peer_that_does_not_read_holds_nobody_back() {
     let home = tempfile::tempdir().unwrap();

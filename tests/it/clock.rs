@@ -247,7 +247,7 @@ fn a_doubted_clock_is_told_and_an_operator_settles_it() {
         assert!(shown["fault"].as_str().is_some_and(|fault| fault.contains(why)), "{shown:#}");
         let clock = server.api("GET", "/v1/dnssec/clock", None);
         assert!(clock["doubt"].as_str().is_some_and(|doubt| doubt.contains(why)), "{clock:#}");
-        assert!(server.log().contains(why), "{}", server.log());
+        server.logs(why);
         comes(&server, "clock.doubted", n + 1);
         assert!(metric(&server));
 
@@ -279,7 +279,7 @@ fn a_doubted_clock_is_told_and_an_operator_settles_it() {
     shift_newest(&data, -years_s);
     std::fs::write(&touched, []).unwrap();
     server.restart();
-    assert!(server.log().contains("it is synchronised"), "{}", server.log());
+    server.logs("it is synchronised");
     assert!(server.api("GET", "/v1/dnssec/clock", None)["doubt"].is_null());
     assert!(order(&server, change).0 < 300);
 }

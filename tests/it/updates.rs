@@ -135,3 +135,68 @@ fn updates_under_way_together_share_syncs_and_outlive_a_kill() {
         std::thread::sleep(Duration::from_millis(100));
     }
 }
+
+/// An update of one name in `ZONE`, of lines of type, class, TTL and RDATA; its RCODE.
+fn rcode_of(server: &Server, label: &str, lines: &[(u16, u16, u32, &[u8])]) -> u8 {
+    let mut out = vec![0, 1, 0x28, 0, 0, 1, 0, 0, 0, lines.len() as u8, 0, 0];
+    out.extend_from_slice(ZONE);
+    out.extend_from_slice(&[0, 6, 0, 1]);
+    for (rtype, class, ttl, data) in lines {
+        if !label.is_empty() {
+            out.push(label.len() as u8);
+            out.extend_from_slice(label.as_bytes());
+        }
+        out.extend_from_slice(&[0xc0, 12]);
+        out.extend_from_slice(&rtype.to_be_bytes());
+        out.extend_from_slice(&class.to_be_bytes());
+        out.extend_from_slice(&ttl.to_be_bytes());
+        out.extend_from_slice(&(data.len() as u16).to_be_bytes());
+        out.extend_from_slice(data);
+    }
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.send_to(&out, server.dns).unwrap();
+    let mut reply = [0; 1500];
+    socket.recv(&mut reply).unwrap();
+    reply[3] & 15
+}
+
+/// Goal: in a signed zone names are emptied, given an alias, and given another, as in any zone; what
+/// the signer makes stays its own.
+/// Method: the lines of `nsupdate`'s `delete NAME` and `add NAME CNAME`, with both kinds of denial.
+#[test]
+fn rfc2136_names_of_a_signed_zone_are_emptied_and_become_aliases_like_others() {
+    let (a, cname, mx) = (1, 5, 15);
+    let (class_in, class_any, all) = (1, 255, 255);
+    for denial in ["nsec", "nsec3"] {
+        let (server, _home) = start();
+        server.said(&["dnssec", "policy", "set", "default", &format!("denial={denial}")]);
+        server.said(&["dnssec", "on", "many.example."]);
+        let records = |name: &str, rtype| server.ask(name, rtype).answers.len();
+        let alias = || {
+            let answer = server.ask("x.many.example.", RecordType::CNAME);
+            answer.answers.iter().map(|set| set.data.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(rcode_of(&server, "x", &[(a, class_in, 60, &[192, 0, 2, 1])]), 0);
+        assert_eq!(records("x.many.example.", RecordType::A), 1);
+
+        assert_eq!(rcode_of(&server, "x", &[(all, class_any, 0, &[])]), 0, "{denial}");
+        assert_eq!(records("x.many.example.", RecordType::A), 0, "{denial}");
+
+        assert_eq!(rcode_of(&server, "x", &[(cname, class_in, 60, b"\x01a\0")]), 0);
+        assert_eq!(rcode_of(&server, "x", &[(cname, class_in, 60, b"\x01b\0")]), 0);
+        assert_eq!(alias(), ["b."], "{denial}");
+        let in_its_place = [(all, class_any, 0, &[][..]), (a, class_in, 60, &[192, 0, 2, 2])];
+        assert_eq!(rcode_of(&server, "x", &in_its_place), 0);
+        assert_eq!(records("x.many.example.", RecordType::A), 1, "{denial}");
+        assert_eq!(rcode_of(&server, "x", &[(cname, class_in, 60, b"\x01c\0")]), 0);
+        assert!(alias().is_empty(), "beside an address: {denial}");
+
+        assert_eq!(rcode_of(&server, "", &[(mx, class_in, 60, b"\0\x0a\x01m\0")]), 0);
+        assert_eq!(rcode_of(&server, "", &[(all, class_any, 0, &[])]), 0, "{denial}");
+        assert_eq!(records("many.example.", RecordType::MX), 0, "{denial}");
+        for kept in [RecordType::SOA, RecordType::NS, RecordType::DNSKEY] {
+            assert_eq!(records("many.example.", kept), 1, "{kept} {denial}");
+        }
+    }
+}

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
 use serde_json::{Value, json};
 
-use crate::server::{Server, ask, is_here};
+use crate::server::{Server, ask, is_here, question};
 
 /// A server with zones of a name server and nothing else.
 fn server(zones: &[&str]) -> Server {
@@ -52,6 +54,184 @@ fn durations_memory_and_the_process_are_measured() {
     assert!(sample(&text, "process_resident_memory_bytes") > 1e6);
     assert!(sample(&text, "process_open_fds") > 3.0);
     assert!(sample(&text, "process_start_time_seconds") > 1.7e9);
+}
+
+/// Goal: what was asked, how, what came of it, and what became of the table: each in its own number.
+#[test]
+fn questions_answers_and_the_table_are_counted_by_kind() {
+    let server = server(&["one.test."]);
+    let before = metrics(&server);
+    let edits: Vec<Value> = (0..60)
+        .map(|at| json!({"op": "add", "name": "large.one.test.", "type": "TXT", "ttl": 5, "records": [format!("\"{at:040}\"")]}))
+        .collect();
+    let order = json!({"zones": [{"zone": "one.test.", "edits": edits}]});
+    server.api("POST", "/v1/change-orders", Some(&order));
+    let built = metrics(&server);
+    for name in ["nameplane_table_names", "nameplane_table_bytes", "nameplane_snapshot_version"] {
+        assert!(sample(&built, name) > sample(&before, name), "{name}");
+    }
+
+    for (name, rtype) in [
+        ("one.test.", RecordType::SOA),
+        ("one.test.", RecordType::NS),
+        ("nothing.one.test.", RecordType::MX),
+        ("nobodys.test.", RecordType::AAAA),
+        ("large.one.test.", RecordType::TXT),
+        ("one.test.", RecordType::SSHFP),
+    ] {
+        server.ask(name, rtype);
+    }
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.dns).unwrap();
+    socket.send(&[0, 7, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    // What follows from the same port is read by the same worker, and after it.
+    socket.send(&question("one.test.", RecordType::SOA).to_vec().unwrap()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.recv(&mut [0; 512]).unwrap();
+    let mut tcp = std::net::TcpStream::connect(server.dns).unwrap();
+    let query = question("one.test.", RecordType::CAA).to_vec().unwrap();
+    tcp.write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat()).unwrap();
+    tcp.read_exact(&mut [0; 12]).unwrap();
+
+    let after = metrics(&server);
+    let grown = |name: &str| sample(&after, name) - sample(&built, name);
+    let of = |family: &str, label: &str, value: &str| {
+        grown(&format!("nameplane_dns_{family}_total{{{label}=\"{value}\"}}"))
+    };
+    // The server asks itself too, for the order's SOA among others: at least so many.
+    for (family, label, values) in [
+        ("queries", "transport", &["udp", "tcp"][..]),
+        ("query_types", "type", &["SOA", "NS", "MX", "AAAA", "TXT", "CAA", "other"]),
+        ("responses", "rcode", &["NOERROR", "NXDOMAIN", "REFUSED"]),
+        ("dropped", "reason", &["not_a_query"]),
+        ("connections", "event", &["accepted"]),
+    ] {
+        for value in values {
+            assert!(of(family, label, value) >= 1.0, "{family} {value}\n{after}");
+        }
+    }
+    assert_eq!((of("query_types", "type", "MX"), of("queries", "transport", "tcp")), (1.0, 1.0));
+    assert_eq!(grown("nameplane_dns_truncated_total"), 1.0);
+    assert_eq!(sample(&after, "nameplane_dns_open_connections"), 1.0);
+    assert_eq!(sample(&after, "nameplane_dns_worker_restarts_total"), 0.0);
+}
+
+/// Goal: names are as Prometheus has them: of its letters, in base units, a counter ends with `_total`, each is
+/// told what it is, once.
+#[test]
+fn metrics_are_named_as_prometheus_wants_it() {
+    let server = server(&["one.test."]);
+    let text = metrics(&server);
+    let of = |what: &str| -> Vec<Vec<&str>> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&format!("# {what} ")));
+        lines.map(|line| line.split(' ').collect()).collect()
+    };
+    let helped: Vec<&str> = of("HELP").iter().map(|words| words[0]).collect();
+    let types = of("TYPE");
+    assert_eq!(helped, types.iter().map(|words| words[0]).collect::<Vec<_>>());
+    let names: BTreeSet<&str> = helped.iter().copied().collect();
+    assert!(names.len() == helped.len() && names.len() > 30, "{helped:?}");
+    for words in &types {
+        let [name, kind] = words[..] else { panic!("{words:?}") };
+        assert!(name.starts_with("nameplane_") || name.starts_with("process_"), "{name}");
+        assert!(name.bytes().all(|it| it.is_ascii_lowercase() || it == b'_'), "{name}");
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
+        for unit in ["micro", "milli", "nano", "minute", "hour", "kilo", "octets", "percent"] {
+            assert!(!name.contains(unit), "{name}");
+        }
+    }
+    // Every sample belongs to one of them.
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let of_histogram =
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        assert!(
+            names.contains(name) || of_histogram.is_some_and(|it| names.contains(it)),
+            "{line}"
+        );
+    }
+}
+
+/// Goal: the terminal view of a server at work shows what is asked, and ends when it is told to.
+#[test]
+fn top_shows_traffic_in_a_terminal_and_ends_with_q() {
+    if !is_here("script") {
+        return;
+    }
+    let server = server(&["one.test."]);
+    let (url, token) = (format!("http://{}", server.http), server.operator_token());
+    let binary = env!("CARGO_BIN_EXE_nameplane");
+    let mut view = std::process::Command::new("script")
+        .args(["-qec", &format!("stty rows 40 cols 150; {binary} top --server {url}"), "/dev/null"])
+        .env("NAMEPLANE_TOKEN", token)
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut screen = view.stdout.take().unwrap();
+    let (seen, shows) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let (mut all, mut octets) = (Vec::new(), [0; 4096]);
+        while let Ok(len @ 1..) = screen.read(&mut octets) {
+            all.extend_from_slice(&octets[..len]);
+            let text = String::from_utf8_lossy(&all);
+            if ["udp", "SOA", "NOERROR", "one.test."].iter().all(|word| text.contains(word)) {
+                let _ = seen.send(());
+            }
+        }
+    });
+    let end = std::time::Instant::now() + crate::server::PATIENCE;
+    while shows.try_recv().is_err() {
+        assert!(std::time::Instant::now() < end, "the view does not show what is asked");
+        server.ask("one.test.", RecordType::SOA);
+        thread::sleep(Duration::from_millis(50));
+    }
+    view.stdin.take().unwrap().write_all(b"q").unwrap();
+    assert!(view.wait().unwrap().success());
+}
+
+/// Goal: a collector's socket gets what passes, and what passes while nobody takes it is counted and holds up nobody.
+#[test]
+fn a_collector_is_fed_by_its_socket_and_what_it_misses_is_counted() {
+    let home = tempfile::tempdir().unwrap();
+    let (config, path) = (home.path().join("server.toml"), home.path().join("tap.sock"));
+    fs::write(&config, format!("[dnstap]\nsocket = {path:?}\n")).unwrap();
+    let server = Server::start_with(&["--config", config.to_str().unwrap()]);
+    let end = std::time::Instant::now() + crate::server::PATIENCE;
+    while sample(&metrics(&server), "nameplane_dnstap_dropped_total") < 6.0 {
+        assert!(std::time::Instant::now() < end, "nobody takes them, and nobody counts");
+        server.ask("missed.test.", RecordType::A);
+    }
+
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let frame = |stream: &mut std::os::unix::net::UnixStream| {
+        let mut len = [0; 4];
+        stream.read_exact(&mut len).unwrap();
+        let control = len == [0; 4];
+        if control {
+            stream.read_exact(&mut len).unwrap();
+        }
+        let mut octets = vec![0; u32::from_be_bytes(len) as usize];
+        stream.read_exact(&mut octets).unwrap();
+        (control, octets)
+    };
+    const KIND: &[u8] = b"\0\0\0\x01\0\0\0\x16protobuf:dnstap.Dnstap";
+    assert_eq!(frame(&mut stream), (true, [&[0, 0, 0, 4], KIND].concat()));
+    let accept = [&[0, 0, 0, 1], KIND].concat();
+    let head = [&[0; 4][..], &(accept.len() as u32).to_be_bytes()].concat();
+    stream.write_all(&[head, accept].concat()).unwrap();
+    assert_eq!(frame(&mut stream), (true, [&[0, 0, 0, 2], KIND].concat()));
+    server.ask("taken.test.", RecordType::A);
+    let name = b"\x05taken\x04test\0";
+    let mut taken = 0;
+    while taken < 2 {
+        let (control, octets) = frame(&mut stream);
+        assert!(!control);
+        taken += usize::from(octets.windows(name.len()).any(|window| window == name));
+    }
+    assert!(sample(&metrics(&server), "nameplane_dnstap_written_total") >= 2.0);
 }
 
 /// Goal: the dashboard shows nothing that is not measured.

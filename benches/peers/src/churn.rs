@@ -3,6 +3,9 @@
 //! Turns with commits alternate with turns without, under the same load; what counts is the median over
 //! the pairs of the ratio of the 99th percentiles. Commits are dynamic updates to zones drawn at random,
 //! from a thread of their own.
+//!
+//! What is to show is what the server does to its answers, and not what it does to the load: it keeps to its
+//! core, where what commits competes with what answers, and the kernel notes when an answer arrives.
 
 use std::fmt::Write as _;
 use std::io;
@@ -15,7 +18,7 @@ use crate::load::{self, Plan, Report};
 use crate::peer::{Running, Wish};
 use crate::questions::{Questions, Spread};
 use crate::update::{self, Done, Pace, Updates};
-use crate::{answers, procfs, table};
+use crate::{answers, table};
 
 /// Commits a second in every other turn.
 const COMMITS: u32 = 100;
@@ -45,8 +48,8 @@ pub fn run(options: &Options) -> io::Result<String> {
     };
     let how = format!(
         "{} zones; {pairs} pairs of turns of {turn:?}, with {COMMITS} updates a second and without. Ratios \
-         are medians over the pairs, quartiles in brackets. Server threads may run on both cores, the \
-         load has one.",
+         are medians over the pairs, quartiles in brackets. Server and load have a core each; an answer's \
+         time ends when the kernel has it.",
         data.zones
     );
     let mut out = table::heading("churn: answers while zones change", &how);
@@ -60,10 +63,8 @@ pub fn run(options: &Options) -> io::Result<String> {
     for (i, peer) in options.peers_of(&update::PEERS).into_iter().enumerate() {
         let wish = Wish { open: true, ..Wish::default() };
         let port = options.first_port + 400 + i as u16;
-        let rows = answers::start(options, &data, peer, port, wish).and_then(|(server, _)| {
-            procfs::unpin(server.pid())?;
-            rows(&data, &server, pairs, turn)
-        });
+        let rows = answers::start(options, &data, peer, port, wish)
+            .and_then(|(server, _)| rows(&data, &server, pairs, turn));
         match rows {
             Ok(rows) => out.push_str(&rows),
             Err(error) => notes.push(format!("{}: {error}", peer.name())),
@@ -80,7 +81,7 @@ fn rows(data: &Dataset, server: &Running, pairs: usize, turn: Duration) -> io::R
     let mut out = String::new();
     let mut questions = Questions::read(&data.hits(), &data.apexes(), 20, Spread::Zipf)?;
     let mut updates = Updates::over(data, 99)?;
-    let saturated = Plan::saturate(server.address, turn);
+    let saturated = Plan { stamped: true, ..Plan::saturate(server.address, turn) };
     let moderate = Plan { rate: Some(MODERATE), ..saturated.clone() };
     for (name, plan) in [("40 000 queries a second", moderate), ("saturated", saturated)] {
         let mut all = Vec::new();

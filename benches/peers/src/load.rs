@@ -7,7 +7,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::questions::Questions;
 use crate::sys::{self, Batch, Outbox, Wait};
@@ -65,13 +65,25 @@ pub struct Plan {
     pub count: u64,
     /// Queries a second, evenly spread; none asks as fast as answers come.
     pub rate: Option<u32>,
+    /// Whether an answer's time ends when it comes out of the network, as the kernel notes it, and not
+    /// when the load gets round to it.
+    pub stamped: bool,
 }
 
 impl Plan {
     /// Saturates `server` for `time`.
     pub fn saturate(server: SocketAddr, time: Duration) -> Self {
         let sending = Sending::Plain;
-        Self { server, window: 192, flows: 1, sending, time, count: u64::MAX, rate: None }
+        Self {
+            server,
+            window: 192,
+            flows: 1,
+            sending,
+            time,
+            count: u64::MAX,
+            rate: None,
+            stamped: false,
+        }
     }
 
     /// Asks `rate` times a second, one query at a time: what a client sees of an idle server.
@@ -241,6 +253,19 @@ struct Flow {
     window: Window,
     inbox: Batch,
     outbox: Outbox,
+    /// The same moment on the clock of queries and on that of arrivals.
+    clocks: (Instant, Duration),
+}
+
+/// One moment on both clocks: of several readings that with the least between.
+fn clocks() -> (Instant, Duration) {
+    let read = |_| {
+        let before = Instant::now();
+        let real = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        (before.elapsed(), before, real)
+    };
+    let (_, instant, real) = (0..32).map(read).min().expect("32 are some");
+    (instant, real)
 }
 
 impl Flow {
@@ -249,11 +274,19 @@ impl Flow {
         let socket = UdpSocket::bind((local, 0))?;
         socket.connect(plan.server)?;
         sys::widen_buffers(&socket);
+        let inbox = match plan.stamped {
+            true => {
+                sys::stamp_arrivals(&socket)?;
+                Batch::stamped(RECEIVE)
+            }
+            false => Batch::new(RECEIVE),
+        };
         Ok(Self {
             socket,
             window: Window::new((plan.window / flows).max(1)),
-            inbox: Batch::new(RECEIVE),
+            inbox,
             outbox: Outbox::new(plan.sending.segments()),
+            clocks: clocks(),
         })
     }
 
@@ -262,11 +295,14 @@ impl Flow {
         let came = self.inbox.receive(&self.socket, Wait::Not)?;
         let now = Instant::now();
         for i in 0..came {
+            let (instant, real) = self.clocks;
+            let since = self.inbox.arrived(i).and_then(|at| at.checked_sub(real));
+            let now = since.map_or(now, |since| instant + since);
             let answer = self.inbox.received(i);
             match self.window.settle(answer) {
                 Some(sent) => {
                     report.count(answer);
-                    report.latency.add(now - sent);
+                    report.latency.add(now.saturating_duration_since(sent));
                 }
                 None => report.stray += 1,
             }
@@ -340,7 +376,7 @@ fn paced(
         while open && (report.asked as f64) < due {
             turn += 1;
             let flow = &mut flows[turn % plan.flows.max(1)];
-            let Some(query) = flow.window.ask(questions, now) else { break };
+            let Some(query) = flow.window.ask(questions, Instant::now()) else { break };
             flow.outbox.push(query);
             flow.outbox.send(&flow.socket)?;
             report.asked += 1;

@@ -54,6 +54,25 @@ pub fn cpu(pid: u32) -> Cpu {
     sum
 }
 
+/// CPU time of each thread there is of a process and its descendants.
+pub fn threads_cpu(pid: u32) -> BTreeMap<i32, Duration> {
+    let of = |thread: std::path::PathBuf| {
+        let id = thread.file_name()?.to_str()?.parse().ok()?;
+        Some((id, thread_cpu_at(&thread)?))
+    };
+    threads(pid).into_iter().filter_map(of).collect()
+}
+
+/// CPU time of one thread, as the scheduler counts it; none if it is gone.
+pub fn thread_cpu(id: i32) -> Option<Duration> {
+    thread_cpu_at(&Path::new("/proc").join(id.to_string()))
+}
+
+fn thread_cpu_at(dir: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(dir.join("schedstat")).ok()?;
+    Some(Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?))
+}
+
 /// Resident octets of a process and its descendants; pages they share count once.
 pub fn resident(pid: u32) -> u64 {
     family(pid)
@@ -140,6 +159,8 @@ mod tests {
         }
 
         let spent = cpu(std::process::id()) - before;
+        let threads: Duration = threads_cpu(std::process::id()).into_values().sum();
+        assert!(threads > Duration::from_millis(5), "{threads:?}");
         assert!(spent.total > Duration::from_millis(5), "{spent:?}");
         assert!(resident(std::process::id()) > 1 << 19);
     }

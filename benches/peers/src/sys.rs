@@ -125,6 +125,22 @@ pub fn widen_buffers(socket: &UdpSocket) {
     }
 }
 
+/// Has the kernel note when each datagram arrives at `socket`, for [`Batch::arrived`].
+pub fn stamp_arrivals(socket: &UdpSocket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option's value is `on`, of the size given, and outlives the call.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            ptr::from_ref(&on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// How to wait in [`Batch::receive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -140,9 +156,22 @@ pub struct Batch {
     vectors: Box<[libc::iovec]>,
     addresses: Box<[libc::sockaddr_storage]>,
     headers: Box<[libc::mmsghdr]>,
+    /// Room for what the kernel says of arrivals; none if nobody wants to know.
+    stamps: Box<[Stamp]>,
 }
 
+/// Room for the one control message that says when a datagram arrived: cmsghdr, then seconds and
+/// nanoseconds since 1970.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Stamp([u8; 32]);
+
 impl Batch {
+    /// A batch that is told when its datagrams arrived at a socket made ready by [`stamp_arrivals`].
+    pub fn stamped(capacity: usize) -> Self {
+        Self { stamps: vec![Stamp([0; 32]); capacity].into(), ..Self::new(capacity) }
+    }
+
     /// A batch of `capacity` empty slots.
     pub fn new(capacity: usize) -> Self {
         // SAFETY: all-zero octets are valid for these plain C structures; no pointer in them is
@@ -154,7 +183,13 @@ impl Batch {
                 vec![mem::zeroed(); capacity].into_boxed_slice(),
             )
         };
-        Self { buffers: vec![[0; SLOT]; capacity].into(), vectors, addresses, headers }
+        Self {
+            buffers: vec![[0; SLOT]; capacity].into(),
+            vectors,
+            addresses,
+            headers,
+            stamps: [].into(),
+        }
     }
 
     /// How many datagrams fit.
@@ -166,12 +201,17 @@ impl Batch {
     pub fn receive(&mut self, socket: &UdpSocket, wait: Wait) -> io::Result<usize> {
         for i in 0..self.capacity() {
             self.point(i, SLOT, true);
+            if let Some(stamp) = self.stamps.get_mut(i) {
+                let header = &mut self.headers[i].msg_hdr;
+                header.msg_control = ptr::from_mut(stamp).cast();
+                header.msg_controllen = size_of::<Stamp>();
+            }
         }
         let flags = match wait {
             Wait::ForOne => libc::MSG_WAITFORONE,
             Wait::Not => libc::MSG_DONTWAIT,
         };
-        // SAFETY: every header points at a vector, buffer and address in boxes of `self`, which
+        // SAFETY: every header points at a vector, buffer, address and stamp in boxes of `self`, which
         // outlive the call; the kernel writes at most `capacity` headers and `SLOT` octets each.
         let came = unsafe {
             libc::recvmmsg(
@@ -193,6 +233,18 @@ impl Batch {
     pub fn received(&mut self, i: usize) -> &mut [u8] {
         let len = (self.headers[i].msg_len as usize).min(SLOT);
         &mut self.buffers[i][..len]
+    }
+
+    /// When the datagram in slot `i` came out of the network, since 1970: it may have waited for us then.
+    pub fn arrived(&self, i: usize) -> Option<Duration> {
+        let octets = &self.stamps.get(i)?.0;
+        let header = &self.headers[i].msg_hdr;
+        let number = |at: usize| i32::from_ne_bytes(octets[at..at + 4].try_into().expect("four"));
+        let long = |at: usize| i64::from_ne_bytes(octets[at..at + 8].try_into().expect("eight"));
+        let told = header.msg_controllen == octets.len()
+            && number(8) == libc::SOL_SOCKET
+            && number(12) == libc::SO_TIMESTAMPNS;
+        told.then(|| Duration::new(long(16) as u64, long(24) as u32))
     }
 
     /// Sends the first `count` received datagrams back to where they came from, `pad` octets longer.
@@ -350,7 +402,27 @@ fn cut_into(len: usize) -> Control {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+
+    #[test]
+    fn a_datagram_that_waited_arrived_when_it_came() {
+        let (server, client) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        stamp_arrivals(&server).unwrap();
+        let real = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let before = real();
+        client.send_to(b"1", server.local_addr().unwrap()).unwrap();
+        let after = real();
+        std::thread::sleep(Duration::from_millis(5));
+
+        let mut batch = Batch::stamped(2);
+        assert_eq!(batch.receive(&server, Wait::ForOne).unwrap(), 1);
+
+        let arrived = batch.arrived(0).unwrap();
+        assert!(before <= arrived && arrived <= after, "{before:?} {arrived:?} {after:?}");
+    }
 
     #[test]
     fn datagrams_of_several_lengths_arrive_whole() {

@@ -4,8 +4,11 @@
 //! serial. It is over when the answer is there: with nameplane the change is then on disk and served.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::answers;
@@ -155,11 +158,36 @@ pub fn send(server: SocketAddr, updates: &mut Updates, pace: Pace) -> io::Result
     Ok(done)
 }
 
+/// Octets written for each bare sync: about what a server writes for an update.
+const BARE_OCTETS: usize = 4096;
+
+/// Octets of the file that is written over and over, as a log is that is made ahead of its records.
+const BARE_FILE_OCTETS: u64 = 1 << 20;
+
+/// How many writes, each synced by itself, the disk takes a second with nothing else to do.
+fn bare_syncs(dir: &Path, time: Duration) -> io::Result<f64> {
+    let path = dir.join("bare-syncs");
+    let file = File::create(&path)?;
+    file.write_all_at(&vec![0; BARE_FILE_OCTETS as usize], 0)?;
+    file.sync_all()?;
+    let (start, mut count) = (Instant::now(), 0u64);
+    while start.elapsed() < time {
+        let at = count * BARE_OCTETS as u64 % BARE_FILE_OCTETS;
+        file.write_all_at(&[count as u8; BARE_OCTETS], at)?;
+        file.sync_data()?;
+        count += 1;
+    }
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    std::fs::remove_file(path)?;
+    Ok(rate)
+}
+
 /// Measures and returns the table.
 pub fn run(options: &Options) -> io::Result<String> {
     let how = format!(
         "Medians of {} rounds of {:?}, one address replaced in each update; server and client on a core \
-         each. CPU is all the server spent, in µs per update.",
+         each. CPU is all the server spent, in µs per update. Bare syncs: writes of 4 KiB a second, each \
+         followed by fdatasync, that the same disk takes before each round.",
         options.rounds, options.turn
     );
     let mut out = table::heading("update: dynamic updates (RFC 2136)", &how);
@@ -167,11 +195,11 @@ pub fn run(options: &Options) -> io::Result<String> {
         let data = Dataset::open(&options.dir, set, divisor)?;
         let _ = writeln!(
             out,
-            "\n| {} zones, {} records | one at a time: updates/s | CPU µs | p50 µs | p99 µs | \
+            "\n| {} zones, {} records | bare syncs/s | one at a time: updates/s | CPU µs | p50 µs | p99 µs | \
              64 under way: updates/s | CPU µs | p50 µs | p99 µs |\n|---|{}",
             data.zones,
             data.records,
-            "---|".repeat(8)
+            "---|".repeat(9)
         );
         let mut notes = Vec::new();
         for (i, peer) in options.peers_of(&PEERS).into_iter().enumerate() {
@@ -196,9 +224,13 @@ fn peer_row(options: &Options, data: &Dataset, peer: Peer, port: u16) -> io::Res
     let wish = Wish { open: true, ..Wish::default() };
     let (server, _) = answers::start(options, data, peer, port, wish)?;
     let mut row = format!("| {} |", peer.name());
+    let mut bare = Vec::new();
     for window in [1, 64] {
         let mut figures: [Vec<f64>; 4] = Default::default();
         for round in 0..=options.rounds {
+            if window == 1 {
+                bare.push(bare_syncs(&options.dir, options.turn / 2)?);
+            }
             let (done, cost) = turn(options, data, &server, window, round)?;
             if let Some(wrong) = done.wrong() {
                 return Err(io::Error::other(format!("{window} under way: {wrong}")));
@@ -210,6 +242,9 @@ fn peer_row(options: &Options, data: &Dataset, peer: Peer, port: u16) -> io::Res
                     all.push(one);
                 }
             }
+        }
+        if window == 1 {
+            let _ = write!(row, " {:.0} |", median(&bare));
         }
         for all in figures {
             let _ = write!(row, " {:.0} |", median(&all));

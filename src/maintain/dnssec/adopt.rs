@@ -94,6 +94,15 @@ impl Door<'_, '_> {
     }
 }
 
+/// Why a zone that others sign is not unsigned by a switch, and the way there.
+pub(super) fn not_ours(zone: &Zone) -> Reason {
+    let text = format!(
+        "zone {} is pre-signed: nothing is signed here that could be switched off; once its parent has no DS, import it again with its signatures stripped",
+        zone.apex
+    );
+    Reason::Broken { rule: "presigned", owner: zone.apex.clone(), text }
+}
+
 /// The part a key has that nothing but its flags tells of.
 pub fn role_of(dnskey: &[u8], policy: &Policy) -> Role {
     match (is_entry(dnskey), policy.split) {

@@ -35,8 +35,9 @@ use super::secondary;
 use crate::sign::SigningKey;
 use crate::sign::rollover::{KeyId, Role, Rollover, State};
 use crate::store::{RawRows, RowError, Rows, Table, Tx};
-use crate::wire::Name;
+use crate::wire::{Name, Type};
 use crate::zone::ReadFault;
+use crate::zone::delta::SetChange;
 
 /// Zone → the life of its DNSSEC.
 const LIVES: Table<u32, Life> = Table::new("dnssec lives", *b"dl");
@@ -185,7 +186,7 @@ impl Maintain {
                     None => Ok(true),
                 })?;
             }
-            if is_done || self.own_listeners().is_empty() || Instant::now() > end {
+            if is_done || self.answering().is_none() || Instant::now() > end {
                 return Ok(is_done);
             }
             thread::sleep(SWITCH_STEP);
@@ -255,6 +256,31 @@ pub(super) fn turn_back(tx: &mut Tx<'_>, zone: &Zone, now_s: u64) -> Result<(), 
     put_life(tx, zone.id, &mut life).map_err(fault)
 }
 
+/// Every record of a zone is signed as the last step wanted it, from `now_s` on.
+pub(super) fn finish(tx: &mut Tx<'_>, zone: &Zone, now_s: u64) -> Result<(), ReadFault> {
+    let Some(mut life) = life(tx, zone)? else { return Ok(()) };
+    let policy = policy::find(tx, &zone.org, &life.policy)?.unwrap_or_default();
+    life.rollover.finish(policy.propagation_s, now_s);
+    life.due_s = life.due_s.map_or(Some(now_s), |due| Some(due.min(now_s)));
+    put_life(tx, zone.id, &mut life).map_err(fault)
+}
+
+/// Notes the largest TTL among `changes` of a signed zone: it may be gone when the zone is next tended.
+pub(super) fn note_ttl(
+    tx: &mut Tx<'_>,
+    zone: &Zone,
+    changes: &[SetChange],
+) -> Result<(), ReadFault> {
+    let sets = changes.iter().filter_map(|change| change.after.as_ref());
+    let ttls = sets.filter(|set| set.rrset.rtype != Type::DNSKEY).map(|set| set.rrset.ttl);
+    let Some(largest) = ttls.max() else { return Ok(()) };
+    let Some(mut life) = life(tx, zone)? else { return Ok(()) };
+    match life.rollover.note_zone_ttl(largest) {
+        true => put_life(tx, zone.id, &mut life).map_err(fault),
+        false => Ok(()),
+    }
+}
+
 /// The last is gone with its zone.
 fn drop_life(tx: &mut Tx<'_>, zone: u32) -> Result<(), RowError> {
     if let Some(due) = tx.get(&LIVES, &zone)?.and_then(|life| life.due_s) {
@@ -290,7 +316,10 @@ impl Door<'_, '_> {
         let mut life = life(self.tx, &zone)?.unwrap_or_default();
         let now_s = self.now_s();
         if !matches!(wish, DnssecWish::On { .. }) && life.is_over() {
-            return Ok(unchanged(&zone));
+            return match zone.presigned {
+                false => Ok(unchanged(&zone)),
+                true => Err(adopt::not_ours(&zone).into()),
+            };
         }
         match wish {
             DnssecWish::On { policy, strip } => self.wish_on(&zone, &mut life, policy, *strip)?,
@@ -382,7 +411,7 @@ fn unchanged(zone: &Zone) -> AppliedZone {
         zone: zone.id,
         from: Some(zone.serial),
         to: Some(zone.serial),
-        changed: Vec::new(),
+        changed: [].into(),
         changed_count: 0,
         old: Old::NOTHING,
     }

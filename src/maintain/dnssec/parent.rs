@@ -36,15 +36,27 @@ pub(super) struct Seen {
     pub fault: Option<String>,
 }
 
-/// The zone that `apex` is delegated from, if it is kept here.
+/// The zone that `apex` is delegated from, or would be, if it is kept here. None where a zone elsewhere
+/// stands between the two, or it has yet to be transferred.
 pub(super) fn parent_here<R: RawRows + ?Sized>(
     rows: &R,
     apex: &Name,
 ) -> Result<Option<Zone>, ReadFault> {
-    match apex.parent() {
-        Some(above) => rows::holding(rows, &above),
-        None => Ok(None),
-    }
+    let Some(above) = apex.parent() else { return Ok(None) };
+    let Some(holder) = rows::holding(rows, &above)?.filter(|zone| zone.version > 0) else {
+        return Ok(None);
+    };
+    let is_ours = rows::with_view(rows, &holder, |view| {
+        let mut at = Some(above);
+        while let Some(name) = at.filter(|name| name.is_below(&holder.apex)) {
+            if set_at(view, &name, Type::NS)?.is_some() {
+                return Ok::<_, ReadFault>(false);
+            }
+            at = name.parent();
+        }
+        Ok(true)
+    })?;
+    Ok(is_ours.then_some(holder))
 }
 
 /// The DS RRset that a parent kept here has for `apex`.
@@ -82,15 +94,19 @@ impl Maintain {
         apex: &Name,
         policy: &Policy,
         halves: &Halves,
+        now_s: u64,
     ) -> Result<Seen, ReadFault> {
         let here = self.store().read(|rows| match parent_here(rows, apex)? {
-            Some(parent) => ds_here(rows, &parent, apex).map(Some),
+            Some(parent) => {
+                let fault = self.unsure_of(rows, &parent, policy, now_s)?;
+                ds_here(rows, &parent, apex).map(|set| Some((set, fault)))
+            }
             None => Ok(None),
         })?;
-        if let Some(set) = here {
+        if let Some((set, fault)) = here {
             let ttl = set.as_ref().map_or(0, |set| set.ttl).saturating_add(policy.propagation_s);
-            let look = Look { seen: vec![read(apex, set.as_ref(), halves)], ttl, is_full: true };
-            return Ok(Seen { look, fault: None });
+            let seen = vec![read(apex, set.as_ref(), halves)];
+            return Ok(Seen { look: Look { seen, ttl, is_full: fault.is_none() }, fault });
         }
         let servers = match policy.parent_servers.is_empty() {
             true => self.find_parent(apex),
@@ -117,6 +133,27 @@ impl Maintain {
         Ok(seen)
     }
 
+    /// Why what a parent kept here holds may not be what all of its servers give.
+    fn unsure_of<R: RawRows + ?Sized>(
+        &self,
+        rows: &R,
+        parent: &Zone,
+        policy: &Policy,
+        now_s: u64,
+    ) -> Result<Option<String>, ReadFault> {
+        let apex = &parent.apex;
+        if parent.state == ZoneState::Expired {
+            return Ok(Some(format!(
+                "{apex} is kept here and expired: none of its primaries answers"
+            )));
+        }
+        let oldest = self.oldest_served(rows, parent)?;
+        let is_late = oldest.is_some_and(|at| at + u64::from(policy.propagation_s) < now_s);
+        Ok(is_late.then(|| {
+            format!("a name server of {apex} is behind: `zone servers {apex}` says which")
+        }))
+    }
+
     fn ask_parent(&self, server: SocketAddr, apex: &Name) -> Result<Option<RrSet>, String> {
         let answer = self.ask_for(server, apex, Type::DS, false)?;
         let is_good = [Rcode::NOERROR, Rcode::NXDOMAIN].contains(&answer.rcode);
@@ -124,7 +161,7 @@ impl Maintain {
             true => Ok(answer.set),
             false => Err(format!(
                 "{server} has no authority over the DS of {apex}: it answered {}",
-                message::rcode_text(answer.rcode)
+                answer.rcode
             )),
         }
     }
@@ -191,7 +228,7 @@ impl Maintain {
                     return Ok(answer.set);
                 }
                 Ok(answer) => {
-                    fault = format!("{resolver} answered {}", message::rcode_text(answer.rcode));
+                    fault = format!("{resolver} answered {}", answer.rcode);
                 }
                 Err(error) => fault = error,
             }

@@ -109,9 +109,9 @@ impl Policy {
             "RSA keys have from 2048 to 4096 bits",
         );
         fault(
-            is_rsa && self.roll_octets() > DNSKEY_OCTETS_MAX,
+            is_rsa && self.dnskey_octets() > DNSKEY_OCTETS_MAX,
             "rsa_bits",
-            "a rollover would make DNSKEY responses larger than 1232 octets: use fewer bits or algorithm 13",
+            "DNSKEY responses would be larger than 1232 octets: use 2048 bits, one key (split false), or algorithm 13",
         );
         let known = self.digests.iter().all(|digest| made::DIGESTS.contains(digest));
         fault(!known || self.digests.is_empty(), "digests", "DS digests are 2, 4 or both");
@@ -146,11 +146,12 @@ impl Policy {
         2 * (u64::from(self.signing.dnskey_ttl_s) + u64::from(self.propagation_s))
     }
 
-    /// About how large a DNSKEY response is while a key that signs it is rolled, but for an algorithm.
-    fn roll_octets(&self) -> usize {
+    /// About how large a DNSKEY response is with RSA keys, also while a ZSK is rolled. With two keys that sign it,
+    /// as long as a KSK or CSK is rolled, it is larger.
+    fn dnskey_octets(&self) -> usize {
         let key = usize::from(self.rsa_bits) / 8;
-        let keys = if self.split { 3 } else { 2 };
-        60 + keys * (key + 20) + 2 * (key + 50)
+        let keys = if self.split { 3 } else { 1 };
+        60 + keys * (key + 20) + (key + 50)
     }
 }
 

@@ -168,6 +168,7 @@ pub(super) fn facts<R: RawRows + ?Sized>(
         lag: policy.propagation_s,
         parent_delay: policy.parent_delay_s,
         oldest_served: None,
+        is_unfinished: signing::of(rows, zone)?.is_some_and(|signing| !signing.complete),
     })
 }
 

@@ -75,8 +75,14 @@ mod tests {
     use crate::sign::rollover::{Facts, Key, KeySet, Look, Role};
 
     fn of(seen: Vec<DsSet>) -> Option<String> {
-        let facts =
-            Facts { dnskey_ttl: 1, zone_ttl: 1, lag: 0, parent_delay: 0, oldest_served: None };
+        let facts = Facts {
+            dnskey_ttl: 1,
+            zone_ttl: 1,
+            lag: 0,
+            parent_delay: 0,
+            oldest_served: None,
+            is_unfinished: false,
+        };
         let mut rollover = Rollover::default();
         let (id, role) = (KeyId(7), Role::Csk);
         rollover.want(Key { id, algorithm: 13, role, foreign: false, created: 0, wanted: true });

@@ -139,7 +139,7 @@ impl Maintain {
             true => {
                 // Its own servers too: nobody but us makes versions of it.
                 self.look_at(&zone, Vec::new(), false);
-                Some(self.look_at_parent(&zone.apex, &policy, &halves)?)
+                Some(self.look_at_parent(&zone.apex, &policy, &halves, now_s)?)
             }
             false => None,
         };
@@ -158,7 +158,7 @@ impl Maintain {
 
     /// When the oldest version was published that some name server of the zone was last seen with;
     /// none while all have the newest, as far as is known.
-    fn oldest_served<R: RawRows + ?Sized>(
+    pub(super) fn oldest_served<R: RawRows + ?Sized>(
         &self,
         rows: &R,
         zone: &Zone,
@@ -466,7 +466,7 @@ fn signals<R: RawRows + ?Sized>(
         let Some(owner) = Name::from_wire(rdata).ok().and_then(|ns| signal(&zone.apex, &ns)) else {
             continue;
         };
-        let Some(holder) = rows::holding(rows, &owner)? else { continue };
+        let Some(holder) = parent::parent_here(rows, &owner)? else { continue };
         if signing::of(rows, &holder)?.is_none()
             || secondary::following(rows, &holder.apex)?.is_some()
         {

@@ -71,10 +71,11 @@ fn zone_change(rows: &impl Rows, item: &Item) -> Result<ZoneChange, Stop> {
         Body::Zone { packed, presigned } => Content::Packed { octets: packed, presigned },
         Body::Edit { .. } | Body::Nothing | Body::Dnssec { .. } => Content::RrSets(Vec::new()),
     };
-    Ok(match (&item.what, item.body(rows)?) {
-        (What::Edit { owner, rtype }, Body::Edit { base, net }) => {
-            ZoneChange::Edit { apex, edits: edits(owner, *rtype, base, net) }
-        }
+    let body = item.look_at_body(rows)?;
+    if let (What::Edit { owner, rtype }, Body::Edit { base, net }) = (&item.what, &*body) {
+        return Ok(ZoneChange::Edit { apex, edits: edits(owner, *rtype, base, net) });
+    }
+    Ok(match (&item.what, body.into_owned()) {
         (What::Edit { .. }, _) => ZoneChange::Edit { apex, edits: Vec::new() },
         (What::Create, body) => {
             ZoneChange::Create { apex, org: item.org.to_string(), content: content(body) }
@@ -86,9 +87,9 @@ fn zone_change(rows: &impl Rows, item: &Item) -> Result<ZoneChange, Stop> {
     })
 }
 
-fn edits(owner: &Name, rtype: Type, base: Base, net: Net) -> Vec<RrSetEdit> {
-    let seen = zone::Base::Seen(base.as_ref().map(|value| rrset(owner, rtype, value)));
-    let edit = |op| RrSetEdit { owner: owner.clone(), rtype, op, base: seen.clone() };
+fn edits(owner: &Name, rtype: Type, base: &Base, net: &Net) -> Vec<RrSetEdit> {
+    let seen = || zone::Base::Seen(base.as_ref().map(|value| rrset(owner, rtype, value)));
+    let edit = |op| RrSetEdit { owner: owner.clone(), rtype, op, base: seen() };
     match net {
         Net::Delete => vec![edit(zone::Op::Delete)],
         Net::Replace(value) => {
@@ -98,8 +99,10 @@ fn edits(owner: &Name, rtype: Type, base: Base, net: Net) -> Vec<RrSetEdit> {
         Net::Records { add, remove, ttl } => {
             let was = base.as_ref().map(|value| value.ttl);
             let new = ttl.or(was).unwrap_or(TTL_S_DEFAULT);
-            let removal = (!remove.is_empty()).then(|| edit(zone::Op::Remove { rdatas: remove }));
-            let addition = (!add.is_empty()).then(|| edit(zone::Op::Add { ttl: new, rdatas: add }));
+            let removal =
+                (!remove.is_empty()).then(|| edit(zone::Op::Remove { rdatas: remove.clone() }));
+            let addition =
+                (!add.is_empty()).then(|| edit(zone::Op::Add { ttl: new, rdatas: add.clone() }));
             let ttl = ttl.filter(|_| was.is_some()).map(|ttl| edit(zone::Op::SetTtl { ttl }));
             removal.into_iter().chain(addition).chain(ttl).collect()
         }
@@ -213,7 +216,8 @@ fn beyond_limits(rows: &impl Rows, items: &[Item]) -> Result<Against, Stop> {
             problems.push(Problem::at("", "limit", over).of_zone(&item.zone));
         }
     }
-    for (item, grown, replaced) in growth.into_values() {
+    // What does not grow breaks no limit.
+    for (item, grown, replaced) in growth.into_values().filter(|(_, grown, _)| *grown > 0) {
         let Some(org) = rows.get(&ORGS, &item.org)? else { continue };
         let zone = if replaced { None } else { holding::held(rows, &item.zone)? };
         let have = zone.map_or(0, |held| held.zone.counts.records);

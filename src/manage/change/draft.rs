@@ -305,7 +305,14 @@ pub fn records(body: &Body) -> u64 {
 pub fn growth(body: &Body) -> i64 {
     let count = |value: &Base| value.as_ref().map_or(0, |value| value.rdatas().len() as i64);
     match body {
-        Body::Edit { base, net } => count(&net.on(base, TTL_S_DEFAULT)) - count(base),
+        Body::Edit { base, net } => {
+            let after = match net {
+                Net::Delete => 0,
+                Net::Replace(value) => value.rdatas().len() as i64,
+                Net::Records { .. } => count(&net.on(base, TTL_S_DEFAULT)),
+            };
+            after - count(base)
+        }
         Body::Zone { .. } => records(body) as i64,
         Body::Nothing | Body::Dnssec { .. } => 0,
     }

@@ -35,7 +35,7 @@ pub(super) fn trace(
     if zone.from.is_none() {
         return Ok(());
     }
-    for change in &zone.changed {
+    for change in zone.changed.iter() {
         tx.put(&TRACES, &(apex.clone(), change.owner.key(), change.rtype.0), &(seq, order))?;
     }
     Ok(())

@@ -95,6 +95,7 @@ fn parse(zone: &Name, org: &Organisation, file: &str, at: &str) -> Result<Body, 
             records: org.limits.records_per_zone as usize,
             generate: org.limits.generate_records as usize,
         },
+        hands: 1,
         rules: true,
     };
     match text::parse(file.as_bytes(), options) {

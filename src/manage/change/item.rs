@@ -158,8 +158,12 @@ impl Item {
 
 /// The digest of a list of items, in their order: what an approval binds to.
 pub fn digest_of_all(rows: &impl Rows, items: &[Item]) -> Result<Digest, Stop> {
-    let digests = items.iter().map(|item| item.digest(rows)).collect::<Result<Vec<_>, _>>()?;
-    Ok(digest_of(&digests))
+    Ok(digest_of(&digests_of(rows, items)?))
+}
+
+/// The digests of items, in their order: they are what that of all is made of.
+pub fn digests_of(rows: &impl Rows, items: &[Item]) -> Result<Vec<Digest>, Stop> {
+    items.iter().map(|item| item.digest(rows)).collect()
 }
 
 /// Who has something open on an RRset, or on a whole zone.

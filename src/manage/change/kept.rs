@@ -8,7 +8,7 @@ use super::item::{self, Item, What};
 use super::refusal::OrderError;
 use super::state::{History, State};
 use crate::manage::access::{self, Context, NoAccess, Permission, Role};
-use crate::manage::event::Digest;
+use crate::manage::event::{Digest, digest_of};
 use crate::manage::fault::Stop;
 use crate::manage::holding::zone as holding;
 use crate::manage::id::{OrderId, OrgId, TokenId, UserId};
@@ -153,7 +153,7 @@ impl Terms {
     }
 }
 
-/// A new order for items, numbered, not yet put.
+/// A new order for items with these digests, numbered, not yet put.
 ///
 /// # Errors
 ///
@@ -161,7 +161,7 @@ impl Terms {
 pub(super) fn new(
     tx: &mut Tx<'_>,
     context: &Context,
-    items: &[Item],
+    (items, digests): (&[Item], &Vec<Digest>),
     terms: Terms,
 ) -> Result<Order, OrderError> {
     let orgs = draft::orgs_of(items.iter().map(|item| &item.org));
@@ -169,12 +169,16 @@ pub(super) fn new(
         [one] => *one,
         _ => context.org,
     };
-    let mut mode = ChangeMode::Direct;
-    for org in &orgs {
-        let held = tx.get(&ORGS, org)?.ok_or(NoAccess::NotFound)?;
+    let (mut mode, mut own) = (ChangeMode::Direct, None);
+    for one in &orgs {
+        let held = tx.get(&ORGS, one)?.ok_or(NoAccess::NotFound)?;
         mode = strictest(mode, held.change_mode);
+        own = own.or((*one == org).then_some(held));
     }
-    let max = tx.get(&ORGS, &org)?.map_or(0, |org| org.limits.open_orders as usize);
+    if own.is_none() {
+        own = tx.get(&ORGS, &org)?;
+    }
+    let max = own.map_or(0, |org| org.limits.open_orders as usize);
     let waiting = tx.scan(&ORDERS_WAITING, &org, None, max.saturating_add(1))?.len();
     limits::at_most("open_orders", max, waiting + 1)?;
     let mut nests = false;
@@ -199,7 +203,7 @@ pub(super) fn new(
         note: terms.note,
         reference: terms.reference,
         items: u32::try_from(items.len()).unwrap_or(u32::MAX),
-        digest: item::digest_of_all(&*tx, items)?,
+        digest: digest_of(digests),
         history: History::begin(now),
         approvals: Vec::new(),
         ended: None,

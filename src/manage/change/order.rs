@@ -3,6 +3,8 @@
 //! An order nobody must approve is placed, approved and applied in one record of the log; others wait.
 //! Items no longer change once placed; their digest is what an approval binds to.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::apply::{self, Against, ConflictView, Go};
@@ -18,7 +20,7 @@ use super::state::State;
 use crate::maintain::{Applied, Committed, Door};
 use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
-use crate::manage::event::Kind as Happened;
+use crate::manage::event::{Digest, Kind as Happened};
 use crate::manage::fault::Problem;
 use crate::manage::holding::zone as holding;
 use crate::manage::id::{ItemId, OrderId, UserId};
@@ -136,7 +138,8 @@ pub(super) fn put_untold(
     }
     let not_before = terms.not_before.filter(|at| *at > Timestamp::now());
     let consent = terms.consent;
-    let mut order = kept::new(door.tx(), context, &items, terms)?;
+    let digests = item::digests_of(door.tx(), &items)?;
+    let mut order = kept::new(door.tx(), context, (&items, &digests), terms)?;
     let wanted = match consent {
         Consent::AsChosen => order.mode == ChangeMode::Approval,
         Consent::Given => false,
@@ -147,23 +150,21 @@ pub(super) fn put_untold(
     if waits {
         left::put_items(door.tx(), order.id, &items)?;
     }
-    for (n, item) in (0..).zip(&items) {
-        door.tx().put(&ORDERS_OF, &(item.org, order.id), &())?;
-        if waits {
-            let holder =
-                Holder { user: order.placed_by, org: context.org, order: Some(order.id), n };
-            item::open(door.tx(), item, holder)?;
-        }
+    for (n, item) in (0..).zip(&items).filter(|_| waits) {
+        let holder = Holder { user: order.placed_by, org: context.org, order: Some(order.id), n };
+        item::open(door.tx(), item, holder)?;
     }
     door.tx().put(&ORDER_NUMBERS, &order.number, &order.id)?;
     let (org, author) = (order.org, order.author.0);
-    door.tx().put(&ORDERS_OF, &(org, order.id), &())?;
-    door.tx().put(&ORDERS_OF, &(author, order.id), &())?;
+    let concerned = items.iter().map(|item| item.org).chain([org, author]);
+    for org in concerned.collect::<BTreeSet<_>>() {
+        door.tx().put(&ORDERS_OF, &(org, order.id), &())?;
+    }
     if !waits {
         step(&mut order, State::Approved)?;
         let id = order.id;
         return match apply_untold(door, context, &mut order, &items)? {
-            Became::Applied(applied) => Ok((id, Some(Untold { order, items, applied }))),
+            Became::Applied(applied) => Ok((id, Some(Untold { order, digests, items, applied }))),
             Became::InConflict => {
                 left::put_items(door.tx(), id, &items)?;
                 Ok((id, None))
@@ -201,6 +202,7 @@ pub(super) fn put_untold(
 pub(super) struct Untold {
     pub order: Order,
     pub items: Vec<Item>,
+    pub digests: Vec<Digest>,
     pub applied: Applied,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::ConflictView;
 use super::confirm::{self, Confirm};
-use super::item::Item;
+use super::item::{self, Item};
 use super::kept::{self, Hold, ORDER_HOLDS, ORDER_NUMBERS, ORDER_TIMES, ORDERS, ORDERS_OF};
 use super::kept::{ORDERS_WAITING, Order, Origin};
 use super::left;
@@ -451,7 +451,8 @@ pub(super) fn record(
 ) -> Result<u64, Stop> {
     let (mut touched, mut orgs) = (Vec::new(), Vec::new());
     let zones = applied.map(|applied| applied.zones.as_slice()).unwrap_or_default();
-    tell(&*tx, order, items, zones, (&mut touched, &mut orgs))?;
+    let digests = item::digests_of(&*tx, items)?;
+    tell(order, (items, &digests), zones, (&mut touched, &mut orgs));
     let seq = event::record(tx, context, News { kind, order: Some(order.id), orgs, touched })?;
     for zone in zones {
         super::explain::trace(tx, zone, seq, order.id)?;
@@ -465,9 +466,11 @@ pub(super) fn record_applied(
     context: &Context,
     orders: &[Untold],
 ) -> Result<(), Stop> {
-    let (mut touched, mut orgs) = (Vec::new(), Vec::new());
-    for Untold { order, items, applied } in orders {
-        tell(&*tx, order, items, &applied.zones, (&mut touched, &mut orgs))?;
+    /// What an update touches: the order, the item, the zone, the RRset.
+    const TOUCHED: usize = 4;
+    let (mut touched, mut orgs) = (Vec::with_capacity(orders.len() * TOUCHED), Vec::new());
+    for Untold { order, items, digests, applied } in orders {
+        tell(order, (items, digests), &applied.zones, (&mut touched, &mut orgs));
     }
     let order = match orders {
         [one] => Some(one.order.id),
@@ -485,23 +488,22 @@ pub(super) fn record_applied(
 
 /// What an event says of an order, and to whom.
 fn tell(
-    rows: &impl Rows,
     order: &Order,
-    items: &[Item],
+    (items, digests): (&[Item], &[Digest]),
     zones: &[AppliedZone],
     (into, to): (&mut Vec<Touched>, &mut Vec<OrgId>),
-) -> Result<(), Stop> {
+) {
     into.push(touched(order));
-    for item in items {
-        let after = Some(item.digest(rows)?);
-        into.push(Touched { object: Object::Item(item.id), before: None, after });
-    }
+    into.extend(items.iter().zip(digests).map(|(item, digest)| Touched {
+        object: Object::Item(item.id),
+        before: None,
+        after: Some(*digest),
+    }));
     into.extend(zones.iter().flat_map(of_zone));
     let orgs = super::draft::orgs_of(items.iter().map(|item| &item.org));
     let fresh: Vec<OrgId> =
         orgs.into_iter().chain([order.org]).filter(|org| !to.contains(org)).collect();
     to.extend(fresh);
-    Ok(())
 }
 
 /// Writes the event of orders of one organisation that were seen served at the same time.

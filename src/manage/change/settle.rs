@@ -341,7 +341,11 @@ fn put_seen(
         };
         match told.iter_mut().find(alike) {
             Some((_, orders)) => orders.push(order),
-            None => told.push((context, vec![order])),
+            None => {
+                let mut orders = Vec::with_capacity(looked_for.len());
+                orders.push(order);
+                told.push((context, orders));
+            }
         }
     }
     for (context, orders) in told {
@@ -386,6 +390,9 @@ fn served(order: &mut Order, at: Timestamp) -> Result<(), OrderError> {
 pub fn resume(manage: &Manage, context: &Context) -> Result<usize, OrderError> {
     let mut served = 0;
     for id in unserved(manage)? {
+        if manage.maintain.answering().is_none() {
+            break; // The server stops; its next start goes on.
+        }
         served += usize::from(again(manage, context, id)? == Again::Served);
     }
     Ok(served)
@@ -489,7 +496,7 @@ fn as_it_stands(
         from: zone.is_none().then_some(Serial(0)),
         to: zone.map(|zone| zone.serial),
         changed_count: changed.len(),
-        changed,
+        changed: changed.into(),
         old: Old::NOTHING,
     })
 }

@@ -121,7 +121,10 @@ pub struct History(Vec<Reached>);
 impl History {
     /// Begins with `submitted`.
     pub fn begin(at: Timestamp) -> History {
-        History(vec![Reached { state: State::Submitted, at }])
+        // As many as an order goes through that is approved and applied at once.
+        let mut steps = Vec::with_capacity(4);
+        steps.push(Reached { state: State::Submitted, at });
+        History(steps)
     }
 
     /// Where it stands.

@@ -123,7 +123,8 @@ pub fn update_all(manage: &Manage, requests: &[Request<'_>]) -> Vec<Reply> {
     let requests = requests.iter().map(|request| (request, read(request.zone, request.message)));
     let (mut replies, mut good) = (Vec::new(), Vec::new());
     for (place, (request, message)) in requests.enumerate() {
-        replies.push(Reply::from(message.as_ref().err().copied().unwrap_or(Rcode::SERVFAIL)));
+        let faulty = message.as_ref().err().cloned();
+        replies.push(faulty.unwrap_or_else(|| Rcode::SERVFAIL.into()));
         good.extend(message.ok().map(|message| (place, request, message)));
     }
     let Ok(operator) = bootstrap::operator_org(manage) else { return replies };
@@ -184,6 +185,7 @@ fn together(
 /// Writes the events of what was applied: one for the orders of one organisation by one sender.
 fn record(tx: &mut Tx<'_>, became: &mut [Result<Became, No>]) -> Result<(), Stop> {
     let mut told: Vec<(&Context, Vec<Untold>)> = Vec::new();
+    let most = became.len();
     for applied in became.iter_mut().filter_map(|one| match one {
         Ok(Became::Applied(applied)) => Some(applied),
         _ => None,
@@ -196,7 +198,11 @@ fn record(tx: &mut Tx<'_>, became: &mut [Result<Became, No>]) -> Result<(), Stop
         };
         match told.iter_mut().find(alike) {
             Some((_, orders)) => orders.push(untold),
-            None => told.push((context, vec![untold])),
+            None => {
+                let mut orders = Vec::with_capacity(most);
+                orders.push(untold);
+                told.push((context, orders));
+            }
         }
     }
     told.iter().try_for_each(|(context, orders)| receipt::record_applied(tx, context, orders))
@@ -317,8 +323,8 @@ fn take(
     let mode = author.mode(door.tx(), &held)?;
     let user = context.actor.user().filter(|_| mode == ChangeMode::Basket);
     let mut sets = Sets::new(door.tx(), &held.zone, user);
-    if let Err(rcode) = sets.prerequisites(&message.prerequisites)? {
-        return Err(No::Reply(rcode.into()));
+    if let Err(reply) = sets.prerequisites(&message.prerequisites)? {
+        return Err(No::Reply(reply));
     }
     for line in &message.updates {
         if line.rtype != Type::ANY {

@@ -201,7 +201,7 @@ pub(super) fn entries(
     for (n, text) in texts.iter().enumerate() {
         match text.parse() {
             Ok(entry) => entries.push(entry),
-            Err(error) => problems.push(Problem::at(format!("{field}/{n}"), "access", error)),
+            Err(error) => problems.push(Problem::at(format!("{field}[{n}]"), "access", error)),
         }
     }
     if problems.is_empty() { Ok(Some(entries)) } else { Err(problems) }
@@ -215,7 +215,7 @@ fn without_pins(list: Option<Vec<Entry>>) -> Result<Option<Vec<Entry>>, AccessEr
         Some(n) => {
             let text =
                 "a pin is for transfers: questions are answered without a look at certificates";
-            Err(AccessError::Invalid(vec![Problem::at(format!("query/{n}"), "access", text)]))
+            Err(AccessError::Invalid(vec![Problem::at(format!("query[{n}]"), "access", text)]))
         }
     }
 }

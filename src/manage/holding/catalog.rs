@@ -107,11 +107,11 @@ impl Refused for CatalogError {
     }
 }
 
-fn invalid(reasons: Vec<Reason>) -> CatalogError {
+fn invalid(zone: &Name, reasons: Vec<Reason>) -> CatalogError {
     if reasons.contains(&Reason::UnknownZone) {
         return NoAccess::NotFound.into();
     }
-    let problems = reasons.into_iter().map(|why| Problem::at("", "catalog", why));
+    let problems = reasons.into_iter().map(|why| Problem::at("", "catalog", why).of_zone(zone));
     CatalogError::Invalid(problems.collect())
 }
 
@@ -151,7 +151,9 @@ pub fn create(
     let catalog = change(manage, context, |door| {
         let scope = scope_of(new.org, new.zones);
         let org = context.org.to_string();
-        let made = door.create_catalog(&new.zone, &org, scope, new.group).map_err(invalid)?;
+        let made = door
+            .create_catalog(&new.zone, &org, scope, new.group)
+            .map_err(|why| invalid(&new.zone, why))?;
         record(door.tx(), context, Happened::CatalogCreated, None, Some(&made))?;
         Ok(made)
     })?;
@@ -226,7 +228,7 @@ pub fn delete(
 ) -> Result<CatalogView, CatalogError> {
     let shown = get(manage, context, apex)?;
     change(manage, context, |door| {
-        let gone = door.delete_catalog(apex).map_err(invalid)?;
+        let gone = door.delete_catalog(apex).map_err(|why| invalid(apex, why))?;
         Ok(record(door.tx(), context, Happened::CatalogDeleted, Some(&gone), None)?)
     })?;
     Ok(shown)
@@ -290,7 +292,7 @@ pub fn assign(
             return Err(NoAccess::NotFound.into());
         }
         let to = joining.is_some().then_some(catalog.zone);
-        door.set_member(zone, to.map(|_| apex), group).map_err(invalid)?;
+        door.set_member(zone, to.map(|_| apex), group).map_err(|why| invalid(zone, why))?;
         let touched = vec![
             Touched { object: Object::Catalog(apex.clone()), before: None, after: None },
             Touched::of(Object::Zone(zone.clone()), Some(&now), Some(&to)),

@@ -76,6 +76,7 @@ pub fn check(
             records: org.limits.records_per_zone as usize,
             generate: org.limits.generate_records as usize,
         },
+        hands: 1,
         rules: true,
     };
     Ok(match text::parse(octets, options) {

@@ -17,7 +17,7 @@ use crate::manage::event::Kind as Happened;
 use crate::manage::fault::{self, Kind, Problem, Refused, Stop};
 use crate::manage::time::Timestamp;
 use crate::sign::Algorithm;
-use crate::sign::key::key_tag;
+use crate::sign::key::{check_public, key_tag};
 use crate::sign::rollover::{DsSet, Key, KeyId, KeySet, Look};
 use crate::wire::{Name, Type, rdata};
 
@@ -216,7 +216,7 @@ fn view(manage: &Manage, rows: &impl crate::store::Rows, held: &Held) -> Result<
             asked: life.rollover.asked_of_parent().map(|set| tags(&set.keys)),
             seen: seen.map(strangers).collect(),
             looked_at: life.rollover.looked().map(second),
-            fault: life.parent_fault.clone(),
+            fault: life.parent_fault.clone().filter(|_| !life.is_over()),
             trouble: trouble(rows, zone, &life)?,
         },
         at_rest: life.rollover.is_at_rest() && life.roll.is_empty(),
@@ -352,12 +352,19 @@ pub fn seen(
             // That there is none can be said at any time: also of a zone that others signed.
             (false, _) => DsSet::default(),
         };
-        let told = match seen.present {
+        let mut told = match seen.present {
             true => format!("told that the parent has the DS of {}", listed(&set.keys)),
             false => "told that the parent has no DS".to_owned(),
         };
         let look = Look { seen: vec![set], ttl: seen.ttl.unwrap_or(DAY_S), is_full: true };
         life.rollover.look(&look, &facts(policy), now_s);
+        let counts = life.rollover.settles(facts(policy).settle());
+        if let Some(at) = counts.filter(|at| life.rollover.expects_parent() && now_s < *at) {
+            told.push_str(&format!(
+                ": too early, for it may still take up what it was asked before; say so again after {}",
+                second(at)
+            ));
+        }
         Ok(told)
     })
 }
@@ -387,11 +394,19 @@ pub fn set_foreign(
 ) -> Result<DnssecView, DnssecError> {
     let (mut keys, mut problems) = (Vec::new(), Vec::new());
     for (n, text) in foreign.dnskeys.iter().enumerate() {
+        let at = format!("dnskeys[{n}]");
         match rdata::parse(Type::DNSKEY, text, None) {
-            Ok(rdata) => keys.push((KeyId(key_tag(&rdata)), rdata.to_vec())),
-            Err(error) => {
-                problems.push(Problem::at(format!("dnskeys[{n}]"), "rdata", error));
+            Ok(rdata) => {
+                let id = KeyId(key_tag(&rdata));
+                if let Err(error) = check_public(&rdata) {
+                    problems.push(Problem::at(at, "key", error));
+                } else if keys.iter().any(|(other, _)| *other == id) {
+                    let text = format!("two keys have the tag {}: they cannot both stand", id.0);
+                    problems.push(Problem::at(at, "key", text));
+                }
+                keys.push((id, rdata.to_vec()));
             }
+            Err(error) => problems.push(Problem::at(at, "rdata", error)),
         }
     }
     if keys.len() > FOREIGN_KEYS_MAX {

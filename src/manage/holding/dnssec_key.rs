@@ -9,7 +9,7 @@ use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
 use crate::manage::event::Kind as Happened;
 use crate::manage::fault::Problem;
-use crate::sign::keyfile;
+use crate::sign::{SigningKey, keyfile};
 use crate::wire::Name;
 
 /// A signing key, as the two files that other signers keep.
@@ -42,12 +42,18 @@ pub fn import(
 ) -> Result<ImportedKey, DnssecError> {
     through(manage, |door| {
         let held = holding::fetch(door.tx(), context, Permission::DnssecKeys, apex)?;
-        let key = keyfile::read(&files.public, &files.private)
+        let key = keyfile::read(&held.zone.apex, &files.public, &files.private)
             .map_err(|error| DnssecError::Invalid(vec![Problem::at("private", "key", error)]))?;
-        door.put_signing_key(&held.zone.apex, &key).map_err(reason)?;
         let life = dnssec::life(door.tx(), &held.zone)?;
+        let mut others = life.iter().flat_map(|life| &life.foreign);
+        if others.any(|(tag, dnskey)| tag.0 == key.tag() && dnskey != key.dnskey()) {
+            let text = format!("{apex} has another provider's key with the tag {}", key.tag());
+            return Err(DnssecError::State(text));
+        }
+        door.put_signing_key(&held.zone.apex, &key).map_err(reason)?;
         if life.is_some_and(|life| life.rollover.is_on()) {
             let known = |life: &mut dnssec::Life, policy: &dnssec::Policy, now_s| {
+                fits(&key, &life.policy, policy)?;
                 dnssec::want(life, policy, &key, now_s);
                 Ok(format!("key {} brought along", key.tag()))
             };
@@ -56,6 +62,22 @@ pub fn import(
         record(door, context, &held, Happened::DnssecKeyImported)?;
         Ok(ImportedKey { tag: key.tag(), algorithm: key.algorithm().number() })
     })
+}
+
+/// A key that a zone's policy has no place for would leave it at once: better said than done.
+fn fits(key: &SigningKey, name: &str, policy: &dnssec::Policy) -> Result<(), String> {
+    let (number, role) = (key.algorithm().number(), dnssec::role_of(key.dnskey(), policy));
+    if number == policy.algorithm.number() && policy.roles().contains(&role) {
+        return Ok(());
+    }
+    let roles: Vec<&str> = policy.roles().iter().map(|role| role.word()).collect();
+    Err(format!(
+        "key {} is a {} of algorithm {number}, and policy {name} has {} of algorithm {}: give the zone a policy that fits first",
+        key.tag(),
+        role.word(),
+        roles.join(" and "),
+        policy.algorithm.number()
+    ))
 }
 
 /// Gives a key out, with its secret. That it was given out stands in the events.

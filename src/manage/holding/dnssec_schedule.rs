@@ -81,6 +81,7 @@ pub(super) fn facts(policy: &dnssec::Policy) -> Facts {
         lag: policy.propagation_s,
         parent_delay: policy.parent_delay_s,
         oldest_served: None,
+        is_unfinished: false,
     }
 }
 

@@ -212,7 +212,7 @@ mod tests {
             panic!("it is taken");
         };
         let places: Vec<_> = problems.iter().map(|problem| problem.at.as_str()).collect();
-        assert_eq!(places, ["group", "primaries", "transfer/0"]);
+        assert_eq!(places, ["group", "primaries", "transfer[0]"]);
         assert!(rule_of("gold", &GroupAsk::default()).is_err(), "it gives nothing");
     }
 }

@@ -234,7 +234,7 @@ pub fn remove(manage: &Manage, context: &Context, apex: &Name) -> Result<(), Pri
     context.may(Permission::ServerOperate)?;
     manage.commit(|door| {
         let held = zone::fetch(door.tx(), context, Permission::ZoneManage, apex)?;
-        let before = secondary::following(door.tx(), apex)?.ok_or(NoAccess::NotFound)?;
+        let before = secondary::following(door.tx(), apex)?.ok_or_else(|| follows_nobody(apex))?;
         secondary::forget(door.tx(), apex)?;
         let change = match (held.zone.version, held.zone.state) {
             (0, _) => Some(ZoneChange::Delete { apex: apex.clone() }),
@@ -248,27 +248,31 @@ pub fn remove(manage: &Manage, context: &Context, apex: &Name) -> Result<(), Pri
     })
 }
 
+fn follows_nobody(apex: &Name) -> PrimariesError {
+    PrimariesError::Refused(format!("{apex} follows no primary: its records are changed here"))
+}
+
 /// Asks the primaries of a zone at once.
 ///
 /// # Errors
 ///
-/// [`Stop::Access`] when the zone follows nobody.
+/// [`PrimariesError`]; nobody is asked.
 pub fn refresh(
     manage: &Manage,
     context: &Context,
     apex: &Name,
     ask: &RefreshAsk,
-) -> Result<PrimariesView, Stop> {
+) -> Result<PrimariesView, PrimariesError> {
     context.may(Permission::ServerOperate)?;
-    manage.transact(|tx| -> Result<(), Stop> {
+    manage.transact(|tx| -> Result<(), PrimariesError> {
         let held = zone::fetch(tx, context, Permission::ZoneView, apex)?;
-        secondary::following(tx, apex)?.ok_or(NoAccess::NotFound)?;
-        held.record(tx, context, Happened::RefreshAsked, None::<&()>, None)
+        secondary::following(tx, apex)?.ok_or_else(|| follows_nobody(apex))?;
+        Ok(held.record(tx, context, Happened::RefreshAsked, None::<&()>, None)?)
     })?;
     let RefreshAsk { transfer, any_serial } = *ask;
     let transfer = transfer || any_serial;
     manage.maintain.refresh(apex, Ask { from: None, transfer, any_serial, forced: true });
-    get(manage, context, apex)
+    Ok(get(manage, context, apex)?)
 }
 
 /// Whom a zone follows, and how that stands.

@@ -137,7 +137,7 @@ fn view_of(zone: &Name, serial: Option<u32>, known: ZoneServers) -> ZoneServersV
 /// [`Stop::Access`] when there is no such zone in reach.
 pub fn get(manage: &Manage, context: &Context, apex: &Name) -> Result<ZoneServersView, Stop> {
     let held = manage.store.read(|rows| zone::fetch(rows, context, Permission::ZoneView, apex))?;
-    Ok(view(&held.zone, manage.maintain.zone_servers(&held.zone)))
+    Ok(view(&held.zone, manage.maintain.zone_servers_named(&held.zone)))
 }
 
 /// Has the servers of a zone told and asked anew; shows what is known so far.
@@ -148,7 +148,7 @@ pub fn get(manage: &Manage, context: &Context, apex: &Name) -> Result<ZoneServer
 pub fn look(manage: &Manage, context: &Context, apex: &Name) -> Result<ZoneServersView, Stop> {
     let held = manage.store.read(|rows| zone::fetch(rows, context, Permission::ZoneEdit, apex))?;
     manage.maintain.look_at(&held.zone, Vec::new(), true);
-    Ok(view(&held.zone, manage.maintain.zone_servers(&held.zone)))
+    Ok(view(&held.zone, manage.maintain.zone_servers_named(&held.zone)))
 }
 
 /// Lists zones with their servers, in canonical order of the zones: the matrix.
@@ -165,7 +165,7 @@ pub fn list(
     let mut items = Vec::with_capacity(page.items.len());
     for shown in page.items {
         if let Some(row) = manage.store.read(|rows| zones::zone(rows, &shown.name))? {
-            items.push(view(&row, manage.maintain.zone_servers(&row)));
+            items.push(view(&row, manage.maintain.zone_servers_named(&row)));
         }
     }
     Ok(Page { items, next: page.next })
@@ -179,7 +179,7 @@ pub(in crate::manage) fn of_zones<'z>(
     let mut shown = Vec::new();
     for apex in apexes {
         if let Some(row) = manage.store.read(|rows| zones::zone(rows, apex))? {
-            shown.push(view(&row, manage.maintain.zone_servers(&row)));
+            shown.push(view(&row, manage.maintain.zone_servers_named(&row)));
         } else if let Some(known) = manage.maintain.gone_servers(apex)? {
             shown.push(view_of(apex, None, known));
         }

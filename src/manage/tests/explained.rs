@@ -1,5 +1,8 @@
 //! Where what is served comes from.
 
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+
 use super::*;
 use crate::maintain::served::Everywhere;
 use crate::manage::change::revert::{self, Revert};
@@ -64,6 +67,26 @@ fn an_order_not_seen_at_once_is_looked_for_again() {
     answering.join().unwrap();
     let after = crate::manage::change::receipt::get(&world.manage, &acme.member, order.id);
     assert_eq!(after.unwrap().state, State::Served);
+}
+
+/// Goal: a server that stops waits for no answers: nobody gives them any more.
+/// Method: a listener hears all and says nothing; once it is said to have ended nobody asks it.
+#[test]
+fn a_server_that_stops_looks_for_no_answers() {
+    let world = World::new();
+    world.add(&world.acme.member, &world.acme.zone, vec![add("new", "A", "192.0.2.7")]);
+    world.place(&world.acme.member);
+    let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    world.manage.maintain.set_own_listeners(&[listener.local_addr().unwrap()]);
+    let system = bootstrap::system(&world.manage).unwrap();
+    world.manage.maintain.fall_silent();
+
+    assert_eq!(settle::resume(&world.manage, &system), Ok(0));
+    let mut lookout = settle::Lookout::default();
+    (0..2).for_each(|_| assert_eq!(lookout.look(&world.manage, &system), Ok(0)));
+
+    assert_eq!(listener.recv(&mut [0; 512]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 /// Goal: an order that an older release kept, in rows of another form, is shown, confirmed and undone.

@@ -91,6 +91,72 @@ fn rfc2136_3_2_prerequisites_decide_with_their_own_rcodes() {
     }
 }
 
+/// What a client with EDNS is told names the record and the rule.
+#[test]
+fn an_update_that_is_not_taken_is_told_which_record_and_why() {
+    let world = World::new();
+    let (www, nobody, x) = ("www.acme.example.", "nobody.acme.example.", "x.acme.example.");
+    let told = |prerequisites: &[Line<'_>], updates: &[Line<'_>]| {
+        let zone = &world.acme.zone;
+        let octets = message(zone, prerequisites, updates);
+        update::update(&world.manage, Sender::Listed, zone, &octets).why.expect("a text").1
+    };
+    for (prerequisite, text) in [
+        (
+            (nobody, Type::ANY, ANY, 0, ""),
+            "prerequisite not met: nobody.acme.example. has no records",
+        ),
+        ((www, Type::AAAA, ANY, 0, ""), "prerequisite not met: there is no www.acme.example. AAAA"),
+        ((www, Type::ANY, NONE, 0, ""), "prerequisite not met: www.acme.example. has records"),
+        ((www, Type::A, NONE, 0, ""), "prerequisite not met: there is www.acme.example. A"),
+        (
+            (www, Type::A, IN, 0, "192.0.2.9"),
+            "prerequisite not met: www.acme.example. A has other records",
+        ),
+        (
+            (nobody, Type::A, IN, 0, "192.0.2.9"),
+            "prerequisite not met: there is no nobody.acme.example. A",
+        ),
+        (
+            (www, Type::A, ANY, 1, ""),
+            "prerequisite www.acme.example. A: class, TTL or RDATA is none of RFC 2136 §2.4",
+        ),
+        (("a.other.example.", Type::A, ANY, 0, ""), "a.other.example. is not in acme.example."),
+    ] {
+        assert_eq!(told(&[prerequisite], &[]), text);
+    }
+    let good = (x, Type::A, IN, 60, "192.0.2.7");
+    for (line, text) in [
+        (
+            (x, Type::A, NONE, 1, "192.0.2.7"),
+            "update of x.acme.example. A: class, TTL or RDATA is none of RFC 2136 §2.5",
+        ),
+        ((x, Type::A, IN, 60, ""), "record 2 of the update section is malformed"),
+        (
+            (x, Type::NSEC, ANY, 0, ""),
+            "x.acme.example. NSEC: such records follow from others and are not updated",
+        ),
+    ] {
+        assert_eq!(told(&[], &[good, line]), text);
+    }
+}
+
+/// A type may have records without octets: those are added, asked for and taken away like others.
+#[test]
+fn rfc2136_a_record_without_octets_is_one_where_its_type_has_such() {
+    let world = World::new();
+    let x = "x.acme.example.";
+    for rtype in [Type(42), Type(65_280)] {
+        let count = || world.served(&world.acme.zone, "x", rtype).len();
+        assert_eq!(send(&world, &[], &[(x, rtype, IN, 60, "")]), Rcode::NOERROR);
+        assert_eq!(count(), 1, "{rtype}");
+        let none = (x, rtype, NONE, 0, "");
+        assert_eq!(send(&world, &[none], &[]), Rcode::YXRRSET);
+        assert_eq!(send(&world, &[(x, rtype, IN, 0, "")], &[none]), Rcode::NOERROR);
+        assert_eq!(count(), 0, "{rtype}");
+    }
+}
+
 #[test]
 fn rfc2136_3_4_2_lines_are_taken_in_order_and_what_cannot_stand_is_passed_over() {
     let world = World::new();

@@ -1,13 +1,14 @@
 //! What becomes of messages, one at a time, at a desk without zones.
 
 use super::*;
+use crate::answer::Writer;
 use crate::serve::Refuse;
 use crate::serve::acl::Prefixes;
 use crate::serve::rrl;
-use crate::serve::shared::{Desk, Settings};
+use crate::serve::shared::{Desk, Settings, Shared};
 use crate::serve::testing::{desk_of, message, version_query};
-use crate::wire::Header;
 use crate::wire::edns::option;
+use crate::wire::{HashKey, Header};
 
 const NOW: u32 = 1_800_000_000;
 const NOBODYS: &[u8] = b"\x07eXample\x00\x00\x01\x00\x01";
@@ -93,7 +94,8 @@ fn a_version_of_edns_from_the_future_is_badvers() {
     let opt_1 = [0, 0, 41, 0x10, 0, 0, 1, 0, 0, 0, 0];
     let reply = udp(&message(7, 0, NOBODYS, &[&opt_1]));
     assert_eq!(header(&reply).flags.rcode(), Rcode::NOERROR); // the lower four bits of 16
-    assert_eq!(reply[12 + NOBODYS.len()..], [0, 0, 41, 4, 208, 1, 0, 0, 0, 0, 0]);
+    assert_eq!(reply[12 + NOBODYS.len()..][..8], [0, 0, 41, 4, 208, 1, 0, 0]);
+    assert_eq!(option(&reply, NOBODYS, option::EDE).unwrap()[..2], [0, 21]);
 }
 
 #[test]
@@ -186,6 +188,31 @@ fn rfc7873_5_4_a_cookie_can_be_had_without_a_question() {
     let reply = udp(&query);
     assert_eq!((header(&reply).questions, header(&reply).flags.rcode()), (0, Rcode::NOERROR));
     assert_eq!(reply.len(), 12 + 11 + 28);
+}
+
+#[test]
+fn rfc7873_5_4_a_cookie_shown_without_a_question_is_told_to_be_good_or_bad() {
+    let shown = |cookie: &[u8]| {
+        let mut query = message(7, 0, b"", &[&opt(&[&[0, 10, 0, 24], cookie].concat())]);
+        query[5] = 0;
+        let reply = udp(&query);
+        let upper = u16::from(reply[12 + 5]) << 4;
+        (Rcode(upper | header(&reply).flags.rcode().0), option(&reply, b"", option::COOKIE))
+    };
+    let (rcode, good) = shown(&[1; 24]);
+    assert_eq!(rcode, Rcode::BADCOOKIE);
+    let good = good.unwrap();
+    assert_eq!(shown(&good), (Rcode::NOERROR, Some(good.clone())));
+}
+
+#[test]
+fn a_transfer_is_of_one_class() {
+    for qtype in [251, 252] {
+        let question = [b"\x01x\x00\x00", &[qtype][..], b"\x00\xff"].concat();
+        let desk = desk(settings());
+        let refused = reply(&desk, Transport::Tcp, &message(7, 0, &question, &[])).unwrap();
+        assert_eq!(header(&refused).flags.rcode(), Rcode::REFUSED, "{qtype}");
+    }
 }
 
 #[test]
@@ -338,6 +365,52 @@ fn every_error_says_why_to_who_knows_edns() {
         let message = message(1, flags, soa, &[&opt(&[])]);
         desk.ask(Transport::Tcp, SocketAddr::from(([192, 0, 2, 1], 1)), &message, NOW, &mut out);
         assert!(option(&out, soa, option::EDE).is_some(), "{out:?}");
+    }
+}
+
+#[test]
+fn rfc8914_while_zones_are_loaded_what_is_not_there_is_not_ready() {
+    let mut writer = Writer::new(HashKey::new([7; 24]));
+    writer.start_load();
+    let registry = Arc::default();
+    let shared = Shared::new(settings(), writer.published(), Arc::new(Refuse), registry, 7);
+    let reply =
+        reply(&Desk::new(shared), Transport::Udp, &message(7, 0, NOBODYS, &[&opt(&[])])).unwrap();
+    assert_eq!(header(&reply).flags.rcode(), Rcode::SERVFAIL);
+    assert_eq!(option(&reply, NOBODYS, option::EDE).unwrap()[..2], [0, 14]);
+}
+
+/// Goal: also who signs, and is not believed, is told why; and has a cookie like others.
+#[test]
+fn rfc8914_who_is_refused_for_a_signature_is_told_why() {
+    let tsig = |time: u8| {
+        [
+            b"\x03key\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x1d".as_slice(),
+            &[b"\x09hmac-test\x00\x00\x00\x00\x00\x00", &[time][..]].concat(),
+            b"\x01\x2c\x00\x02xx\x12\x34\x00\x00\x00\x00",
+        ]
+        .concat()
+    };
+    let cookie = opt(&[0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let reply = udp(&message(7, 0, NOBODYS, &[&cookie, &tsig(1)]));
+    assert_eq!(header(&reply).flags.rcode(), Rcode::NOTAUTH);
+    let ede = option(&reply, NOBODYS, option::EDE).unwrap();
+    assert_eq!(ede, b"\0\0there is no TSIG key of this name and algorithm here");
+    assert_eq!(option(&reply, NOBODYS, option::COOKIE).unwrap().len(), 24);
+    let malformed = udp(&message(7, 0, NOBODYS, &[&opt(&[]), &tsig(1)[..15]]));
+    assert_eq!(header(&malformed).flags.rcode(), Rcode::FORMERR);
+}
+
+#[test]
+fn what_is_asked_of_others_is_answered_with_a_cookie_too() {
+    let desk = desk_of(settings(), Refuse);
+    let soa = b"\x07example\x00\x00\x06\x00\x01";
+    let cookie = opt(&[0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+    for flags in [0x2000, 0x2800] {
+        let mut out = Vec::new();
+        let message = message(1, flags, soa, &[&cookie]);
+        desk.ask(Transport::Tcp, SocketAddr::from(([192, 0, 2, 1], 1)), &message, NOW, &mut out);
+        assert_eq!(option(&out, soa, option::COOKIE).unwrap().len(), 24);
     }
 }
 

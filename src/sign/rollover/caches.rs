@@ -128,6 +128,15 @@ impl Timeline {
         (self.ttl, self.lowered) = (ttl, None);
     }
 
+    /// Notes a TTL of something that was published, among much else; returns whether it is the largest.
+    pub fn note_larger_ttl(&mut self, ttl: u32) -> bool {
+        let is_larger = ttl > self.ttl;
+        if is_larger {
+            (self.ttl, self.lowered) = (ttl, None);
+        }
+        is_larger
+    }
+
     /// Serves another value from `now` on; the old one is served by the slowest server for `lag`
     /// seconds more.
     pub fn replace(&mut self, value: KeySet, lag: u32, now: u64) {
@@ -146,6 +155,14 @@ impl Timeline {
     pub fn hold(&mut self, version: u64, now: u64) {
         for past in self.past.iter_mut().filter(|past| past.replaced > version) {
             past.until = past.until.max(now + u64::from(past.ttl));
+        }
+    }
+
+    /// All of this was still served here until `now`, whatever was to take its place.
+    pub fn served_until(&mut self, lag: u32, now: u64) {
+        for past in &mut self.past {
+            past.replaced = past.replaced.max(now);
+            past.until = past.until.max(now + u64::from(lag) + u64::from(past.ttl));
         }
     }
 

@@ -17,8 +17,14 @@ const NOW: u64 = 1_000;
 /// Longer ago than anything matters.
 const LONG_AGO: u64 = NOW - 30;
 
-const FACTS: Facts =
-    Facts { dnskey_ttl: 1, zone_ttl: 2, lag: 1, parent_delay: 1, oldest_served: None };
+const FACTS: Facts = Facts {
+    dnskey_ttl: 1,
+    zone_ttl: 2,
+    lag: 1,
+    parent_delay: 1,
+    oldest_served: None,
+    is_unfinished: false,
+};
 const DS_TTL: u32 = 1;
 
 /// What was served in this tick, in the one before, and so on.

@@ -107,7 +107,7 @@ impl Rollover {
     }
 
     /// When a look that shows what is asked for proves that nothing else will be granted.
-    fn settles(&self, settle: u32) -> Option<u64> {
+    pub fn settles(&self, settle: u32) -> Option<u64> {
         self.parent.asked_at().map(|at| at + u64::from(settle) + 1)
     }
 

@@ -49,9 +49,13 @@ impl fmt::Display for TransferFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TransferFault::Misbehaved(what) => what.fmt(f),
-            TransferFault::Refused(rcode) => {
-                write!(f, "refused the transfer with RCODE {}", rcode.0)
+            TransferFault::Refused(rcode @ (Rcode::REFUSED | Rcode::NOTAUTH)) => {
+                write!(
+                    f,
+                    "refused the transfer with {rcode}: it must have the zone, and let this address or key transfer it"
+                )
             }
+            TransferFault::Refused(rcode) => write!(f, "refused the transfer with {rcode}"),
             TransferFault::TooLarge(limits) => write!(
                 f,
                 "sent more than {} octets or {} records, which is the limit",

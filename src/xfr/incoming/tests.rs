@@ -150,6 +150,8 @@ fn what_is_no_transfer_is_refused_by_name() {
     }
     let refused = hear(Asked::Axfr, &[message_of(0x8405, &[])]);
     assert_eq!(refused, Err(TransferFault::Refused(Rcode::REFUSED)));
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains("REFUSED") && told.contains("let this address or key"), "{told}");
 }
 
 #[test]

@@ -35,6 +35,13 @@ struct Found {
     what: String,
 }
 
+/// What was found in a piece of a file, apart from the file.
+pub(super) struct Gist {
+    found: Vec<Found>,
+    more: usize,
+    errors: usize,
+}
+
 /// All faults, and the files they are in.
 pub(super) struct Faults<'a> {
     sources: Vec<Source<'a>>,
@@ -84,6 +91,18 @@ impl<'a> Faults<'a> {
 
     pub(super) fn has_errors(&self) -> bool {
         self.errors > 0
+    }
+
+    /// What was found, apart from the files.
+    pub(super) fn gist(self) -> Gist {
+        Gist { found: self.found, more: self.more, errors: self.errors }
+    }
+
+    /// Takes in what was found in the next piece of the file.
+    pub(super) fn take(&mut self, gist: Gist) {
+        gist.found.into_iter().for_each(|found| self.push(found));
+        self.more += gist.more;
+        self.errors += gist.errors;
     }
 
     fn push(&mut self, found: Found) {

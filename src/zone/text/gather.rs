@@ -8,6 +8,8 @@ mod order;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::panic::resume_unwind;
+use std::thread;
 
 use self::order::{Owners, Span};
 use super::Parsed;
@@ -54,6 +56,13 @@ struct Entry {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct OwnerAt(usize);
 
+impl OwnerAt {
+    /// The same, where what was gathered stands `octets` further behind.
+    pub(super) fn moved(self, octets: usize) -> OwnerAt {
+        OwnerAt(self.0 + octets)
+    }
+}
+
 impl Gathered {
     /// Room for what so many octets of text usually make.
     pub(super) fn for_text(octets: usize) -> Gathered {
@@ -85,6 +94,18 @@ impl Gathered {
         self.records.push(Entry { rdata_at: at, place, ttl, rdata_len, rtype });
     }
 
+    /// Takes what somebody else gathered behind all that is here; returns where its octets begin now.
+    pub(super) fn append(&mut self, other: &Gathered) -> usize {
+        let (octets, records, runs) = (self.octets.len(), self.records.len(), self.runs.len());
+        self.octets.extend_from_slice(&other.octets);
+        let moved = |entry: &Entry| Entry { rdata_at: entry.rdata_at + octets, ..*entry };
+        self.records.extend(other.records.iter().map(moved));
+        let moved = |run: &Run| Run { owner_at: run.owner_at + octets, first: run.first + records };
+        self.runs.extend(other.runs.iter().map(moved));
+        self.soa_run = self.soa_run.or(other.soa_run.map(|run| run + runs));
+        octets
+    }
+
     /// How many records there are.
     pub(super) fn len(&self) -> usize {
         self.records.len()
@@ -96,19 +117,10 @@ impl Gathered {
         Name::from_wire(self.name_at(run.owner_at)).ok()
     }
 
-    /// Sorts and packs; reports what only the whole shows.
-    pub(super) fn pack(&self, apex: &Name, faults: &mut Faults<'_>) -> Parsed {
-        let owners = order::owners(self, apex, faults);
-        let mut packing = Packing {
-            all: self,
-            twice: Twice::of(apex),
-            faults,
-            packer: Packer::with_capacity(self.octets.len() + self.records.len() * 18),
-            counts: Counts::default(),
-        };
-        packing.owners(&owners);
-        let counts = packing.counts;
-        let packed = packing.packer.finish();
+    /// Sorts and packs, by so many hands; reports what only the whole shows.
+    pub(super) fn pack(&self, apex: &Name, faults: &mut Faults<'_>, hands: usize) -> Parsed {
+        let owners = order::owners(self, apex, faults, hands);
+        let (packed, counts) = pack_shares(self, &owners, &Twice::of(apex), faults, hands);
         let apex_node = nodes(&packed).next().filter(|node| node.name() == *apex);
         let soa = apex_node.and_then(|node| node.rrset(Type::SOA));
         let dnskey = apex_node.and_then(|node| node.rrset(Type::DNSKEY));
@@ -220,10 +232,68 @@ struct Counts {
     records: usize,
 }
 
+/// Owners that are worth another hand to pack them.
+const PACKED_BY_A_HAND: usize = if cfg!(test) { 8 } else { 32 << 10 };
+
+/// Packs all owners, each hand its share of them.
+fn pack_shares(
+    all: &Gathered,
+    owners: &Owners<'_>,
+    twice: &Twice,
+    faults: &mut Faults<'_>,
+    hands: usize,
+) -> (Vec<u8>, Counts) {
+    let hands = hands.min(owners.spans.len() / PACKED_BY_A_HAND).max(1);
+    let share = owners.spans.len().div_ceil(hands).max(1);
+    let mut rest = owners.records.as_ref();
+    let mut shares = owners.spans.chunks(share).map(|spans| {
+        let records = spans.iter().map(|span| span.records).sum::<usize>();
+        let (records, behind) = rest.split_at(records.min(rest.len()));
+        rest = behind;
+        (spans, records)
+    });
+    let room = all.octets.len() + all.records.len() * 18;
+    thread::scope(|scope| {
+        let first = shares.next();
+        let others: Vec<_> = shares
+            .map(|(spans, records)| {
+                scope.spawn(move || {
+                    let mut faults = Faults::new(&[]);
+                    let mut packing = Packing::new(all, twice, &mut faults, room / hands);
+                    packing.owners(spans, records, owners.scattered);
+                    let (packer, counts) = (packing.packer, packing.counts);
+                    (packer.finish(), counts, faults.gist())
+                })
+            })
+            .collect();
+        let mut packing = Packing::new(all, twice, faults, room);
+        if let Some((spans, records)) = first {
+            packing.owners(spans, records, owners.scattered);
+        }
+        let (mut packed, mut counts) = (packing.packer.finish(), packing.counts);
+        for other in others {
+            let done = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+            let (octets, of, gist) = done;
+            packed.extend_from_slice(&octets);
+            counts.add(of);
+            packing.faults.take(gist);
+        }
+        (packed, counts)
+    })
+}
+
+impl Counts {
+    fn add(&mut self, other: Counts) {
+        self.names += other.names;
+        self.rrsets += other.rrsets;
+        self.records += other.records;
+    }
+}
+
 /// Packing under way.
 struct Packing<'p, 'a> {
     all: &'p Gathered,
-    twice: Twice,
+    twice: &'p Twice,
     faults: &'p mut Faults<'a>,
     packer: Packer,
     counts: Counts,
@@ -232,12 +302,22 @@ struct Packing<'p, 'a> {
 /// How many owners are looked at ahead of their packing: so many cache misses overlap.
 const AHEAD: usize = 32;
 
-impl Packing<'_, '_> {
-    fn owners(&mut self, owners: &Owners<'_>) {
-        let mut rest = owners.records.as_ref();
+impl<'p, 'a> Packing<'p, 'a> {
+    fn new(
+        all: &'p Gathered,
+        twice: &'p Twice,
+        faults: &'p mut Faults<'a>,
+        room: usize,
+    ) -> Packing<'p, 'a> {
+        let packer = Packer::with_capacity(room);
+        Packing { all, twice, faults, packer, counts: Counts::default() }
+    }
+
+    fn owners(&mut self, spans: &[Span], records: &[Entry], scattered: bool) {
+        let mut rest = records;
         let mut node = Vec::new();
-        for some in owners.spans.chunks(AHEAD) {
-            if owners.scattered {
+        for some in spans.chunks(AHEAD) {
+            if scattered {
                 let touch = |span: &Span| self.all.octets.get(span.owner_at).copied();
                 black_box(some.iter().filter_map(touch).fold(0, u8::wrapping_add));
             }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::faults::{Faults, Place};
 use super::gather::{Gathered, OwnerAt, Places};
 use super::generate::Generate;
+use super::pieces::Extent;
 use super::{Fault, INCLUDE_DEPTH_MAX, INCLUDES_MAX, INPUT_OCTETS_MAX, Options, Parsed, TTL_MAX};
 use crate::wire::name::push_name;
 use crate::wire::rdata::scan::{ScanError, Scanner, Token};
@@ -28,7 +29,7 @@ const QUOTED_CHARACTERS_MAX: usize = 64;
 ///
 /// Every fault of the file, by place, warnings among them.
 pub fn parse(input: &[u8], options: Options<'_>) -> Result<Parsed, Vec<Fault>> {
-    let mut reader = Reader::new(input, options);
+    let mut reader = Reader::new(input, input.len(), options);
     reader.file(0, input);
     reader.finish()
 }
@@ -59,7 +60,7 @@ impl From<RdataError> for Wrong {
 
 /// Whose the next record without an owner is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
+pub(super) enum Owner {
     /// No record before it had one.
     None,
     /// That one could not be read: its records are checked, and dropped.
@@ -67,37 +68,50 @@ enum Owner {
     Known(OwnerAt),
 }
 
+impl Owner {
+    /// The same, where what was gathered stands `octets` further behind.
+    pub(super) fn moved(self, octets: usize) -> Owner {
+        match self {
+            Owner::Known(at) => Owner::Known(at.moved(octets)),
+            other => other,
+        }
+    }
+}
+
 /// The state that one line leaves to the next.
-struct Reader<'i, 'o> {
-    options: Options<'o>,
-    faults: Faults<'i>,
-    all: Gathered,
+pub(super) struct Reader<'i, 'o> {
+    pub(super) options: Options<'o>,
+    pub(super) faults: Faults<'i>,
+    pub(super) all: Gathered,
+    pub(super) extent: Extent,
     /// In wire form.
-    origin: Option<Box<[u8]>>,
-    owner: Owner,
+    pub(super) origin: Option<Box<[u8]>>,
+    pub(super) owner: Owner,
     /// How the owner was written, as long as the origin is the same.
-    owner_text: Vec<u8>,
+    pub(super) owner_text: Vec<u8>,
     /// Of the last `$TTL`. It holds in whatever file comes next, until another.
-    default_ttl: Option<u32>,
+    pub(super) default_ttl: Option<u32>,
     /// Stated by the last record that stated one ([RFC 1035](https://www.rfc-editor.org/rfc/rfc1035) §5.1).
-    last_ttl: Option<u32>,
+    pub(super) last_ttl: Option<u32>,
     source: u16,
     /// Where the `$GENERATE` stands whose lines are being read.
     generating_at: Option<u32>,
     generated: usize,
     octets_read: usize,
     depth: usize,
-    stopped: bool,
+    pub(super) stopped: bool,
 }
 
 impl<'i, 'o> Reader<'i, 'o> {
-    fn new(input: &'i [u8], options: Options<'o>) -> Reader<'i, 'o> {
+    /// A reader of `input`, or of so many octets of it.
+    pub(super) fn new(input: &'i [u8], octets: usize, options: Options<'o>) -> Reader<'i, 'o> {
         let origin = options.origin.as_ref().or(options.apex.as_ref());
         let origin = origin.map(|origin| origin.as_wire().into());
         Reader {
             options,
             faults: Faults::new(input),
-            all: Gathered::for_text(input.len()),
+            all: Gathered::for_text(octets),
+            extent: Extent::Whole,
             origin,
             owner: Owner::None,
             owner_text: Vec::new(),
@@ -120,7 +134,7 @@ impl<'i, 'o> Reader<'i, 'o> {
             self.faults.error(Place::default(), what.into());
             return Err(self.faults.finish());
         };
-        let mut parsed = self.all.pack(&apex, &mut self.faults);
+        let mut parsed = self.all.pack(&apex, &mut self.faults, self.options.hands);
         if self.options.rules {
             self.rules(&parsed);
         }
@@ -174,8 +188,16 @@ impl<'i, 'o> Reader<'i, 'o> {
         if text.starts_with(BYTE_ORDER_MARK) {
             scanner.skip(BYTE_ORDER_MARK.len());
         }
-        while !scanner.at_end() && !self.stopped {
-            if let Err(wrong) = self.entry(&mut scanner) {
+        if source == 0 && self.options.hands > 1 {
+            self.pieces(text, &mut scanner);
+        }
+        self.entries(&mut scanner, text.len());
+    }
+
+    /// Reads entries up to the first that begins at `until` or behind it.
+    pub(super) fn entries(&mut self, scanner: &mut Scanner<'_>, until: usize) {
+        while scanner.at() < until && !self.stopped {
+            if let Err(wrong) = self.entry(scanner) {
                 self.faults.error(self.place(wrong.at), wrong.what);
                 // What cannot be cut into tokens was reported once; a second fault would be its echo.
                 let _ = scanner.next_entry();
@@ -202,6 +224,9 @@ impl<'i, 'o> Reader<'i, 'o> {
             return self.directive(first, scanner);
         }
         if owner_left_out {
+            if self.owner == Owner::None && self.bind() {
+                return Ok(());
+            }
             if self.owner == Owner::None {
                 let what = "record has no owner and none stands before it: write its name at the start of the line";
                 self.owner = Owner::Unreadable;
@@ -233,6 +258,10 @@ impl<'i, 'o> Reader<'i, 'o> {
         }
         let place = self.place(token.at);
         if !token.text.is_ascii() {
+            // It is told of an owner once, where the lines before have another.
+            if self.owner == Owner::None && self.bind() {
+                return Ok(());
+            }
             let what = format!(
                 "owner {} has octets beyond ASCII: write an international name in its xn-- form",
                 quoted(token.text)
@@ -296,7 +325,11 @@ impl<'i, 'o> Reader<'i, 'o> {
     /// The TTL of a record that states none: of the last `$TTL` ([RFC 2308](https://www.rfc-editor.org/rfc/rfc2308) §4), of the last record that
     /// stated one, the default, and for a SOA that is first, its minimum.
     fn left_out_ttl(&mut self, rtype: Type, rdata_at: usize, at: usize) -> Result<u32, Wrong> {
-        let known = self.default_ttl.or(self.last_ttl).or(self.options.default_ttl);
+        let stated = self.default_ttl.or(self.last_ttl);
+        if stated.is_none() && self.bind() {
+            return Ok(0);
+        }
+        let known = stated.or(self.options.default_ttl);
         if let Some(ttl) = known {
             return Ok(ttl);
         }
@@ -321,6 +354,9 @@ impl<'i, 'o> Reader<'i, 'o> {
     }
 
     fn directive(&mut self, name: Token<'_>, scanner: &mut Scanner<'_>) -> Result<(), Wrong> {
+        if self.bind() {
+            return Ok(());
+        }
         match name.text.to_ascii_uppercase().as_slice() {
             b"$TTL" => {
                 let ttl = stated_ttl(self.argument(name, scanner, "a TTL, such as 1h")?)?;

@@ -1,7 +1,10 @@
 //! A table that took changes one by one answers as one rendered anew.
 
+use std::ops::ControlFlow;
+
 use nameplane::answer::{Rendered, render};
 use nameplane::wire::{Name, RrSet, Type};
+use nameplane::zone::View;
 use nameplane::zone::delta::{self, SetChange};
 use proptest::prelude::*;
 
@@ -149,6 +152,60 @@ proptest! {
             let names = |table: &Table| table.writer.published().load().names();
             prop_assert_eq!(names(&table), names(&anew), "{:#?} became {:#?}", before, after);
             before = after;
+        }
+    }
+}
+
+/// Renders a zone in as many parts as may be, the last first.
+fn render_in_parts(into: &mut Rendered, zone: &Zone, zones: &[Zone]) {
+    let (tree, apex) = (zone.tree(), zone.apex.key());
+    let mut borders = Vec::new();
+    tree.walk(&apex, &mut |node| {
+        let key = node.name().key();
+        let child = key[apex.len()..].split_inclusive(|octet| *octet == 0).next();
+        let border =
+            child.filter(|child| *child > b"*\0".as_slice()).map(|child| [&apex, child].concat());
+        borders.extend(border.filter(|border| borders.last() != Some(border)));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    let ends = borders.iter().map(|border| Some(border.as_slice())).chain([None]);
+    let starts = [None].into_iter().chain(borders.iter().map(|border| Some(border.as_slice())));
+    let parts: Vec<_> = starts.zip(ends).collect();
+    let mut chain: Vec<_> = with_zone(zone, zones, |zone| {
+        let part = |&(from, to): &(Option<&[u8]>, Option<&[u8]>)| {
+            render::part(into, zone, from, to).unwrap()
+        };
+        parts.iter().rev().map(part).collect()
+    });
+    chain.reverse();
+    into.put_chain(zone.id, chain);
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    /// Goal: it does not show whether a zone was rendered in one go or in parts.
+    /// Method: random zones, cut at every child of the apex where they may be cut; all answers, octet for octet.
+    #[test]
+    fn a_zone_rendered_in_parts_answers_as_one_rendered_whole(worlds in worlds(), from in 0..4usize) {
+        for world in worlds.iter().take(2) {
+            let zones = world.zones();
+            let (mut parts, whole) = (Table::empty(), Table::of(&zones));
+            let mut rendered = Rendered::new(&parts.writer.key());
+            zones.iter().for_each(|zone| render_in_parts(&mut rendered, zone, &zones));
+            parts.writer.publish(&[rendered]);
+            for owner in questions().into_iter().skip(from).step_by(4) {
+                for rtype in TYPES {
+                    prop_assert_eq!(
+                        parts.ask(&owner, rtype, true),
+                        whole.ask(&owner, rtype, true),
+                        "{} {:?} of {:#?}", owner, rtype, zones
+                    );
+                }
+            }
+            let names = |table: &Table| table.writer.published().load().names();
+            prop_assert_eq!(names(&parts), names(&whole), "{:#?}", zones);
         }
     }
 }

@@ -77,6 +77,9 @@ fn a_key_from_bind_signs_the_zone_and_goes_back_to_bind() {
     let signed = tool(&["dnssec-signzone", "-z", "-o", CHILD, "zone", stem], &out);
     if signed.is_some() {
         tool(&["dnssec-verify", "-q", "-z", "-o", CHILD, "zone.signed"], &out);
+        // As BIND signs by itself: by the keys it finds, if they are in use.
+        tool(&["dnssec-signzone", "-S", "-z", "-K", ".", "-o", CHILD, "-f", "smart", "zone"], &out);
+        tool(&["dnssec-verify", "-q", "-z", "-o", CHILD, "smart"], &out);
     }
     // That it was given out stands in the events.
     let events = server.api("GET", "/v1/events?limit=1000", None).to_string();
@@ -108,6 +111,13 @@ fn a_key_from_knot_is_rolled_to_while_the_zone_is_signed() {
     });
     assert!(!first.contains(&tag), "{rolled:#}");
     verify_with_tools(&server, home.path(), CHILD);
+
+    // What its policy has no place for would leave at once: it is refused.
+    let Some((public, private)) = bind_key(home.path(), "ED25519") else { return };
+    let (public, private) = (read(Path::new(&public)), read(Path::new(&private)));
+    let (code, why) =
+        refused(&server, "POST", &path, &json!({"public": public, "private": private}));
+    assert!(code == 409 && why.contains("give the zone a policy that fits first"), "{code} {why}");
 }
 
 /// Goal: what is no key to sign with is refused, with the reason, and no secret is repeated.
@@ -181,6 +191,14 @@ fn rfc8901_a_key_of_another_provider_is_published_vouched_for_and_withdrawn() {
     let (code, why) = refused(&server, "PUT", &path, &odd);
     assert_eq!(code, 409);
     assert!(why.contains("RFC 8901 §4"), "{why}");
+    for (odd, reason) in [
+        (json!([dnskey.replacen("257 ", "0 ", 1)]), "flags are not those of a zone key"),
+        (json!(["257 3 13 AAAA"]), "public key of a wrong length"),
+        (json!([dnskey, dnskey]), "two keys have the tag"),
+    ] {
+        let (code, why) = refused(&server, "PUT", &path, &json!({ "dnskeys": odd }));
+        assert!(code == 422 && why.contains(reason), "{code} {why}");
+    }
 
     server.api("PUT", &path, Some(&json!({ "dnskeys": [] })));
     wait(&server, CHILD, "has its own alone", |status| {
@@ -246,6 +264,8 @@ fn a_pre_signed_zone_stays_so_or_is_stripped_and_signed_here() {
     let (code, why) = refused(&server, "PUT", &path, &json!({"on": true}));
     assert_eq!(code, 422);
     assert!(why.contains("leave it so") && why.contains("strip"), "{why}");
+    let (code, why) = refused(&server, "PUT", &path, &json!({"on": false}));
+    assert!(code == 422 && why.contains("nothing is signed here"), "{code} {why}");
     verify_with_tools(&server, home.path(), CHILD);
     server.api("PUT", &path, Some(&json!({"on": true, "strip": true})));
     wait(&server, CHILD, "has looked at its parent", |status| {

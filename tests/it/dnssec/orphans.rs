@@ -204,5 +204,38 @@ fn a_transfer_that_takes_the_key_of_a_ds_away_is_taken_and_told() {
     let told = wait(&server, CHILD, "is unsigned", |status| status["state"] == "off");
     let said = told["parent"]["trouble"].as_str().unwrap();
     assert!(said.contains("names no key") && said.contains("take it away there"), "{said}");
-    assert!(server.log().contains("its primary changed the keys"), "{}", server.log());
+    server.logs("its primary changed the keys");
+}
+
+/// Goal: of a parent and its child in one import, the child that the parent's DS does not name is refused, and
+/// named, in whatever order they are given; with the key both come.
+#[test]
+fn a_child_its_ds_does_not_name_is_refused_in_whatever_order_the_files_are_given() {
+    let home = tempfile::tempdir().unwrap();
+    let Some((signed, ..)) = presigned(home.path(), CHILD) else { return };
+    let right = ds_of(home.path());
+    let wrong = format!("4711 13 2 {}", "5a".repeat(32));
+    let (child, parent) = (home.path().join("child.txt"), home.path().join("above.txt"));
+    let import = |n: usize, files: [&Path; 2]| {
+        let data = home.path().join(format!("data-{n}"));
+        let mut command = nameplane();
+        command.args(["zone", "import", "--data-dir"]).arg(data).args(files);
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let orders = || [[&child, &parent], [&parent, &child]].map(|files| files.map(|f| &**f));
+    std::fs::write(&child, &signed).unwrap();
+    for (n, (ds, taken)) in [(wrong, false), (right, true)].into_iter().enumerate() {
+        let records = format!("child 1 NS ns.child\nchild 1 DS {ds}\nns.child 1 A 127.0.0.1\n");
+        std::fs::write(&parent, format!("$ORIGIN {PARENT}\n{PLAIN}{records}")).unwrap();
+        for (m, files) in orders().into_iter().enumerate() {
+            let (done, said) = import(2 * n + m, files);
+            assert_eq!(done, taken, "{files:?}: {said}");
+            let refused =
+                said.contains("child.txt: refused") && said.contains("change the DS first");
+            assert_eq!(refused, !taken, "{files:?}: {said}");
+            assert!(said.contains(if taken { "2 zones" } else { "1 zones" }), "{said}");
+        }
+    }
 }

@@ -50,6 +50,127 @@ fn a_ds_is_pushed_into_a_parent_kept_here_and_taken_back_by_the_delete_sentinel(
     assert!(!is_signed(&server, CHILD, "SOA") && rdata(&server, CHILD, "CDS").is_empty());
 }
 
+/// Goal: a zone kept here that is two cuts above is not taken for the parent: it gets no DS, and that it has
+/// none does not unsign a zone whose real parent, elsewhere, may have one.
+#[test]
+fn a_zone_beyond_a_cut_to_elsewhere_is_not_the_parent() {
+    const GRANDCHILD: &str = "grand.away.parent.test.";
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[]);
+    let cut =
+        json!({"op": "add", "name": "away", "type": "NS", "ttl": 1, "records": ["ns.else.test."]});
+    let body = json!({ "zones": [{ "zone": PARENT, "edits": [cut] }] });
+    server.api("POST", "/v1/change-orders", Some(&body));
+    import(
+        &server,
+        GRANDCHILD,
+        "@ 1 SOA ns host 1 2 3 86400 1\n@ 1 NS ns\n@ 1 NS ns.away.parent.test.\nns 1 A 127.0.0.1\n",
+    );
+    switch(&server, PARENT, true);
+    switch(&server, GRANDCHILD, true);
+    let asked = state(&server, GRANDCHILD, "ds_pending");
+    let fault = asked["parent"]["fault"].as_str().unwrap();
+    assert!(fault.starts_with("nobody to ask for the parent's servers"), "{fault}");
+    thread::sleep(Duration::from_secs(1));
+    let rrsets = server.api("GET", &format!("/v1/zones/{PARENT}/rrsets?limit=1000"), None);
+    for kept in ["grand.away", "_dsboot"] {
+        assert!(!rrsets.to_string().contains(kept), "{rrsets:#}");
+    }
+
+    switch(&server, GRANDCHILD, false);
+    let waiting = wait(&server, GRANDCHILD, "asks for no DS", |status| {
+        status["parent"]["asked"] == json!([])
+    });
+    assert_eq!(
+        (&waiting["state"], &waiting["parent"]["looked_at"]),
+        (&json!("going_insecure"), &Value::Null)
+    );
+    assert!(is_signed(&server, GRANDCHILD, "SOA"));
+    let end = Instant::now() + PATIENCE;
+    while status(&server, GRANDCHILD)["state"] != "off" {
+        assert!(Instant::now() < end, "{:#}", status(&server, GRANDCHILD));
+        let told = json!({"present": false, "ttl": 1});
+        let path = format!("/v1/zones/{GRANDCHILD}/dnssec/parent");
+        let _ = server.request("POST", &path, Some(&server.operator_token()), Some(&told));
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Goal: a parent that follows a primary and expired here says nothing: that its last copy has no DS unsigns no zone.
+#[test]
+fn a_parent_that_expired_here_is_not_believed() {
+    let home = tempfile::tempdir().unwrap();
+    let mut primary = Server::start();
+    let file = "@ 1 SOA ns host 1 1 1 2 1\n@ 1 NS ns\nns 1 A 127.0.0.1\n";
+    import(&primary, PARENT, &format!("{file}child 1 NS ns.child\nns.child 1 A 127.0.0.1\n"));
+    let rule = json!({"transfer": ["127.0.0.0/8"]});
+    primary.api("PUT", &format!("/v1/zones/{PARENT}/access"), Some(&rule));
+    let server = server(home.path());
+    keep_policy(&server, &[]);
+    let gone = json!({"items": [{"kind": "zone_delete", "zone": PARENT}]});
+    server.api("POST", "/v1/change-orders", Some(&gone));
+    let follows = json!({"primaries": [{"address": primary.dns.to_string()}]});
+    server.api("PUT", &format!("/v1/zones/{PARENT}/primaries"), Some(&follows));
+    let end = Instant::now() + PATIENCE;
+    while rdata(&server, PARENT, "SOA").is_empty() {
+        assert!(Instant::now() < end, "it is not transferred");
+        thread::sleep(Duration::from_millis(50));
+    }
+    primary.kill();
+    switch(&server, CHILD, true);
+    let unsure = |status: &Value| {
+        status["parent"]["fault"].as_str().is_some_and(|fault| fault.contains("expired"))
+    };
+    wait(&server, CHILD, "does not believe it", unsure);
+
+    switch(&server, CHILD, false);
+    let asked = |status: &Value| status["state"] == "going_insecure" && unsure(status);
+    wait(&server, CHILD, "still does not", asked);
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(status(&server, CHILD)["state"], "going_insecure");
+    assert!(is_signed(&server, CHILD, "SOA"));
+}
+
+/// Goal: who says what the parent has before that can be certain is told when to say so again.
+#[test]
+fn a_word_about_the_parent_that_comes_too_early_says_when_it_counts() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[("parent_delay_s", json!(100_000))]);
+    switch(&server, PARENT, true);
+    state(&server, PARENT, "ds_pending");
+    let said = server.said(&["dnssec", "ds-published", PARENT]);
+    assert!(said.trim_end().lines().last().unwrap().starts_with("told that the parent has the DS"));
+    assert!(!said.contains("too early"), "it was asked for nothing else: {said}");
+    switch(&server, PARENT, false);
+    wait(&server, PARENT, "asks for no DS", |status| status["parent"]["asked"] == json!([]));
+    let said = server.said(&["dnssec", "ds-gone", PARENT, "--ttl", "1"]);
+    assert!(said.contains("told that the parent has no DS: too early"), "{said}");
+    assert!(said.contains("say so again after 20"), "{said}");
+}
+
+/// Goal: a zone that takes longer to sign than any wait of its policy asks its parent for nothing before it
+/// is signed, and goes on by itself then.
+#[test]
+fn a_large_zone_asks_its_parent_once_it_is_signed() {
+    const LARGE: &str = "large.parent.test.";
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[]);
+    let body: String = (0..10_000).map(|n| format!("h{n} 1 A 192.0.2.1\n")).collect();
+    import(
+        &server,
+        LARGE,
+        &format!("@ 1 SOA ns host 1 2 3 86400 1\n@ 1 NS ns\nns 1 A 127.0.0.1\n{body}"),
+    );
+    switch(&server, LARGE, true);
+    let is_asked = |status: &Value| status["parent"]["asked"].is_array();
+    wait(&server, LARGE, "asks its parent", is_asked);
+    assert!(is_signed(&server, LARGE, "SOA"), "{:#}", status(&server, LARGE));
+    wait(&server, LARGE, "is secure", |status| status["state"] == "secure");
+}
+
 /// Goal: RFC 9615: while a zone's first DS is wanted, its CDS and CDNSKEY stand, signed, below the names
 /// of its name servers in a zone kept here; and are gone once the parent took them.
 #[test]

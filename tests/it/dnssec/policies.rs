@@ -16,8 +16,8 @@ fn what_cannot_be_signed_is_refused_with_the_reason() {
         let path = "/v1/dnssec/policies/odd";
         assert!(refused("PUT", path, json!({ "algorithm": algorithm })).contains(why));
     }
-    // Two RSA keys of which both are rolled: DNSKEY responses would be larger than 1232 octets.
-    let large = json!({"algorithm": 8, "split": true});
+    // Of two such keys and a new ZSK DNSKEY responses would be larger than 1232 octets.
+    let large = json!({"algorithm": 8, "split": true, "rsa_bits": 3072});
     assert!(refused("PUT", "/v1/dnssec/policies/odd", large).contains("larger than 1232 octets"));
     let path = format!("/v1/zones/{CHILD}/dnssec?push=true");
     let unknown = refused("PUT", &path, json!({"on": true, "policy": "nobodys"}));
@@ -157,6 +157,21 @@ fn an_emergency_rollover_does_not_wait_for_the_one_under_way_and_breaks_nothing(
         let (asked, failed) = watching.join().unwrap();
         assert!(asked > 50 && failed.is_empty(), "{asked}: {failed:#?}\n{:#}", last["history"]);
     }
+}
+
+/// Goal: a command that changes one field of a policy leaves its others as they are.
+#[test]
+fn what_nobody_names_of_a_policy_stays_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    let set = |fields: &[&str]| -> Value {
+        let words = [&["dnssec", "policy", "set", "deep"], fields].concat();
+        serde_json::from_str(&server.said(&words)).unwrap()
+    };
+    set(&["algorithm=15", "digests=[2,4]"]);
+    let policy = &set(&["zonemd=true"])["policy"];
+    assert_eq!((&policy["algorithm"], &policy["digests"]), (&json!(15), &json!([2, 4])));
+    assert_eq!((&policy["zonemd"], &policy["denial"]), (&json!(true), &json!("nsec")));
 }
 
 /// Goal: keys are replaced by themselves once they have lived as long as the policy lets them, each kind by

@@ -95,6 +95,43 @@ fn a_dnskey_response_fits_into_1232_octets_in_the_middle_of_a_rollover() {
     );
     server.api("POST", &format!("/v1/zones/{CHILD}/dnssec/rollover"), None);
     wait(&server, CHILD, "has four keys", |_| rdata(&server, CHILD, "DNSKEY").len() == 4);
+    let (len, is_truncated, answers) = dnskey_response(&server);
+    assert!(len <= 1232 && !is_truncated, "{len}");
+    assert_eq!(answers, 6, "four keys and the signatures of both KSKs");
+}
+
+/// Goal: with a KSK and a ZSK of RSA the response fits while the ZSK is rolled; while the KSK is, it comes by TCP.
+#[test]
+fn rsa_keys_apart_fit_into_1232_octets_but_while_the_ksk_is_rolled() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    let rsa = [("algorithm", json!(8)), ("split", json!(true))];
+    keep_policy(&server, &rsa);
+    switch(&server, CHILD, true);
+    wait(&server, CHILD, "is secure", is_secure_at_rest);
+    let count = || rdata(&server, CHILD, "DNSKEY").len();
+    let slow = [("parent_delay_s", json!(100_000)), ("propagation_s", json!(100))];
+    keep_policy(&server, &[&rsa[..], &slow].concat());
+
+    let roll = |role: &str| {
+        let path = format!("/v1/zones/{CHILD}/dnssec/rollover");
+        server.api("POST", &path, Some(&json!({"roles": [role], "emergency": true})));
+    };
+    roll("zsk");
+    wait(&server, CHILD, "has a new ZSK", |_| count() == 3);
+    let (len, is_truncated, answers) = dnskey_response(&server);
+    assert!(len <= 1232 && !is_truncated && answers == 4, "{len} {answers}");
+
+    roll("ksk");
+    wait(&server, CHILD, "has a new KSK", |_| count() == 4);
+    assert!(dnskey_response(&server).1, "too large for a datagram");
+    let whole = records(&server, CHILD, "DNSKEY");
+    assert_eq!(whole.len(), 6, "{whole:?}");
+}
+
+/// Octets of the DNSKEY response that a resolver gets in a datagram, whether it is truncated, and how many records
+/// it has.
+fn dnskey_response(server: &Server) -> (usize, bool, u16) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     socket.connect(server.dns).unwrap();
@@ -107,9 +144,7 @@ fn a_dnskey_response_fits_into_1232_octets_in_the_middle_of_a_rollover() {
     socket.send(&query).unwrap();
     let mut reply = [0; 4096];
     let len = socket.recv(&mut reply).unwrap();
-    let (is_truncated, answers) = (reply[2] & 2 != 0, u16::from_be_bytes([reply[6], reply[7]]));
-    assert!(len <= 1232 && !is_truncated, "{len}");
-    assert_eq!(answers, 6, "four keys and the signatures of both KSKs");
+    (len, reply[2] & 2 != 0, u16::from_be_bytes([reply[6], reply[7]]))
 }
 
 /// Goal: lint E: nothing is done that leaves a DS without its key, and the way out is named.
@@ -179,29 +214,58 @@ fn a_rollover_waits_for_a_secondary_that_lags_behind() {
     assert_ne!(signers(&one, CHILD, "SOA"), [zsk]);
 }
 
+/// A TTL that no policy here speaks of.
+const LONG_S: u64 = 50_000;
+
+/// Adds, replaces or deletes an RRset of its own.
+fn edit_long(server: &Server, op: &str, ttl: u64) {
+    let mut edit = json!({"op": op, "name": "long", "type": "TXT"});
+    if op != "delete" {
+        (edit["ttl"], edit["records"]) = (json!(ttl), json!(["\"x\""]));
+    }
+    let body = json!({ "zones": [{ "zone": CHILD, "edits": [edit] }] });
+    server.api("POST", "/v1/change-orders", Some(&body));
+}
+
+fn now_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_secs()
+}
+
+/// As the API writes times.
+fn at(seconds: u64) -> String {
+    let output = Command::new("date").args(["-u", "+%FT%T", &format!("-d@{seconds}")]).output();
+    String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+}
+
+/// Goal: what was published for a moment only is in caches as long as its TTL says: a key that signed it stays.
+#[test]
+fn rfc7583_a_ttl_that_was_published_for_a_moment_is_waited_for() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[("split", json!(true))]);
+    switch(&server, CHILD, true);
+    wait(&server, CHILD, "is secure", is_secure_at_rest);
+    let first = at(now_s() + LONG_S);
+    edit_long(&server, "add", LONG_S);
+    edit_long(&server, "delete", LONG_S);
+    let path = format!("/v1/zones/{CHILD}/dnssec/rollover");
+    server.api("POST", &path, Some(&json!({"roles": ["zsk"]})));
+    wait(&server, CHILD, "waits for the copies", |status| {
+        let mut next = status["next"].as_array().unwrap().iter();
+        next.any(|step| step["at"].as_str().is_some_and(|at| at >= first.as_str()))
+    });
+    assert_eq!(tags(&status(&server, CHILD)).len(), 3, "the old ZSK is there");
+}
+
 /// Goal: a step waits as long as the largest TTL that the zone really has, whatever the policy's are; and
 /// a TTL that was lowered since then counts until its last copy is gone.
 #[test]
 fn rfc7583_a_wait_is_as_long_as_the_largest_ttl_that_was_published() {
-    const LONG_S: u64 = 50_000;
     let home = tempfile::tempdir().unwrap();
     let server = server(home.path());
     keep_policy(&server, &[]);
-    let edit = |op: &str, ttl: u64| {
-        let edit =
-            json!({"op": op, "name": "long", "type": "TXT", "ttl": ttl, "records": ["\"x\""]});
-        let body = json!({ "zones": [{ "zone": CHILD, "edits": [edit] }] });
-        server.api("POST", "/v1/change-orders", Some(&body));
-    };
-    // As the API writes times.
-    let at = |seconds: u64| {
-        let output = Command::new("date").args(["-u", "+%FT%T", &format!("-d@{seconds}")]).output();
-        String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
-    };
-    let now_s = || {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.unwrap().as_secs()
-    };
+    let edit = |op: &str, ttl: u64| edit_long(&server, op, ttl);
     let asks_at = || {
         let status = status(&server, CHILD);
         let mut next = status["next"].as_array().unwrap().iter();

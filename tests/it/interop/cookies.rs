@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::peers::{COOKIE_SECRET, Peer};
 use super::questions::wire;
 use super::{import, serve_with};
-use crate::server::PATIENCE;
+use crate::server::{PATIENCE, Server};
 
 const CLIENT: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
 const BADCOOKIE: u16 = 23;
@@ -58,4 +58,39 @@ fn rfc9018_a_cookie_is_good_at_every_server_that_has_its_secret() {
         assert_eq!(ask(running.address, &forged).0, BADCOOKIE, "{}", peer.name());
         assert_ne!(ask(server.dns, &forged).1, forged);
     }
+}
+
+/// Goal: a secret is exchanged without turning clients away (RFC 9018 §5).
+/// Method: a cookie of before goes to a server on its way, and what that gives in return to one that has left the old
+/// secret behind.
+#[test]
+fn rfc9018_5_cookies_of_the_old_secret_are_good_until_it_is_taken_away() {
+    const NEW: &str = "445536bcd2513298075a5d379663c962";
+    let home = tempfile::tempdir().unwrap();
+    let file: PathBuf = fs::canonicalize("zones-example/shop.example.zone").unwrap();
+    let zones = vec![("shop.example".to_owned(), file)];
+    let with = |name: &str, secrets: &str| {
+        let home = home.path().join(name);
+        fs::create_dir(&home).unwrap();
+        serve_with(&import(&zones, &home), &home, &format!("[dns]\ncookie_secret = [{secrets}]\n"))
+    };
+    let before = with("before", &format!("\"{COOKIE_SECRET}\""));
+    let between = with("between", &format!("\"{NEW}\", \"{COOKIE_SECRET}\""));
+    let after = with("after", &format!("\"{NEW}\""));
+    let states = |server: &Server| {
+        let (_, text) = server.request("GET", "/metrics", None, None).unwrap();
+        let text = text.as_str().unwrap().to_owned();
+        ["valid", "bad"].map(|state| {
+            let name = format!("nameplane_dns_cookies_total{{state=\"{state}\"}} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
+            line.parse::<f64>().unwrap()
+        })
+    };
+
+    let (_, old) = ask(before.dns, &CLIENT);
+    let (_, new) = ask(between.dns, &old);
+    assert_eq!(states(&between), [1.0, 0.0]);
+    assert_eq!(ask(after.dns, &new).1, new);
+    assert_ne!(ask(after.dns, &old).1, old);
+    assert_eq!(states(&after), [1.0, 1.0]);
 }

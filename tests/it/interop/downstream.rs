@@ -104,6 +104,13 @@ impl Running {
         self.child = Some(command.spawn().unwrap());
     }
 
+    /// Removes what YADIFA, which does not run, has kept of its zones.
+    pub(super) fn forget(&self) {
+        for kept in ["data/slaves", "xfr"] {
+            fs::remove_dir_all(self.dir.join(kept)).unwrap();
+        }
+    }
+
     /// What it has written so far.
     pub(super) fn log(&self) -> String {
         fs::read_to_string(self.dir.join("out.log")).unwrap_or_default()

@@ -285,7 +285,9 @@ fn rfc9103_bind_is_followed_over_tls() {
 
     tls(None, &[base64([7; 32])]);
     until("a stranger is left", &server, || {
-        standing(&server)["trouble"].as_str().is_some_and(|text| text.contains("certificate"))
+        standing(&server)["trouble"]
+            .as_str()
+            .is_some_and(|text| text.contains("none of those pinned"))
     });
     assert_eq!(standing(&server)["serial"], Value::Null);
     tls(None, &[pin]);

@@ -31,6 +31,7 @@ mod transfers;
 mod updates;
 mod yadifa;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -192,19 +193,23 @@ fn serve_with(data: &Path, home: &Path, settings: &str) -> Server {
 
 /// Brings the zones into a new data directory.
 pub fn import(zones: &[Zone], home: &Path) -> PathBuf {
-    let mut list = String::new();
+    // Deeper ones first: a zone that comes behind a parent whose DS names no key of it is refused.
+    let mut lists: BTreeMap<Reverse<usize>, String> = BTreeMap::new();
     for (apex, path) in zones {
+        let list = lists.entry(Reverse(apex.split('.').count())).or_default();
         writeln!(list, "{apex} {}", path.display()).unwrap();
     }
-    fs::write(home.join("zones.list"), list).unwrap();
     let data = home.join("data");
-    let import = nameplane()
-        .args(["zone".as_ref(), "import".as_ref(), "--data-dir".as_ref(), data.as_os_str()])
-        .args(["--list".as_ref(), home.join("zones.list").as_os_str()])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+    for list in lists.values() {
+        fs::write(home.join("zones.list"), list).unwrap();
+        let import = nameplane()
+            .args(["zone".as_ref(), "import".as_ref(), "--data-dir".as_ref(), data.as_os_str()])
+            .args(["--list".as_ref(), home.join("zones.list").as_os_str()])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+    }
     data
 }
 

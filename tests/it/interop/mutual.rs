@@ -125,7 +125,7 @@ fn a_list_names_who_may_transfer_by_certificate() {
         let server = secondary(home, name, own);
         follow(&server, port, &ours.pin);
         is_refused(&server);
-        assert!(standing(&server)["trouble"].to_string().contains("RCODE 5"));
+        assert!(standing(&server)["trouble"].to_string().contains("REFUSED"));
     }
     // The next connection shows it again.
     let edit =

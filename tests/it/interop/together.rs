@@ -159,7 +159,8 @@ fn five_secondaries_that_follow_at_once_end_with_the_same_records() {
     };
     let followers: Vec<Running> = here.into_iter().map(start).collect();
     for zone in [OPEN, SIGNED] {
-        followers.iter().for_each(|each| each.follow_by_itself(zone, serial(&server, zone)));
+        // Told at first: YADIFA 2.6 may leave one of its zones out when it starts, until it hears of it.
+        followers.iter().for_each(|each| each.follow(zone, serial(&server, zone)));
     }
 
     let commits = std::env::var("INTEROP_COMMITS").ok().and_then(|text| text.parse().ok());

@@ -177,13 +177,19 @@ pub async fn connect_h2(server: SocketAddr) -> H2 {
     sender
 }
 
-pub async fn doh2(sender: &mut H2, method: &Method, message: &[u8]) -> Vec<u8> {
-    let (request, body) = request(method, message);
-    let request = request.body(Full::new(body)).unwrap();
+/// The response to any request.
+pub async fn http2(sender: &mut H2, request: Request<Bytes>) -> Response<Vec<u8>> {
+    let request = request.map(Full::new);
     let response = timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap();
     let (head, body) = response.into_parts();
+    Response::from_parts(head, body.collect().await.unwrap().to_bytes().to_vec())
+}
+
+pub async fn doh2(sender: &mut H2, method: &Method, message: &[u8]) -> Vec<u8> {
+    let (request, body) = request(method, message);
+    let (head, body) = http2(sender, request.body(body).unwrap()).await.into_parts();
     check(&Response::from_parts(head, ()));
-    body.collect().await.unwrap().to_bytes().to_vec()
+    body
 }
 
 /// A connection of HTTP/3.
@@ -199,16 +205,24 @@ pub async fn connect_h3(server: SocketAddr) -> H3 {
 
 pub async fn doh3(sender: &mut H3, method: &Method, message: &[u8]) -> Vec<u8> {
     let (request, body) = request(method, message);
-    let mut stream = sender.send_request(request.body(()).unwrap()).await.unwrap();
+    let (head, body) = http3(sender, request.body(body).unwrap()).await.into_parts();
+    check(&Response::from_parts(head, ()));
+    body
+}
+
+/// The response to any request.
+pub async fn http3(sender: &mut H3, request: Request<Bytes>) -> Response<Vec<u8>> {
+    let (head, body) = request.into_parts();
+    let mut stream = sender.send_request(Request::from_parts(head, ())).await.unwrap();
     if !body.is_empty() {
         stream.send_data(body).await.unwrap();
     }
     stream.finish().await.unwrap();
-    check(&timeout(PATIENCE, stream.recv_response()).await.unwrap().unwrap());
+    let head = timeout(PATIENCE, stream.recv_response()).await.unwrap().unwrap();
     let mut reply = Vec::new();
     while let Some(mut part) = stream.recv_data().await.unwrap() {
         let len = part.remaining();
         reply.extend_from_slice(&part.copy_to_bytes(len));
     }
-    reply
+    head.map(|()| reply)
 }

@@ -76,6 +76,57 @@ fn an_address_has_its_share_of_connections_and_gets_it_back() {
     assert!(is_answered(&mut second));
 }
 
+/// How long the server says an idle connection may be, in tenths of a second.
+fn keepalive(stream: &mut TcpStream) -> u16 {
+    let mut message = query(7);
+    let at = message.len() - 2;
+    message.splice(at.., [0, 4, 0, 11, 0, 0]);
+    stream.write_all(&framed(&message)).unwrap();
+    let reply = next(stream).unwrap();
+    let at = reply.windows(4).rposition(|octets| octets == [0, 11, 0, 2]).unwrap();
+    u16::from_be_bytes([reply[at + 4], reply[at + 5]])
+}
+
+/// Goal: a full house takes nobody more until somebody leaves, and before that asks all to be brief.
+#[test]
+fn all_connections_have_a_number_and_the_fuller_the_house_the_shorter_the_stay() {
+    let server = server("[dns.tcp]\nconnections_max = 4\nidle_timeout_s = 60\n");
+    let mut inside: Vec<TcpStream> = Vec::new();
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let mut stream = connect(&server);
+        told.push(keepalive(&mut stream));
+        inside.push(stream);
+    }
+    assert_eq!(told[..2], [600, 600]);
+    assert!(told[2] < told[1] && told[3] < told[2] && told[3] > 0, "{told:?}");
+
+    let mut next_one = connect(&server);
+    next_one.write_all(&framed(&query(7))).unwrap();
+    next_one.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    assert!(next_one.read(&mut [0]).is_err(), "there is no place for a fifth");
+    drop(inside.pop());
+    next_one.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(next(&mut next_one).is_some());
+}
+
+/// Goal: what is sent back to its sender ends there: a server's own reply is no question.
+#[test]
+fn a_reply_sent_back_is_not_answered() {
+    let server = server("");
+    let socket = socket(&server);
+    let mut octets = [0; 1232];
+    socket.send(&query(1)).unwrap();
+    let len = socket.recv(&mut octets).unwrap();
+    let reply = octets[..len].to_vec();
+    for _ in 0..3 {
+        socket.send(&reply).unwrap();
+    }
+    socket.send(&query(2)).unwrap();
+    socket.recv(&mut octets).unwrap();
+    assert_eq!(octets[..2], [0, 2]);
+}
+
 #[test]
 fn who_asks_nothing_or_half_a_question_is_let_go() {
     let server = server("[dns.tcp]\nidle_timeout_s = 1\n");

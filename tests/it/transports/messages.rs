@@ -11,7 +11,7 @@ use super::{Clients, WAYS, Ways, clients, runtime};
 use crate::interop::Zone;
 use crate::interop::message::{AA, Answer, TC, rtype};
 use crate::interop::questions::wire;
-use crate::server::Server;
+use crate::server::{Server, nameplane};
 
 /// Option codes.
 mod option {
@@ -235,7 +235,9 @@ fn rfc6891_6_1_3_another_version_is_badvers_by_every_way() {
         let message = query_as("www.cuts.test", rtype::A, IN, version << 16, &[0, 10, 0, 1, 9]);
         for (way, said) in everywhere(&ways, &message) {
             assert_eq!((said.rcode, said.version), (BADVERS, 0), "{way}");
-            assert!(said.answer.answer.is_empty() && said.options.is_empty(), "{way}");
+            assert!(said.answer.answer.is_empty(), "{way}");
+            assert_eq!(said.options.keys().collect::<Vec<_>>(), [&option::EDE], "{way}");
+            assert_eq!(said.options[&option::EDE][..2], [0, 21], "{way}");
         }
     }
 }
@@ -303,6 +305,77 @@ fn rfc8914_every_error_says_why_by_every_way() {
     assert_eq!((refused.rcode, &refused.options[&option::EDE][..2]), (4, &[0, 21][..]));
 }
 
+/// Goal: nor does a message that goes wrong before its OPT is come to.
+#[test]
+fn rfc8914_a_faulty_message_is_told_so_by_every_way() {
+    let ways = Ways::start("", "");
+    let good = query("www.cuts.test", rtype::A, b"");
+    let (head, rest) = good.split_at(12);
+    let (question, opt) = rest.split_at(rest.len() - 11);
+    let changed = |parts: &[&[u8]], at: usize, octet: u8| {
+        let mut message = parts.concat();
+        message[at] = octet;
+        message
+    };
+    let record = [0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 1];
+    for (what, rcode, message) in [
+        ("an OPCODE nobody knows", 4, changed(&[&good], 2, 0x78)),
+        ("STATUS", 4, changed(&[&good], 2, 0x10)),
+        ("two questions", 1, changed(&[head, question, question, opt], 5, 2)),
+        ("no question", 1, changed(&[head, opt], 5, 0)),
+        ("an answer in a query", 1, changed(&[head, question, &record, opt], 7, 1)),
+        ("two OPT", 1, changed(&[&good, opt], 11, 2)),
+        ("octets left over", 1, changed(&[&good, &[0]], 12, 3)),
+    ] {
+        for (way, said) in everywhere(&ways, &message) {
+            assert_eq!((said.rcode, said.answer.answer.len()), (rcode, 0), "{what} by {way}");
+            assert!(said.options[&option::EDE].len() > 2, "{what} by {way}");
+        }
+    }
+}
+
+/// Goal: a zone that cannot be answered from now is told apart from one that is not here, and an alias into it is
+/// still told.
+#[test]
+fn rfc8914_servfail_says_why_by_every_way() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("here.test.zone");
+    let text =
+        "@ 60 SOA ns h 1 60 60 60 60\n@ 60 NS ns\nns 60 A 192.0.2.1\nway 60 CNAME www.gone.test.\n";
+    std::fs::write(&file, text).unwrap();
+    let ways = Ways::of(vec![("here.test".to_owned(), file)], "", "");
+    ways.server.said(&["zone", "primaries", "set", "gone.test", "127.0.0.1:9"]);
+
+    for name in ["gone.test", "www.gone.test"] {
+        for (way, said) in everywhere(&ways, &query(name, rtype::A, b"")) {
+            assert_eq!((said.rcode, said.answer.flags & AA), (2, 0), "{name} by {way}");
+            assert_eq!(said.options[&option::EDE][..2], [0, 24], "{name} by {way}");
+        }
+    }
+    for (way, said) in everywhere(&ways, &query("way.here.test", rtype::A, b"")) {
+        assert_eq!((said.rcode, said.answer.answer.len()), (0, 1), "{way}");
+    }
+}
+
+/// Goal: a cookie is a cookie whatever is asked, and of nothing asked the server says whether it is good.
+#[test]
+fn rfc7873_5_4_a_cookie_shown_alone_is_told_to_be_good_or_bad_by_every_way() {
+    const BADCOOKIE: u16 = 23;
+    let ways = Ways::start("", "");
+    let alone = |cookie: &[u8]| {
+        let option = put(option::COOKIE, cookie);
+        let len = (option.len() as u16).to_be_bytes();
+        let opt = [&[0, 0, 41, 0x04, 0xD0, 0, 0, 0, 0], &len[..], &option].concat();
+        [&[0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], &opt[..]].concat()
+    };
+    for (way, said) in everywhere(&ways, &alone(&[1; 24])) {
+        assert_eq!(said.rcode, BADCOOKIE, "{way}");
+        let cookie = &said.options[&option::COOKIE];
+        assert_eq!(by_udp(&ways.server, &alone(cookie)).rcode, 0, "{way}");
+    }
+    assert_eq!(by_udp(&ways.server, &alone(&[1; 8])).rcode, 0);
+}
+
 /// Goal: a class other than IN is never answered as if it were IN; ANY is IN without authority (RFC 1035 §6.2).
 #[test]
 fn classes_any_chaos_and_none_are_what_they_are_by_every_way() {
@@ -325,24 +398,76 @@ fn classes_any_chaos_and_none_are_what_they_are_by_every_way() {
     }
 }
 
-/// Goal: an RRset of nearly 64 KiB comes whole by every stream, and by UDP not in pieces. A larger one is refused
-/// before it is a zone's.
+/// Goal: no reply is longer than its client takes, options and all; an RRset comes whole or not at all.
+#[test]
+fn at_every_size_a_reply_fits_with_its_options_or_says_that_it_is_cut() {
+    const SIZES: [(&str, usize, u16); 3] =
+        [("small", 5, 512), ("usual", 20, 1232), ("large", 70, 4096)];
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("sizes.test.zone");
+    let mut zone =
+        String::from("@ 60 SOA ns.test. h.test. 1 7200 900 1209600 300\n@ 60 NS ns.test.\n");
+    for (owner, records, _) in SIZES {
+        for number in 0..records {
+            writeln!(zone, "{owner} 60 TXT \"{number:040}\"").unwrap();
+        }
+    }
+    std::fs::write(&file, zone).unwrap();
+    let settings = "[dns]\nudp_octets_max = 4096\nserver_id = \"a server with many letters\"";
+    let ways = Ways::of(vec![("sizes.test".to_owned(), file)], settings, "");
+    let options = [put(option::NSID, b""), put(option::COOKIE, b"a client")].concat();
+    let ask = |owner: &str, payload: u16| {
+        let mut message = query(&format!("{owner}.sizes.test"), rtype::TXT, &options);
+        let at = message.len() - options.len() - 8;
+        message[at..at + 2].copy_from_slice(&payload.to_be_bytes());
+        let said = by_udp(&ways.server, &message);
+        let takes = usize::from(payload.clamp(512, 4096));
+        assert!(said.octets <= takes, "{owner} {payload}: {} octets", said.octets);
+        assert_eq!(said.options.len(), 2, "{owner} {payload}");
+        said
+    };
+    for (owner, records, most) in SIZES {
+        let whole = ask(owner, most);
+        assert_eq!((whole.answer.answer.len(), whole.answer.flags & TC), (records, 0), "{owner}");
+        let octets = whole.octets as u16;
+        for payload in (octets - 60..=octets + 3).chain([0, 511, 513, u16::MAX]) {
+            let said = ask(owner, payload);
+            let fits = payload.max(512) >= octets;
+            let expected = if fits { (records, 0) } else { (0, TC) };
+            let got = (said.answer.answer.len(), said.answer.flags & TC);
+            assert_eq!(got, expected, "{owner} {payload} of {octets}");
+        }
+    }
+}
+
+/// Goal: an RRset as large as a message holds comes whole by every stream, whatever options are asked for, and by UDP
+/// not in pieces. One octet more is refused before it is a zone's.
 #[test]
 fn an_rrset_of_64_kib_comes_whole_by_streams_and_truncated_by_udp() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("large.test.zone");
     let mut zone =
         String::from("@ 60 SOA ns.test. h.test. 1 7200 900 1209600 300\n@ 60 NS ns.test.\n");
-    for number in 0..1_250 {
+    for number in 0..1_259 {
         writeln!(zone, "large 60 TYPE65400 \\# 40 {number:08x}{:072x}", 7).unwrap();
     }
+    let over = format!("{zone}large 60 TYPE65400 \\# 11 {:022x}\n", 7);
+    std::fs::write(&file, over).unwrap();
+    let check = nameplane().args(["zone", "check"]).arg(&file).output().unwrap();
+    let fault = [check.stdout, check.stderr].concat();
+    let fault = String::from_utf8_lossy(&fault);
+    assert!(!check.status.success() && fault.contains("an answer of 65536 octets"), "{fault}");
+    writeln!(zone, "large 60 TYPE65400 \\# 10 {:020x}", 7).unwrap();
     std::fs::write(&file, zone).unwrap();
     let zones: Vec<Zone> = vec![("large.test".to_owned(), file)];
-    let ways = Ways::of(zones, "", "");
+    let ways = Ways::of(zones, "[dns]\nserver_id = \"here\"", "");
 
-    for (way, said) in everywhere(&ways, &query("large.large.test", 65_400, b"")) {
-        let (cut, records) = if way == "UDP" { (TC, 0) } else { (0, 1_250) };
-        assert_eq!((said.answer.flags & TC, said.answer.answer.len()), (cut, records), "{way}");
-        assert!(way == "UDP" && said.octets <= 1232 || said.octets > 65_000, "{way}");
+    let options = [put(option::COOKIE, b"a client"), put(option::NSID, b"")].concat();
+    for options in [&b""[..], &options] {
+        for (way, said) in everywhere(&ways, &query("large.large.test", 65_400, options)) {
+            let (cut, records) = if way == "UDP" { (TC, 0) } else { (0, 1_260) };
+            assert_eq!((said.answer.flags & TC, said.answer.answer.len()), (cut, records), "{way}");
+            assert!(way == "UDP" && said.octets <= 1232 || said.octets == 65_535, "{way}");
+        }
     }
 }

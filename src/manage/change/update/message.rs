@@ -1,7 +1,9 @@
 //! An update as it comes: its sections taken apart, judged by the rules that need no zone.
 
+use super::Reply;
 use crate::manage::change::ask;
 use crate::manage::change::pending::Rdata;
+use crate::wire::edns::Ede;
 use crate::wire::header::{HEADER_OCTETS, Header};
 use crate::wire::query::RecordAt;
 use crate::wire::rdata::expand;
@@ -24,59 +26,71 @@ pub(super) struct Message {
 }
 
 /// Reads the sections, by the rules that need no zone ([RFC 2136](https://www.rfc-editor.org/rfc/rfc2136) §3.2.5, §3.4.1.3).
-pub(super) fn read(zone: &Name, message: &[u8]) -> Result<Message, Rcode> {
+pub(super) fn read(zone: &Name, message: &[u8]) -> Result<Message, Reply> {
     let header = Header::read(message).ok_or(Rcode::FORMERR)?;
     let question_end = HEADER_OCTETS + zone.as_wire().len() + 4;
     let question = message.get(question_end - 4..question_end).ok_or(Rcode::FORMERR)?;
     let is_soa = question == [0, 6, 0, 1];
     if header.questions != 1 || !is_soa {
-        return Err(Rcode::FORMERR);
+        return Err(fault(Rcode::FORMERR, "the zone section is not one SOA of class IN"));
     }
     let mut at = question_end;
-    let mut section = |count: u16| -> Result<Vec<Line>, Rcode> {
-        let lines = (0..count).map(|_| {
-            let (line, end) = line(zone, message, at)?;
+    let mut section = |count: u16, what: &str, empty: Class| -> Result<Vec<Line>, Reply> {
+        let lines = (1..=count).map(|n| {
+            let (line, end) = line(message, at, empty).ok_or_else(|| {
+                fault(Rcode::FORMERR, format!("record {n} of the {what} section is malformed"))
+            })?;
+            if !line.owner.is_at_or_below(zone) {
+                return Err(fault(Rcode::NOTZONE, format!("{} is not in {zone}", line.owner)));
+            }
             at = end;
             Ok(line)
         });
         lines.collect()
     };
-    let prerequisites = section(header.answers)?;
-    let updates = section(header.authorities)?;
+    let prerequisites = section(header.answers, "prerequisite", Class::NONE)?;
+    let updates = section(header.authorities, "update", Class::ANY)?;
     prerequisites.iter().try_for_each(check_prerequisite)?;
     updates.iter().try_for_each(check_update)?;
     Ok(Message { prerequisites, updates })
 }
 
-fn line(zone: &Name, message: &[u8], at: usize) -> Result<(Line, usize), Rcode> {
-    let record = RecordAt::read(message, at).map_err(|_| Rcode::FORMERR)?;
-    let owner = expand(Type::PTR, message, at..record.rdata_at - 10).map_err(|_| Rcode::FORMERR)?;
-    let owner = Name::from_wire(&owner).map_err(|_| Rcode::FORMERR)?;
-    if !owner.is_at_or_below(zone) {
-        return Err(Rcode::NOTZONE);
-    }
-    let rdata = match record.rdata_at == record.end {
-        true => None,
-        false => {
-            let range = record.rdata_at..record.end;
-            Some(expand(record.rtype, message, range).map_err(|_| Rcode::FORMERR)?)
-        }
-    };
-    let RecordAt { rtype, class, ttl, end, .. } = record;
-    Ok((Line { owner, rtype, class, ttl, rdata }, end))
+fn fault(rcode: Rcode, text: impl Into<String>) -> Reply {
+    Reply::said(rcode, Ede::OTHER, text)
 }
 
-fn check_prerequisite(line: &Line) -> Result<(), Rcode> {
+/// Reads one record and says where it ends. Of class ANY, and of `empty`, no RDATA is wanted; of any
+/// other none is RDATA too, where the type has such.
+fn line(message: &[u8], at: usize, empty: Class) -> Option<(Line, usize)> {
+    let record = RecordAt::read(message, at).ok()?;
+    let owner = expand(Type::PTR, message, at..record.rdata_at - 10).ok()?;
+    let owner = Name::from_wire(&owner).ok()?;
+    let RecordAt { rtype, class, ttl, rdata_at, end, .. } = record;
+    let without = Class(class) == Class::ANY || Class(class) == empty || rtype.is_meta();
+    let rdata = match rdata_at == end && without {
+        true => None,
+        false => Some(expand(rtype, message, rdata_at..end).ok()?),
+    };
+    Some((Line { owner, rtype, class, ttl, rdata }, end))
+}
+
+fn check_prerequisite(line: &Line) -> Result<(), Reply> {
     let empty = line.rdata.is_none();
     let good = match Class(line.class) {
         Class::ANY | Class::NONE => empty,
         Class::IN => !empty && !line.rtype.is_meta(),
         _ => false,
     };
-    if good && line.ttl == 0 { Ok(()) } else { Err(Rcode::FORMERR) }
+    if good && line.ttl == 0 {
+        return Ok(());
+    }
+    let Line { owner, rtype, .. } = line;
+    let text =
+        format!("prerequisite {owner} {rtype}: class, TTL or RDATA is none of RFC 2136 §2.4");
+    Err(fault(Rcode::FORMERR, text))
 }
 
-fn check_update(line: &Line) -> Result<(), Rcode> {
+fn check_update(line: &Line) -> Result<(), Reply> {
     let empty = line.rdata.is_none();
     let good = match Class(line.class) {
         Class::IN => !empty && !line.rtype.is_meta(),
@@ -84,9 +98,18 @@ fn check_update(line: &Line) -> Result<(), Rcode> {
         Class::NONE => !empty && line.ttl == 0 && !line.rtype.is_meta(),
         _ => false,
     };
+    let Line { owner, rtype, .. } = line;
     match good {
-        true if ask::is_managed(line.rtype) && line.rtype != Type::ANY => Err(Rcode::REFUSED),
+        true if ask::is_managed(*rtype) && *rtype != Type::ANY => {
+            let text =
+                format!("{owner} {rtype}: such records follow from others and are not updated");
+            Err(Reply::said(Rcode::REFUSED, Ede::PROHIBITED, text))
+        }
         true => Ok(()),
-        false => Err(Rcode::FORMERR),
+        false => {
+            let text =
+                format!("update of {owner} {rtype}: class, TTL or RDATA is none of RFC 2136 §2.5");
+            Err(fault(Rcode::FORMERR, text))
+        }
     }
 }

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use super::Reply;
 use super::message::Line;
-use crate::maintain::{Zone, rows as zones};
+use crate::maintain::{Zone, rows as zones, signing};
+use crate::manage::change::ask;
 use crate::manage::change::basket;
 use crate::manage::change::draft::same;
 use crate::manage::change::item::{Body, Draft, What};
@@ -16,6 +18,7 @@ use crate::manage::holding::zone::Held;
 use crate::manage::id::UserId;
 use crate::manage::limits::TTL_S_DEFAULT;
 use crate::store::Rows;
+use crate::wire::edns::Ede;
 use crate::wire::rdata::canonical_cmp;
 use crate::wire::{Class, Name, Rcode, Serial, Type};
 
@@ -23,17 +26,46 @@ use crate::wire::{Class, Name, Rcode, Serial, Type};
 struct Set {
     /// As it is served.
     live: Base,
-    /// What the change is based on: what is served, or was when it came into the basket.
+    /// What a basket asks for, if it does.
+    asked: Option<Asked>,
+    /// As the lines read so far leave it; none while they leave it as it was.
+    now: Option<Base>,
+}
+
+/// What a basket has of an RRset.
+struct Asked {
+    /// What was served when it came into the basket.
     base: Base,
-    /// As it was when the update came: what is served, with the basket over it.
-    before: Base,
-    /// As the lines read so far leave it.
-    now: Base,
+    /// What it is to be.
+    wanted: Base,
 }
 
 impl Set {
     fn served(live: Base) -> Set {
-        Set { base: live.clone(), before: live.clone(), now: live.clone(), live }
+        Set { live, asked: None, now: None }
+    }
+
+    /// As it was when the update came: what is served, with the basket over it.
+    fn before(&self) -> &Base {
+        self.asked.as_ref().map_or(&self.live, |asked| &asked.wanted)
+    }
+
+    fn now(&self) -> &Base {
+        self.now.as_ref().unwrap_or_else(|| self.before())
+    }
+
+    /// Takes what it is now, for something else to be put there.
+    fn take(&mut self) -> Base {
+        self.now.replace(None).unwrap_or_else(|| self.before().clone())
+    }
+
+    /// What a change of it is based on, and what it becomes; none if that is no change.
+    fn changed(self) -> Option<(Base, Base)> {
+        let now = self.now.as_ref()?;
+        if now == self.before() {
+            return None;
+        }
+        Some((self.asked.map_or(self.live, |asked| asked.base), self.now?))
     }
 }
 
@@ -68,9 +100,8 @@ impl<'a, R: Rows> Sets<'a, R> {
                 for (rtype, base, net) in basket::edits_at(self.rows, user, &self.zone.apex, owner)?
                 {
                     let set = sets.entry(rtype).or_insert_with(|| Set::served(None));
-                    set.before = net.on(&base, TTL_S_DEFAULT);
-                    set.now = set.before.clone();
-                    set.base = base;
+                    let wanted = net.on(&base, TTL_S_DEFAULT);
+                    set.asked = Some(Asked { base, wanted });
                 }
             }
             self.names.insert(key.clone(), (owner.clone(), sets));
@@ -80,23 +111,30 @@ impl<'a, R: Rows> Sets<'a, R> {
     }
 
     /// Checks the prerequisites, on the zone as it is served ([RFC 2136](https://www.rfc-editor.org/rfc/rfc2136) §3.2).
-    pub fn prerequisites(&mut self, lines: &[Line]) -> Result<Result<(), Rcode>, Stop> {
+    pub fn prerequisites(&mut self, lines: &[Line]) -> Result<Result<(), Reply>, Stop> {
         let mut wanted: BTreeMap<(Vec<u8>, Type), (&Name, Vec<Rdata>)> = BTreeMap::new();
         for line in lines {
-            let any = line.rtype == Type::ANY;
-            let sets = self.of(&line.owner)?;
+            let Line { owner, rtype, .. } = line;
+            let any = *rtype == Type::ANY;
+            let sets = self.of(owner)?;
             let there = match any {
                 true => sets.values().any(|set| set.live.is_some()),
-                false => sets.get(&line.rtype).is_some_and(|set| set.live.is_some()),
+                false => sets.get(rtype).is_some_and(|set| set.live.is_some()),
             };
             let no = match (Class(line.class), any, there) {
-                (Class::ANY, true, false) => Rcode::NXDOMAIN,
-                (Class::ANY, false, false) => Rcode::NXRRSET,
-                (Class::NONE, true, true) => Rcode::YXDOMAIN,
-                (Class::NONE, false, true) => Rcode::YXRRSET,
+                (Class::ANY, true, false) => {
+                    unmet(Rcode::NXDOMAIN, format!("{owner} has no records"))
+                }
+                (Class::ANY, false, false) => {
+                    unmet(Rcode::NXRRSET, format!("there is no {owner} {rtype}"))
+                }
+                (Class::NONE, true, true) => unmet(Rcode::YXDOMAIN, format!("{owner} has records")),
+                (Class::NONE, false, true) => {
+                    unmet(Rcode::YXRRSET, format!("there is {owner} {rtype}"))
+                }
                 (Class::IN, ..) => {
-                    let entry = wanted.entry((line.owner.key(), line.rtype));
-                    let entry = entry.or_insert_with(|| (&line.owner, Vec::new()));
+                    let entry = wanted.entry((owner.key(), *rtype));
+                    let entry = entry.or_insert_with(|| (owner, Vec::new()));
                     entry.1.extend(line.rdata.clone());
                     continue;
                 }
@@ -107,9 +145,14 @@ impl<'a, R: Rows> Sets<'a, R> {
         for ((_, rtype), (owner, rdatas)) in wanted {
             let live = self.of(owner)?.get(&rtype).and_then(|set| set.live.clone());
             let wanted = live.as_ref().map(|live| Value::new(live.ttl, rdatas));
-            if live.is_none() || !same(rtype, &live, &wanted) {
-                return Ok(Err(Rcode::NXRRSET));
-            }
+            let no = match &live {
+                None => format!("there is no {owner} {rtype}"),
+                Some(_) if !same(rtype, &live, &wanted) => {
+                    format!("{owner} {rtype} has other records")
+                }
+                Some(_) => continue,
+            };
+            return Ok(Err(unmet(Rcode::NXRRSET, no)));
         }
         Ok(Ok(()))
     }
@@ -117,23 +160,34 @@ impl<'a, R: Rows> Sets<'a, R> {
     /// One line of the update section ([RFC 2136](https://www.rfc-editor.org/rfc/rfc2136) §3.4.2).
     pub fn change(&mut self, line: &Line) -> Result<(), Stop> {
         let at_apex = line.owner == self.zone.apex;
+        let of_all = line.rtype == Type::ANY;
+        let signing = match at_apex && of_all {
+            true => signing::of(self.rows, self.zone)?,
+            false => None,
+        };
         let sets = self.of(&line.owner)?;
         let kept = |rtype: Type| at_apex && (rtype == Type::SOA || rtype == Type::NS);
+        // Whoever takes everything away means what people put there.
+        let made = |rtype: Type| {
+            let at_apex = signing.as_ref().is_some_and(|signing| signing.makes_at_apex(rtype));
+            at_apex || ask::is_managed(rtype)
+        };
         match (Class(line.class), &line.rdata) {
             (Class::IN, Some(rdata)) => add(sets, at_apex, line, rdata.clone()),
             (Class::NONE, Some(rdata)) if line.rtype != Type::SOA => {
                 let last_ns = |now: &Value| kept(line.rtype) && now.rdatas().len() == 1;
                 if let Some(set) = sets.get_mut(&line.rtype) {
-                    set.now = set.now.take().and_then(|now| match last_ns(&now) {
+                    set.now = Some(set.take().and_then(|now| match last_ns(&now) {
                         true => Some(now),
                         false => without(line.rtype, now, rdata),
-                    });
+                    }));
                 }
             }
             (Class::ANY, _) => {
                 for (rtype, set) in sets.iter_mut() {
-                    if (line.rtype == Type::ANY || line.rtype == *rtype) && !kept(*rtype) {
-                        set.now = None;
+                    let is_meant = line.rtype == *rtype || of_all && !made(*rtype);
+                    if is_meant && !kept(*rtype) {
+                        set.now = Some(None);
                     }
                 }
             }
@@ -146,20 +200,26 @@ impl<'a, R: Rows> Sets<'a, R> {
     pub fn drafts(self, held: &Held) -> Vec<Draft> {
         let mut drafts = Vec::new();
         for (owner, sets) in self.names.into_values() {
-            for (rtype, set) in sets.into_iter().filter(|(_, set)| set.before != set.now) {
-                let net = set.now.map_or(Net::Delete, Net::Replace);
+            let changed = |(rtype, set): (Type, Set)| Some((rtype, set.changed()?));
+            for (rtype, (base, now)) in sets.into_iter().filter_map(changed) {
+                let net = now.map_or(Net::Delete, Net::Replace);
                 drafts.push(Draft {
                     zone: held.zone.apex.clone(),
                     org: held.org,
                     what: What::Edit { owner: owner.clone(), rtype },
                     seen_serial: Some(held.zone.serial.0),
-                    body: Body::Edit { base: set.base, net },
+                    body: Body::Edit { base, net },
                     at: String::new(),
                 });
             }
         }
         drafts
     }
+}
+
+/// The reply to a prerequisite that does not hold.
+fn unmet(rcode: Rcode, why: String) -> Reply {
+    Reply::said(rcode, Ede::OTHER, format!("prerequisite not met: {why}"))
 }
 
 fn without(rtype: Type, now: Value, rdata: &Rdata) -> Base {
@@ -170,7 +230,10 @@ fn without(rtype: Type, now: Value, rdata: &Rdata) -> Base {
 
 /// Adds a record; one that could not stand there is passed over, as the RFC wants it.
 fn add(sets: &mut BTreeMap<Type, Set>, at_apex: bool, line: &Line, rdata: Rdata) {
-    let there = |rtype: Type, set: &Set| set.now.is_some() && rtype != line.rtype;
+    // Denial stands beside any type (RFC 4034 §2.5), and is made anew.
+    let there = |rtype: Type, set: &Set| {
+        set.now().is_some() && rtype != line.rtype && !ask::is_managed(rtype)
+    };
     let beside_cname = match line.rtype {
         Type::CNAME => sets.iter().any(|(rtype, set)| there(*rtype, set)),
         _ => sets.get(&Type::CNAME).is_some_and(|set| there(Type::CNAME, set)),
@@ -180,14 +243,14 @@ fn add(sets: &mut BTreeMap<Type, Set>, at_apex: bool, line: &Line, rdata: Rdata)
     }
     let set = sets.entry(line.rtype).or_insert_with(|| Set::served(None));
     let alone = line.rtype == Type::CNAME || line.rtype == Type::SOA;
-    if line.rtype == Type::SOA && !is_ahead(&set.now, &rdata) {
+    if line.rtype == Type::SOA && !is_ahead(set.now(), &rdata) {
         return;
     }
-    let now = set.now.take().filter(|_| !alone);
+    let now = set.take().filter(|_| !alone);
     let rest = now.iter().flat_map(Value::rdatas);
     let rest = rest.filter(|mine| canonical_cmp(line.rtype, mine, &rdata).is_ne());
     let rdatas = rest.cloned().chain([rdata.clone()]).collect();
-    set.now = Some(Value::new(line.ttl, rdatas));
+    set.now = Some(Some(Value::new(line.ttl, rdatas)));
 }
 
 /// Whether the SOA has a serial ahead of the one there is.
@@ -199,4 +262,47 @@ fn is_ahead(now: &Base, rdata: &Rdata) -> bool {
     };
     let now = now.as_ref().and_then(|now| serial(now.rdatas().first()?));
     now.zip(serial(rdata)).is_none_or(|(now, new)| now.is_before(new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maintain::{Maintain, Settings, ZoneChange};
+    use crate::store::Store;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    /// What lines make of `x.z.`, which has an RRset of this type and the NSEC of a signed zone.
+    fn changed(there: Type, lines: &[(Type, Class, &[u8])]) -> Vec<(Type, Option<usize>)> {
+        let maintain = Maintain::offline(Store::in_memory(), Settings::default());
+        let expect = ZoneChange::Expect { apex: name("z."), org: "org".into() };
+        maintain.commit(|door| door.apply(&[expect])).unwrap();
+        maintain.store().read(|rows| {
+            let zone = zones::zone(rows, &name("z.")).unwrap().unwrap();
+            let mut sets = Sets::new(rows, &zone, None);
+            let set = || Set::served(Some(Value::new(60, vec![Box::from(&b"\x01a\0"[..])])));
+            let both = BTreeMap::from([(there, set()), (Type::NSEC, set())]);
+            sets.names.insert(name("x.z.").key(), (name("x.z."), both));
+            for (rtype, class, rdata) in lines {
+                let rdata = (!rdata.is_empty()).then(|| Rdata::from(*rdata));
+                let (rtype, class) = (*rtype, class.0);
+                sets.change(&Line { owner: name("x.z."), rtype, class, ttl: 60, rdata }).unwrap();
+            }
+            let names = sets.names.into_values().flat_map(|(_, sets)| sets);
+            let changes = names.filter_map(|(rtype, set)| Some((rtype, set.changed()?.1)));
+            changes.map(|(rtype, now)| (rtype, now.map(|now| now.rdatas().len()))).collect()
+        })
+    }
+
+    #[test]
+    fn what_the_signer_made_is_neither_taken_away_with_a_name_nor_in_the_way_of_an_alias() {
+        let all = (Type::ANY, Class::ANY, &b""[..]);
+        let alias = (Type::CNAME, Class::IN, &b"\x01b\0"[..]);
+        assert_eq!(changed(Type::NS, &[all]), [(Type::NS, None)]);
+        assert_eq!(changed(Type::CNAME, &[alias]), [(Type::CNAME, Some(1))]);
+        assert!(changed(Type::NS, &[alias]).is_empty());
+        assert_eq!(changed(Type::NS, &[all, alias]), [(Type::NS, None), (Type::CNAME, Some(1))]);
+    }
 }

@@ -1,6 +1,8 @@
 //! Owners in canonical order, with their records.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::thread;
 
 use super::{Entry, Gathered, shown};
 use crate::wire::Name;
@@ -25,10 +27,15 @@ pub(super) struct Span {
 }
 
 /// Sorts the owners; reports those outside the zone and leaves them out.
-pub(super) fn owners<'g>(all: &'g Gathered, apex: &Name, faults: &mut Faults<'_>) -> Owners<'g> {
+pub(super) fn owners<'g>(
+    all: &'g Gathered,
+    apex: &Name,
+    faults: &mut Faults<'_>,
+    hands: usize,
+) -> Owners<'g> {
     match in_file_order(all, apex) {
         Some(spans) => Owners { spans, records: Cow::Borrowed(&all.records), scattered: false },
-        None => sorted(all, apex, faults),
+        None => sorted(all, apex, faults, hands),
     }
 }
 
@@ -54,13 +61,60 @@ fn in_file_order(all: &Gathered, apex: &Name) -> Option<Vec<Span>> {
     Some(spans)
 }
 
-/// One run while it is sorted: eight octets of its key behind what all share decide mostly.
+/// One run while it is sorted: sixteen octets of its key behind what all share decide mostly.
 struct Head {
-    octets: u64,
+    octets: [u64; 2],
     run: u32,
+    /// One more than octets of the key stand there, or two more than have room; none for a key that ends before what
+    /// the others share.
+    len: u8,
 }
 
-fn sorted<'g>(all: &'g Gathered, apex: &Name, faults: &mut Faults<'_>) -> Owners<'g> {
+/// Octets of a key in a head.
+const HEAD_OCTETS: usize = 16;
+
+impl Head {
+    /// Whether the whole keys are the same: mostly the heads say.
+    fn is_same(&self, other: &Head, keys: &Keys) -> bool {
+        self.octets == other.octets
+            && (self.len == other.len && usize::from(self.len) <= HEAD_OCTETS + 1
+                || keys.key(self.run) == keys.key(other.run))
+    }
+
+    /// Order of keys, and of runs with the same.
+    fn compare(&self, other: &Head, keys: &Keys) -> Ordering {
+        let by_key = || match self.is_same(other, keys) {
+            true => Ordering::Equal,
+            false => keys.key(self.run).cmp(keys.key(other.run)),
+        };
+        self.octets.cmp(&other.octets).then_with(by_key).then(self.run.cmp(&other.run))
+    }
+}
+
+/// Runs that are worth another hand to sort them.
+const SORTED_BY_A_HAND: usize = if cfg!(test) { 8 } else { 32 << 10 };
+
+/// Sorts by several hands: each a share, which then are merged.
+fn sort(heads: &mut [Head], keys: &Keys, hands: usize) {
+    let hands = hands.min(heads.len() / SORTED_BY_A_HAND).max(1);
+    let share = heads.len().div_ceil(hands).max(1);
+    thread::scope(|scope| {
+        let mut shares = heads.chunks_mut(share);
+        let mine = shares.next();
+        let sort =
+            |share: &mut [Head]| share.sort_unstable_by(|one, other| one.compare(other, keys));
+        shares.for_each(|share| drop(scope.spawn(move || sort(share))));
+        if let Some(mine) = mine {
+            sort(mine);
+        }
+    });
+    if hands > 1 {
+        // This one finds what is in order already.
+        heads.sort_by(|one, other| one.compare(other, keys));
+    }
+}
+
+fn sorted<'g>(all: &'g Gathered, apex: &Name, faults: &mut Faults<'_>, hands: usize) -> Owners<'g> {
     let keys = Keys::new(all);
     let apex_key = apex.key();
     let shared = apex_key.len();
@@ -69,7 +123,7 @@ fn sorted<'g>(all: &'g Gathered, apex: &Name, faults: &mut Faults<'_>) -> Owners
         let Some(first) = all.records_of(run as usize).first() else { continue };
         let key = keys.key(run);
         if key.starts_with(&apex_key) {
-            heads.push(Head { octets: 0, run });
+            heads.push(Head { octets: [0; 2], run, len: 0 });
         } else {
             let name = shown(all.name_at(begin.owner_at));
             let what = format!(
@@ -80,15 +134,10 @@ fn sorted<'g>(all: &'g Gathered, apex: &Name, faults: &mut Faults<'_>) -> Owners
     }
     // Most keys differ in the same few octets: what even these names share is no head.
     let shared = shared + keys.shared_behind(shared, &heads);
-    for head_of in &mut heads {
-        head_of.octets = head(keys.key(head_of.run), shared);
+    for head in &mut heads {
+        (head.octets, head.len) = head_of(keys.key(head.run), shared);
     }
-    heads.sort_unstable_by(|left, right| {
-        left.octets
-            .cmp(&right.octets)
-            .then_with(|| keys.key(left.run).cmp(keys.key(right.run)))
-            .then(left.run.cmp(&right.run))
-    });
+    sort(&mut heads, &keys, hands);
     gather(all, &keys, &heads)
 }
 
@@ -101,9 +150,7 @@ fn gather<'g>(all: &'g Gathered, keys: &Keys, heads: &[Head]) -> Owners<'g> {
         let owner_at = all.runs.get(head.run as usize).map_or(0, |run| run.owner_at);
         let of_run = all.records_of(head.run as usize);
         records.extend_from_slice(of_run);
-        let same = last.is_some_and(|last| {
-            last.octets == head.octets && keys.key(last.run) == keys.key(head.run)
-        });
+        let same = last.is_some_and(|last| last.is_same(head, keys));
         match spans.last_mut() {
             Some(span) if same => span.records += of_run.len(),
             _ => spans.push(Span { owner_at, records: of_run.len() }),
@@ -113,11 +160,13 @@ fn gather<'g>(all: &'g Gathered, keys: &Keys, heads: &[Head]) -> Owners<'g> {
     Owners { spans, records: Cow::Owned(records), scattered: true }
 }
 
-fn head(key: &[u8], from: usize) -> u64 {
-    let mut head = [0; 8];
-    let tail = key.get(from..).unwrap_or_default();
+/// What stands of a key from an octet on, and how much of it.
+fn head_of(key: &[u8], from: usize) -> ([u64; 2], u8) {
+    let mut head = [0; HEAD_OCTETS];
+    let Some(tail) = key.get(from..) else { return ([0; 2], 0) };
     head.iter_mut().zip(tail).for_each(|(slot, &octet)| *slot = octet);
-    u64::from_be_bytes(head)
+    let octets = u128::from_be_bytes(head);
+    ([(octets >> 64) as u64, octets as u64], 1 + tail.len().min(HEAD_OCTETS + 1) as u8)
 }
 
 /// The sort keys of all runs, one behind the other.

@@ -1,5 +1,7 @@
 //! Zone files as people write them, good and bad.
 
+use proptest::prelude::*;
+
 use super::super::{Limits, Severity, write};
 use super::*;
 use crate::wire::Name;
@@ -44,6 +46,25 @@ fn ttl_and_class_stand_in_either_order_or_not_at_all() {
     }
     assert_eq!(added("a IN A 192.0.2.2"), ["a 3600 IN A 192.0.2.2"]);
     assert_eq!(added("a CLASS1 TYPE1 \\# 4 C0000202"), ["a 3600 IN A 192.0.2.2"]);
+}
+
+proptest! {
+    /// Goal: names stay apart and none is lost, however few they are and whatever they share.
+    #[test]
+    fn records_in_any_order_make_the_same_zone(
+        names in prop::sample::subsequence(
+            vec!["@", "ns", "a.ns", "b.a.ns", "aaaaaaaaaaaaaaaa.ns", "aaaaaaaaaaaaaaaab.ns", "n", "b"],
+            1..7,
+        ).prop_shuffle(),
+    ) {
+        let lines = names.iter().map(|name| format!("{name} 3600 IN TXT \"{name}\""));
+        let mut wanted: Vec<String> = lines.clone().chain(shown(&read(HEAD))).collect();
+        let body: Vec<String> = lines.collect();
+        let mut got = shown(&read(&format!("{HEAD}{}\n", body.join("\n"))));
+        wanted.sort();
+        got.sort();
+        prop_assert_eq!(got, wanted);
+    }
 }
 
 #[test]
@@ -303,4 +324,74 @@ fn the_apex_is_where_the_soa_stands() {
     assert!(faults[0].what.contains("no SOA"));
     assert_eq!(faults[0].severity, Severity::Error);
     assert!(parse(b"", Options::default()).is_err());
+}
+
+/// Lines that stand for themselves, and such that hang on others or change what comes behind them.
+fn line() -> impl Strategy<Value = String> {
+    let plain = (0..40u32, 0..9u32).prop_map(|(owner, last)| match last {
+        0 => format!("n{owner} 60 TXT \"a {owner} \\\" b\"\n"),
+        1 => format!("n{owner} 60 IN TXT ( a\nb{owner} c )\n"),
+        _ => format!("n{owner} 60 A 192.0.2.{last}\n"),
+    });
+    let odd = prop::sample::select(vec![
+        " 60 AAAA ::1\n",
+        "sub A 192.0.2.7\n",
+        "$ORIGIN sub\n",
+        "$ORIGIN example.com.\n",
+        "$TTL 5m\n",
+        "$GENERATE 1-3 g$ 60 A 192.0.2.$\n",
+        "$INCLUDE other\n",
+        "; only words\n",
+        "\n",
+        "n1 60 A 192.0.2\n",
+        "n2 60 TXT \"open\n",
+        "n3 60 TXT ( a\n",
+        "n4 ) A 192.0.2.1\n",
+        "n..5 60 A 192.0.2.1\n",
+        "(\n",
+        ")\n",
+        "a=\"b 60 A 192.0.2.1\n",
+        "n6\n",
+        "outside.test. 60 A 192.0.2.1\n",
+        "n7 60 SOA a b 1 2 3 4 5\n",
+        "n8 60 CNAME n9\r\n",
+        "nö 60 A 192.0.2.1\nnö 60 A 192.0.2.2\nnö 60 A 192.0.2.3\n",
+    ]);
+    prop_oneof![30 => plain, 1 => odd.prop_map(str::to_owned)]
+}
+
+proptest! {
+    /// Goal: it does not show that a file was read in pieces.
+    /// Method: random files of plain lines with odd ones among them, beside the same read in one go: the same
+    /// octets, or the same faults at the same places, also where a limit ends the reading.
+    #[test]
+    fn a_file_read_in_pieces_gives_what_it_gives_in_one_go(
+        head in prop::sample::select(vec!["$TTL 1h\n", "", "\u{feff}; a mark\n"]),
+        lines in prop::collection::vec(line(), 0..150),
+        hands in 2..4usize,
+        records in prop_oneof![Just(50_000), 1..120usize],
+    ) {
+        let text = format!("{head}@ 60 SOA ns hostmaster 7 1h 10m 1w 5m\n@ 60 NS ns.test.\n{}", lines.concat());
+        let limits = Limits { records, ..Limits::default() };
+        let read = |hands| {
+            let mut open = |_: &str| Ok(b"i 60 A 192.0.2.1\nj 60 A 192.0.2.1".to_vec());
+            let options = Options { hands, limits, rules: true, ..options() };
+            parse(text.as_bytes(), Options { includes: Some(&mut open), ..options })
+        };
+        prop_assert_eq!(read(hands), read(1), "{}", text);
+    }
+}
+
+/// Goal: pieces are what large files are read in, and a directive among them costs its own piece alone.
+#[test]
+fn a_directive_far_from_the_begin_changes_what_comes_behind_it() {
+    let line = |n: usize| format!("n{n} A 192.0.2.{}\n", n % 250);
+    let (before, behind): (String, String) =
+        ((0..400).map(line).collect(), (400..900).map(line).collect());
+    let text = format!("{HEAD}{before}$TTL 7\n$ORIGIN sub\n{behind}");
+    let in_pieces = parse(text.as_bytes(), Options { hands: 3, ..options() }).unwrap();
+    assert_eq!(in_pieces, read(&text));
+    let lines = shown(&in_pieces);
+    assert!(lines.contains(&"n399 3600 IN A 192.0.2.149".to_owned()));
+    assert!(lines.contains(&"n400.sub 7 IN A 192.0.2.150".to_owned()));
 }
