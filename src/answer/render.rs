@@ -266,11 +266,6 @@ impl<'a> Touched<'a> {
         for name in std::mem::take(&mut self.names) {
             self.render_name(&name, moved, &mut builder)?;
         }
-        if let Some((child, _)) = moved.filter(|(child, _)| !self.is_child(child)) {
-            let wire = child.as_wire().to_ascii_lowercase();
-            let hash = builder.hash(&wire);
-            builder.remove(&wire, hash, true);
-        }
         Ok(())
     }
 

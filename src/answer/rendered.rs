@@ -133,6 +133,12 @@ impl Rendered {
         self.put(hash, apex.label_count(), &draft);
     }
 
+    /// Takes out what a parent zone has at `apex`, where no zone is any more.
+    pub fn remove_parent_side(&mut self, apex: &Name) {
+        let name = apex.as_wire().to_ascii_lowercase();
+        self.remove(self.key.name(&name), &name, true);
+    }
+
     /// Puts the chain of a zone that was rendered in `parts`, all of them and in their order.
     pub fn put_chain(&mut self, zone: u32, parts: impl IntoIterator<Item = ChainPart>) {
         let mut parts = parts.into_iter().filter_map(|part| part.0);

@@ -100,7 +100,11 @@ impl Rendering<'_, '_> {
         let after = rows::by_id(self.tx, id)?;
         match (before, after) {
             (None, Some(zone)) => drop(self.born.insert(zone.apex.key())),
-            (Some(zone), None) => drop(self.died.insert(zone.apex.key())),
+            (Some(zone), None) => {
+                // Whichever zone was above it: another may stand between them by now.
+                self.into.remove_parent_side(&zone.apex);
+                self.died.insert(zone.apex.key());
+            }
             _ => {}
         }
         Ok(())

@@ -512,6 +512,29 @@ fn of_many_zones_applied_one_by_one_in_a_record_a_faulty_one_is_refused_alone() 
     assert_eq!((serial(&maintain, "z7."), serial(&maintain, "z499.")), (None, Some(Serial(1))));
 }
 
+/// Goal: a zone that goes takes along what the zone above had at its apex, whoever came between them meanwhile.
+#[test]
+fn a_zone_that_goes_as_one_above_it_comes_leaves_nothing() {
+    for stays in [true, false] {
+        let store = Store::in_memory();
+        let (maintain, published) = serving(store.clone());
+        let op = Op::Replace { ttl: 60, rdatas: vec![name("ns.invalid.").as_wire().into()] };
+        let owner = name("b.a.x.");
+        let cut = RrSetEdit { owner, rtype: Type::NS, op, base: Base::Unchecked };
+        let delegates = ZoneChange::Edit { apex: name("x."), edits: vec![cut] };
+        commit(&maintain, &[create("x.", 1), delegates]).unwrap();
+        commit(&maintain, &[create("b.a.x.", 1)]).unwrap();
+
+        let delete = |apex: &str| ZoneChange::Delete { apex: name(apex) };
+        let mut order = vec![create("a.x.", 1), delete("b.a.x.")];
+        order.extend((!stays).then(|| delete("a.x.")));
+        commit(&maintain, &order).unwrap();
+
+        let (_, again) = serving(store);
+        assert_eq!(published.load().dump(), again.load().dump(), "a.x. stays: {stays}");
+    }
+}
+
 /// Goal: what is refused leaves nothing, though it had done something, and its neighbours stay.
 #[test]
 fn an_attempt_that_refuses_takes_back_rows_and_zones_and_no_more() {

@@ -116,6 +116,13 @@ impl Backlog {
         self.changed.notify_all();
     }
 
+    /// Waits until nothing is applied any more; returns whether it came to that.
+    pub(super) fn ends_within(&self, wait: Duration) -> bool {
+        let works = |state: &mut BacklogState| !state.gone;
+        let end = self.changed.wait_timeout_while(held(&self.state), wait, works);
+        end.unwrap_or_else(PoisonError::into_inner).0.gone
+    }
+
     /// Asks for an export of everything synced before the call.
     pub(super) fn export(&self, path: PathBuf) -> mpsc::Receiver<Result<Summary, ExportError>> {
         let (told, result) = mpsc::sync_channel(1);
@@ -126,15 +133,6 @@ impl Backlog {
         drop(state);
         self.changed.notify_all();
         result
-    }
-
-    /// Lets go of whoever still waits: nothing is applied any more.
-    fn end(&self) {
-        let mut state = held(&self.state);
-        state.gone = true;
-        state.exports.clear();
-        drop(state);
-        self.changed.notify_all();
     }
 
     fn take(&self) -> Work {
@@ -165,8 +163,22 @@ impl Backlog {
     }
 }
 
+/// Lets go of whoever still waits when nothing is applied any more.
+struct End<'b>(&'b Backlog);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let mut state = held(&self.0.state);
+        state.gone = true;
+        state.exports.clear();
+        drop(state);
+        self.0.changed.notify_all();
+    }
+}
+
 /// The thread of the applier: works until the store is closed or the index fails.
 pub(super) fn run_applier(shared: &Shared) {
+    let _end = End(&shared.backlog);
     match apply_until_closed(shared) {
         // What could not be noted is looked for at the next start.
         Ok(()) => drop(shared.index.close().inspect_err(|error| {
@@ -174,7 +186,6 @@ pub(super) fn run_applier(shared: &Shared) {
         })),
         Err(error) => shared.give_up_index(&error),
     }
-    shared.backlog.end();
 }
 
 fn apply_until_closed(shared: &Shared) -> Result<(), RowError> {

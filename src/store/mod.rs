@@ -92,6 +92,9 @@ pub const BACKLOG_BYTES_MAX: u64 = 512 << 20;
 /// What is left free on the file system unless [`Options`] say otherwise, in octets.
 pub const RESERVE_BYTES: u64 = 64 << 20;
 
+/// How long a close waits for the index to come to an end; what it lacks then the next start reads from the log.
+const CLOSE_WAIT: Duration = Duration::from_secs(60);
+
 /// The number of a transaction in the log: dense, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(pub u64);
@@ -218,6 +221,7 @@ struct Shared {
     figures: Figures,
     clock: fn() -> Duration,
     reserve: u64,
+    close_wait: Duration,
     export_log_bytes: u64,
     id: u64,
     exports: Option<Mutex<backup::Exports>>,
@@ -353,6 +357,7 @@ impl Shared {
             figures: Figures::default(),
             clock: || Duration::ZERO,
             reserve: 0,
+            close_wait: CLOSE_WAIT,
             export_log_bytes: EXPORT_LOG_BYTES,
             id: 0,
             exports: None,
@@ -374,23 +379,25 @@ impl Shared {
 impl Handle {
     fn close(&self) {
         self.shared.backlog.close();
-        end(held(&self.applier).take());
+        let me = thread::current().id();
+        // The last clone of a store may go with what follows a transaction: nobody waits for himself.
+        let applier = held(&self.applier).take();
+        let Some(applier) = applier.filter(|applier| applier.thread().id() != me) else { return };
+        if self.shared.backlog.ends_within(self.shared.close_wait) {
+            // A panic in it was shown when it happened.
+            let _ = applier.join();
+        } else {
+            let waited = self.shared.close_wait.as_secs();
+            tracing::error!(
+                "the index did not end in {waited} s and is left; the log has all of it"
+            );
+        }
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-/// Waits for a thread, unless it is this one: the last clone of a store may go with what follows a
-/// transaction.
-fn end(thread: Option<JoinHandle<()>>) {
-    let me = thread::current().id();
-    if let Some(thread) = thread.filter(|thread| thread.thread().id() != me) {
-        // A panic in it was shown when it happened.
-        let _ = thread.join();
     }
 }
 

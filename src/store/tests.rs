@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use super::index::Index;
+use super::rows::Layer;
+use super::segment::Op;
 use super::*;
 
 const WORDS: Table<u32, String> = Table::new("words", *b"wo");
@@ -163,6 +166,50 @@ fn a_panicking_closure_leaves_nothing_and_the_store_goes_on() {
     assert_eq!(panicked, Err(TransactError::Write(why)));
     put(&store, 2, "two");
     assert_eq!(words(&store), [(2, "two".into())]);
+}
+
+/// An index that never ends what it begins.
+#[derive(Default)]
+struct Stuck(InMemory);
+
+impl Index for Stuck {
+    fn get(&self, key: &[u8]) -> Result<Option<Octets>, RowError> {
+        self.0.get(key)
+    }
+
+    fn rows<'a>(&'a self, run: Run<'_>, back: bool) -> Layer<'a> {
+        self.0.rows(run, back)
+    }
+
+    fn visit(&self, run: Run<'_>, visit: &mut Visit<'_>) -> Result<(), RowError> {
+        self.0.visit(run, visit)
+    }
+
+    fn apply(&self, _: &mut dyn Iterator<Item = Op>, _: Option<Lsn>) -> Result<(), RowError> {
+        loop {
+            thread::park();
+        }
+    }
+
+    fn flush(&self) -> Result<(), RowError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_store_whose_index_is_stuck_still_closes_and_the_log_has_all() {
+    let files: Arc<dyn Files> = Arc::new(Memory::default());
+    let bounds = Bounds::from(&Options::new(""));
+    let log = Log::create(files.clone(), 0, Lsn(1), bounds).unwrap();
+    let close_wait = Duration::from_millis(20);
+    let shared = Shared { close_wait, ..Shared::over(files, Box::<Stuck>::default()) };
+    let store = Store::start(shared, log, &[]);
+    put(&store, 1, "one");
+
+    store.close();
+    assert_eq!(words(&store), [(1, "one".into())]);
+    assert_eq!((store.stats().applied, store.stats().synced), (Lsn(0), Lsn(1)));
+    assert_eq!(store.follow(Lsn(0)).advance().unwrap().unwrap().lsn, Lsn(1));
 }
 
 #[test]
