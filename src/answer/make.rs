@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::node::{self, Node, flag};
 use super::page::{self, PAGE_OCTETS_MAX};
 use super::publish::{NAMES_PER_PAGE, Redo};
-use super::rendered::{Change, Rendered};
+use super::rendered::Source;
 use super::table::{Snapshot, parent_side};
 
 /// A node larger than this is kept outside its page, so that its neighbours' changes do not copy it.
@@ -70,7 +70,7 @@ impl<'s> Maker<'s> {
     }
 
     /// Puts all changes of `rendered` into new pages. The directory must have room for them.
-    pub fn make(mut self, rendered: &[Rendered]) -> Made {
+    pub fn make<S: Source>(mut self, rendered: &[S]) -> Made {
         let changes = in_order(rendered);
         let mut rest = changes.as_slice();
         while let Some(&(hash, ..)) = rest.first() {
@@ -87,15 +87,15 @@ impl<'s> Maker<'s> {
             self.made.names.0 += items.len();
             self.change_page(rendered, items, run, hash, depth);
         }
-        let most = rendered.iter().map(|rendered| rendered.labels_max).max();
+        let most = rendered.iter().map(Source::labels_max).max();
         self.made.labels_max = most.unwrap_or(0);
         self.made
     }
 
     /// Changes the nodes whose hashes share their first `depth` bits with `hash`, in as many pages as they need.
-    fn change_page<'a>(
+    fn change_page<'a, S: Source>(
         &mut self,
-        rendered: &'a [Rendered],
+        rendered: &'a [S],
         mut items: Vec<Item<'a>>,
         run: &[Sourced],
         hash: u64,
@@ -112,8 +112,7 @@ impl<'s> Maker<'s> {
         }
         for &(_, source, number) in run {
             let Some(rendered) = rendered.get(source as usize) else { continue };
-            let Some(change) = rendered.changes.get(number as usize) else { continue };
-            self.change_items(&mut items, rendered, change);
+            self.change_items(&mut items, rendered, number as usize);
         }
         self.made.names.1 += items.len();
         self.store(items, hash, depth);
@@ -131,9 +130,16 @@ impl<'s> Maker<'s> {
         items.extract_if(.., upper).collect()
     }
 
-    fn change_items<'a>(&mut self, items: &mut Vec<Item<'a>>, from: &'a Rendered, change: &Change) {
-        let Some(node) = from.node(change) else { return };
-        let tag = page::tag(change.hash);
+    fn change_items<'a, S: Source>(
+        &mut self,
+        items: &mut Vec<Item<'a>>,
+        from: &'a S,
+        number: usize,
+    ) {
+        let (Some((hash, put)), Some(node)) = (from.change(number), from.node(number)) else {
+            return;
+        };
+        let tag = page::tag(hash);
         let same = |item: &Item<'_>| {
             item.tag == tag
                 && Node::read(&item.octets).is_some_and(|old| {
@@ -147,7 +153,7 @@ impl<'s> Maker<'s> {
             self.made.redo.push(Redo::Big { number: big, node: None });
             self.made.freed.push(big);
         }
-        let octets = match change.put {
+        let octets = match put {
             false => None,
             true if node.octets().len() > NODE_OCTETS_MAX => Some(Cow::Owned(self.put_big(node))),
             true => Some(Cow::Borrowed(node.octets())),
@@ -206,14 +212,15 @@ impl<'s> Maker<'s> {
 }
 
 /// All changes by hash; of one name, what puts it comes last.
-fn in_order(rendered: &[Rendered]) -> Vec<Sourced> {
+fn in_order<S: Source>(rendered: &[S]) -> Vec<Sourced> {
     let mut changes: Vec<(u64, bool, u32, u32)> =
-        Vec::with_capacity(rendered.iter().map(Rendered::len).sum());
+        Vec::with_capacity(rendered.iter().map(Source::len).sum());
     for (source, rendered) in rendered.iter().enumerate() {
-        let mine = rendered.changes.iter().enumerate();
-        changes.extend(
-            mine.map(|(number, change)| (change.hash, change.put, source as u32, number as u32)),
-        );
+        let mine = (0..rendered.len()).filter_map(|number| {
+            let (hash, put) = rendered.change(number)?;
+            Some((hash, put, source as u32, number as u32))
+        });
+        changes.extend(mine);
     }
     changes.sort_unstable();
     changes.into_iter().map(|(hash, _, source, number)| (hash, source, number)).collect()
@@ -238,14 +245,19 @@ mod tests {
     use super::super::{Bulk, Rendered, Writer};
     use crate::wire::{HashKey, Name};
 
-    /// Nodes of names that count upwards; some are too large for their pages.
+    /// Nodes of names that count upwards; some are too large for their pages, and for a piece of a bulk.
     fn render(key: &HashKey, numbers: Range<u32>) -> Rendered {
         let mut into = Rendered::new(key);
         for number in numbers {
             let name = Name::parse(&format!("n{number}.example.")).unwrap();
-            let images = vec![number as u8; if number.is_multiple_of(500) { 5_000 } else { 20 }];
-            let data = images.len() as u32;
-            let extents = [Extent { rtype: 65_400, count: 1, data, ..Extent::default() }];
+            let len = if number.is_multiple_of(500) { 40_000 } else { 20 };
+            let images = vec![number as u8; 2 * len];
+            let extents = [65_400, 65_401].map(|rtype| Extent {
+                rtype,
+                count: 1,
+                data: len as u32,
+                ..Extent::default()
+            });
             let name = name.as_wire();
             let draft =
                 Draft { name, up: 1, flags: 0, facts: None, extents: &extents, images: &images };

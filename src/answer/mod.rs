@@ -10,6 +10,7 @@
 mod ahead;
 mod asked;
 mod build;
+mod bulk;
 mod chain;
 mod denial;
 mod image;
@@ -29,9 +30,10 @@ mod respond;
 mod table;
 
 pub use ahead::Ahead;
+pub use bulk::Bulk;
 pub use chain::NSEC3_ITERATIONS_MAX;
 pub use node::ZoneState;
 pub use publish::{Guard, Published, Writer};
-pub use rendered::{Bulk, ChainPart, Rendered};
+pub use rendered::{ChainPart, Rendered};
 pub use respond::{CHAIN_MAX, Kind, Outcome, respond, respond_ahead, respond_if};
 pub use table::{Snapshot, ZoneFacts};

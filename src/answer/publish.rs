@@ -9,16 +9,18 @@
 //! Does not: make anything durable, nor decide the order of publications: whoever owns the writer does.
 
 use std::panic::resume_unwind;
+use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::bulk::{Bulk, PARTS, Part};
 use super::chain::{self, Chain};
 use super::make::{Made, Maker, Numbers};
 use super::page::{self, Page};
-use super::rendered::{Bulk, ChainChange, PARTS, Rendered};
+use super::rendered::{ChainChange, Rendered, Source};
 use super::table::{BITS_MIN, Snapshot};
 use crate::wire::HashKey;
 
@@ -65,9 +67,10 @@ pub(super) enum Redo {
         page: Page,
     },
     Double,
-    /// An empty directory of this size.
-    Fresh {
+    /// Another directory in the place of the one there was.
+    Directory {
         bits: u32,
+        pages: Vec<Page>,
     },
     Big {
         number: u32,
@@ -129,7 +132,6 @@ impl Writer {
         Side::new(self).load(read, hands);
         self.swap();
         self.settle();
-        self.redo.shrink_to_fit();
     }
 
     /// Ends a bulk load.
@@ -201,15 +203,13 @@ impl<'w> Side<'w> {
                     None => continue,
                 },
             };
-            let redo = Redo::Chain { zone: *zone, redo };
-            redo.clone().apply(self.new);
-            self.redo.push(redo);
+            self.redo(Redo::Chain { zone: *zone, redo });
         }
     }
 
     /// Puts the nodes of `rendered` into new pages.
-    fn change_pages(&mut self, rendered: &[Rendered]) {
-        self.make_room(rendered.iter().map(Rendered::len).sum());
+    fn change_pages<S: Source>(&mut self, rendered: &[S]) {
+        self.make_room(rendered.iter().map(Source::len).sum());
         let made = Maker::new(self.new, self.numbers, self.scratch).make(rendered);
         self.take(made);
         self.note_counts();
@@ -217,16 +217,19 @@ impl<'w> Side<'w> {
 
     /// Puts all of `read` in, whose parts `hands` hands share.
     fn load(&mut self, read: Vec<Bulk>, hands: usize) {
-        read.iter().for_each(|bulk| self.change_chains(bulk.chains()));
+        for bulk in &read {
+            self.change_chains(slice::from_ref(bulk.rest()));
+            self.new.labels_max = self.new.labels_max.max(bulk.rest().labels_max);
+        }
         let names = read.iter().map(Bulk::len).sum();
         let parts = Bulk::parts(read);
         if self.new.names > 0 {
             // Several parts may have names on one page.
             return parts.for_each(|part| self.change_pages(&part));
         }
-        self.make_directory(names);
-        let (old, numbers, parts) = (&*self.new, self.numbers, Mutex::new(parts));
-        let made: Vec<Made> = thread::scope(|scope| {
+        self.clear_directory(names);
+        let (old, numbers, parts) = (&*self.new, self.numbers, Mutex::new(parts.enumerate()));
+        let mut made: Vec<MadePart> = thread::scope(|scope| {
             let hand = || make_parts(old, numbers, &parts);
             let others: Vec<_> = (1..hands).map(|_| scope.spawn(hand)).collect();
             let mut made = hand();
@@ -235,34 +238,42 @@ impl<'w> Side<'w> {
             }
             made
         });
-        made.into_iter().for_each(|made| self.take(made));
+        made.sort_unstable_by_key(|part| part.number);
+        let mut pages = Vec::with_capacity(self.new.directory.len());
+        for mut part in made {
+            pages.append(&mut part.pages);
+            self.take(part.made);
+        }
+        self.redo(Redo::Directory { bits: self.new.bits, pages });
         self.note_counts();
     }
 
     fn take(&mut self, made: Made) {
-        for redo in made.redo {
-            redo.clone().apply(self.new);
-            self.redo.push(redo);
-        }
+        made.redo.into_iter().for_each(|redo| self.redo(redo));
         let (gone, come) = made.names;
         self.new.names = self.new.names - gone + come;
         self.new.labels_max = self.new.labels_max.max(made.labels_max);
         self.numbers.give_back(&made.freed);
     }
 
+    /// Does something to this side, and notes it for the other.
+    fn redo(&mut self, redo: Redo) {
+        redo.clone().apply(self.new);
+        self.redo.push(redo);
+    }
+
     /// An empty directory for so many names, with pages of its own for each part of a [`Bulk`].
-    fn make_directory(&mut self, names: usize) {
+    fn clear_directory(&mut self, names: usize) {
         let bits = names.div_ceil(NAMES_PER_PAGE).next_power_of_two().ilog2();
         let bits = bits.max(BITS_MIN).max(PARTS.ilog2());
-        Redo::Fresh { bits }.apply(self.new);
-        self.redo.push(Redo::Fresh { bits });
+        self.new.directory = vec![page::empty(bits as u8); 1 << bits];
+        self.new.bits = bits;
     }
 
     /// Doubles the directory until `more` names would not fill it.
     fn make_room(&mut self, more: usize) {
         while self.new.names + more > NAMES_PER_PAGE * self.new.directory.len() {
-            Redo::Double.apply(self.new);
-            self.redo.push(Redo::Double);
+            self.redo(Redo::Double);
         }
     }
 
@@ -272,18 +283,38 @@ impl<'w> Side<'w> {
     }
 }
 
-/// Makes the pages of part after part, until there are none.
+/// What became of a part of a [`Bulk`].
+struct MadePart {
+    number: usize,
+    /// Those of its share of an empty directory.
+    pages: Vec<Page>,
+    /// What else is to be done.
+    made: Made,
+}
+
+/// Makes the pages of part after part, until there are none, for an empty directory.
 fn make_parts(
     old: &Snapshot,
     numbers: &Numbers,
-    parts: &Mutex<impl Iterator<Item = Vec<Rendered>>>,
-) -> Vec<Made> {
-    let (mut made, mut scratch) = (Vec::new(), Vec::new());
+    parts: &Mutex<impl Iterator<Item = (usize, Vec<Part>)>>,
+) -> Vec<MadePart> {
+    let (mut all, mut scratch) = (Vec::new(), Vec::new());
+    let share = old.directory.len() / PARTS;
     let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-    while let Some(part) = next() {
-        made.push(Maker::new(old, numbers, &mut scratch).make(&part));
+    while let Some((number, part)) = next() {
+        let mut made = Maker::new(old, numbers, &mut scratch).make(&part);
+        let mut pages = vec![page::empty(old.bits as u8); share];
+        made.redo.retain(|redo| {
+            let Redo::Pages { first, page, .. } = redo else { return true };
+            if let Some(slot) = pages.get_mut(first - number * share) {
+                *slot = Arc::clone(page);
+            }
+            false
+        });
+        made.redo.shrink_to_fit();
+        all.push(MadePart { number, pages, made });
     }
-    made
+    all
 }
 
 impl Clone for Redo {
@@ -293,7 +324,9 @@ impl Clone for Redo {
                 Redo::Pages { first: *first, count: *count, page: Arc::clone(page) }
             }
             Redo::Double => Redo::Double,
-            Redo::Fresh { bits } => Redo::Fresh { bits: *bits },
+            Redo::Directory { bits, pages } => {
+                Redo::Directory { bits: *bits, pages: pages.clone() }
+            }
             Redo::Big { number, node } => Redo::Big { number: *number, node: node.clone() },
             Redo::Chain { zone, redo } => Redo::Chain { zone: *zone, redo: redo.clone() },
             Redo::Counts { names, labels_max, loading } => {
@@ -316,8 +349,8 @@ impl Redo {
                 side.directory = twice.collect();
                 side.bits += 1;
             }
-            Redo::Fresh { bits } => {
-                side.directory = vec![page::empty(bits as u8); 1 << bits];
+            Redo::Directory { bits, pages } => {
+                side.directory = pages;
                 side.bits = bits;
             }
             Redo::Big { number, node } => {

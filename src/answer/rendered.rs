@@ -20,54 +20,19 @@ pub struct Rendered {
     pub(super) places: Places,
 }
 
-/// How many parts a [`Bulk`] has: enough that what a part holds is little beside all of it.
-pub(super) const PARTS: usize = 64;
-
-/// Changes of very many names, apart by the upper bits of their hashes, so that the writer gets all names of a
-/// page at once and makes it but once. Each part is let go of as soon as the table has it: what is
-/// loaded is never held twice.
-pub struct Bulk {
-    parts: Vec<Rendered>,
-}
-
-impl Bulk {
-    /// Nothing yet; `key` as for [`Rendered::new`].
-    pub fn new(key: &HashKey) -> Bulk {
-        Bulk { parts: (0..PARTS).map(|_| Rendered::new(key)).collect() }
-    }
-
-    /// Takes everything out of `rendered`.
-    pub fn take(&mut self, rendered: &mut Rendered) {
-        for change in &rendered.changes {
-            let octets = rendered.arena.get(change.at..change.at + change.len as usize);
-            let part = self.parts.get_mut((change.hash >> (64 - PARTS.ilog2())) as usize);
-            let (Some(octets), Some(part)) = (octets, part) else { continue };
-            part.changes.push(Change { at: part.arena.len(), ..*change });
-            part.arena.extend_from_slice(octets);
-        }
-        if let Some(first) = self.parts.first_mut() {
-            first.chains.append(&mut rendered.chains);
-            first.labels_max = first.labels_max.max(rendered.labels_max);
-        }
-        rendered.changes.clear();
-        rendered.arena.clear();
-    }
-
+/// Where changes lie that the writer is to make.
+pub(super) trait Source {
     /// How many names change.
-    pub(super) fn len(&self) -> usize {
-        self.parts.iter().map(Rendered::len).sum()
-    }
+    fn len(&self) -> usize;
 
-    /// What holds the changes of chains.
-    pub(super) fn chains(&self) -> &[Rendered] {
-        self.parts.get(..1).unwrap_or_default()
-    }
+    /// The hash of a name, and whether it is put.
+    fn change(&self, number: usize) -> Option<(u64, bool)>;
 
-    /// The parts of several, each of one with the same of the others.
-    pub(super) fn parts(all: Vec<Bulk>) -> impl Iterator<Item = Vec<Rendered>> {
-        let mut all: Vec<_> = all.into_iter().map(|bulk| bulk.parts.into_iter()).collect();
-        (0..PARTS).map(move |_| all.iter_mut().filter_map(Iterator::next).collect())
-    }
+    /// The node of a change.
+    fn node(&self, number: usize) -> Option<Node<'_>>;
+
+    /// The labels of the longest name.
+    fn labels_max(&self) -> usize;
 }
 
 /// One name's change: a node in the arena, to be put or (by its name) taken out.
@@ -111,11 +76,6 @@ impl Rendered {
             ChainChange::Whole(_, entries) | ChainChange::Edit(entries) => entries.octets_len(),
         });
         self.arena.len() + self.changes.len() * size_of::<Change>() + chains.sum::<usize>()
-    }
-
-    /// How many names change.
-    pub fn len(&self) -> usize {
-        self.changes.len()
     }
 
     /// Whether nothing changes.
@@ -176,8 +136,23 @@ impl Rendered {
             *octets = (u16::from_be_bytes(*octets) | flag).to_be_bytes();
         }
     }
+}
 
-    pub(super) fn node(&self, change: &Change) -> Option<Node<'_>> {
+impl Source for Rendered {
+    fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    fn change(&self, number: usize) -> Option<(u64, bool)> {
+        self.changes.get(number).map(|change| (change.hash, change.put))
+    }
+
+    fn node(&self, number: usize) -> Option<Node<'_>> {
+        let change = self.changes.get(number)?;
         Node::read(self.arena.get(change.at..change.at + change.len as usize)?)
+    }
+
+    fn labels_max(&self) -> usize {
+        self.labels_max
     }
 }

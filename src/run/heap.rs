@@ -6,8 +6,8 @@
 //! - huge pages, where the kernel gives them to who asks: the answer table is read at random, and each
 //!   spares TLB misses;
 //! - a bound from which on a piece is the kernel's again once it is let go of. Left alone, glibc raises that
-//!   bound with every such piece, and what a start puts aside to make the table of stays between the
-//!   table's pages for ever;
+//!   bound with every such piece, and the long lists of a start stay between the table's pages for ever. What
+//!   those pages are made of lies in smaller pieces, whose memory they take;
 //! - one arena: what one thread lets go of another may use. With two, what was read at a start stayed beside
 //!   the table. The threads that answer allocate nothing, and the others keep some small pieces each, so
 //!   that they seldom meet at the arena's lock.
