@@ -8,14 +8,14 @@
 //! that name's own. Whoever answers finds the rest.
 
 use super::chain::{Chain, Denial, Search};
-use super::denial::{Hash, Hasher, KEY_MAX, relative_key};
+use super::denial::{BLOCK, Hash, Hasher, KEY_MAX, relative_key};
 use super::leaf::{Entry, Leaf};
 use super::node::{Node, flag};
 use super::table::Snapshot;
 use crate::wire::{Query, Type};
 
-/// Octets of the longest key that is looked for ahead.
-const KEY: usize = 64;
+/// Octets of the longest key that is looked for ahead; a name stands in its place until it is hashed.
+const KEY: usize = BLOCK;
 
 /// A key on its way through a chain.
 pub(super) struct Sought<'s> {
@@ -44,14 +44,14 @@ pub struct Ahead<'s> {
 }
 
 /// Begins in `slot` the search for what the query of this number will need to have denied, if proofs are wanted and `node`,
-/// `skip` labels above, is the closest name that exists. Returns how many leaves are searched.
+/// `skip` labels above, is the closest name that exists. Returns whether there is anything to be sought.
 #[inline]
 pub(super) fn seek<'s>(
     slot: &mut Option<Sought<'s>>,
     snapshot: &'s Snapshot,
     (number, query): (usize, &Query),
     (node, skip): (Node<'s>, usize),
-) -> Option<usize> {
+) -> Option<()> {
     let known = skip == 0 && node.is(flag::APEX | flag::CNAME);
     if known || node.is(flag::CUT) && node.set(Type::DS).is_some() {
         return None; // where that stands is known, or nothing is denied
@@ -86,14 +86,12 @@ pub(super) fn seek<'s>(
             sought.search = chain.search(sought.key.get(..sought.len)?);
         }
         Denial::Nsec3 { iterations, salt, .. } => {
-            sought.hash = Hasher { iterations: *iterations, salt }.name(query.suffix(skip));
-            let label = sought.hash.label();
-            *sought.key.first_chunk_mut()? = label;
-            sought.len = label.len();
-            sought.search = chain.search_near(sought.hash, &label);
+            let hasher = Hasher { iterations: *iterations, salt };
+            // What is too long for a block is left to whoever answers.
+            hasher.put_name(query.suffix(skip), &mut sought.key).then_some(())?;
         }
     }
-    Some(sought.search.len())
+    Some(())
 }
 
 /// Writes the key of the name `skip` labels above in the zone whose apex stands `up` labels above, if it has room;
@@ -118,6 +116,29 @@ fn put_long_key(name: &[u8], labels: usize, key: &mut [u8; KEY]) -> Option<usize
 }
 
 impl<'s> Sought<'s> {
+    /// Hashes the name, in a chain of hashes. To be done for all of a batch at once: each waits for itself at every
+    /// step, and while it waits the next ones are begun.
+    #[inline(always)]
+    pub fn hash(&mut self) {
+        if let Denial::Nsec3 { iterations, salt, .. } = &self.chain.denial {
+            self.hash = Hasher { iterations: *iterations, salt }.block(&self.key);
+        }
+    }
+
+    /// Begins the search in a chain of hashes. Returns how many leaves are searched in any.
+    #[inline(always)]
+    pub fn begin(&mut self) -> usize {
+        if let Denial::Nsec3 { .. } = &self.chain.denial
+            && let Some(slot) = self.key.first_chunk_mut()
+        {
+            let label = self.hash.label();
+            *slot = label;
+            self.len = label.len();
+            self.search = self.chain.search_near(self.hash, &label);
+        }
+        self.search.len()
+    }
+
     /// Takes a step of the search for the leaf.
     #[inline(always)]
     pub fn step(&mut self) {

@@ -519,47 +519,78 @@ impl Hasher<'_> {
     }
 
     fn iterate(&self, front: &[u8], name: &[u8]) -> Hash {
+        self.go_on(sha1([front, name, self.salt]))
+    }
+
+    /// Does the rounds behind the first.
+    #[inline]
+    fn go_on(&self, first: Hash) -> Hash {
         #[cfg(test)]
         ROUNDS.set(ROUNDS.get() + usize::from(self.iterations) + 1);
-        let mut hash = sha1([front, name, self.salt]);
-        for _ in 0..self.iterations {
-            hash = sha1([&[], &hash, self.salt]);
-        }
-        Hash(hash)
+        (0..self.iterations).fold(first, |hash, _| sha1([&[], &hash.0, self.salt]))
+    }
+
+    /// Puts a lower-case name into a block of zeros, to be [hashed](Hasher::block) later; false if it has no room there.
+    #[inline]
+    pub(super) fn put_name(&self, name: &[u8], block: &mut [u8; BLOCK]) -> bool {
+        put_block([&[], name, self.salt], block)
+    }
+
+    /// The hash of the name that was [put](Hasher::put_name) there.
+    #[inline]
+    pub(super) fn block(&self, block: &[u8; BLOCK]) -> Hash {
+        self.go_on(hash_block(block))
     }
 }
+
+/// Octets of a block of SHA-1.
+pub(super) const BLOCK: usize = 64;
 
 /// Octets that fit into one block of SHA-1 with the mark of their end and their count.
 const BLOCK_ROOM: usize = 55;
 
 /// The hash of these octets, one behind the other.
 #[inline]
-fn sha1(parts: [&[u8]; 3]) -> [u8; HASH] {
-    let len: usize = parts.iter().map(|part| part.len()).sum();
-    if len > BLOCK_ROOM {
-        let all = parts.iter().fold(Sha1::new(), |all, part| all.chain_update(part));
-        return all.finalize().into();
-    }
+fn sha1(parts: [&[u8]; 3]) -> Hash {
     // One block, as most names are: made here, where nothing is kept for what may follow.
-    let mut block = [0u8; 64];
+    let mut block = [0; BLOCK];
+    match put_block(parts, &mut block) {
+        true => hash_block(&block),
+        false => {
+            let all = parts.iter().fold(Sha1::new(), |all, part| all.chain_update(part));
+            Hash(all.finalize().into())
+        }
+    }
+}
+
+/// Puts these octets and their end into `block`, all zeros so far, if they have room there.
+#[inline]
+fn put_block(parts: [&[u8]; 3], block: &mut [u8; BLOCK]) -> bool {
     let mut at = 0;
     for part in parts.iter().filter(|part| !part.is_empty()) {
-        if let Some(slot) = block.get_mut(at..at + part.len()) {
-            copy(slot, part);
+        match block.get_mut(at..at + part.len()).filter(|slot| at + slot.len() <= BLOCK_ROOM) {
+            Some(slot) => copy(slot, part),
+            None => return false,
         }
         at += part.len();
     }
     if let Some(end) = block.get_mut(at) {
         *end = 0x80;
     }
-    let [.., high, low] = &mut block;
-    [*high, *low] = (8 * len as u16).to_be_bytes();
+    let [.., high, low] = block;
+    [*high, *low] = (8 * at as u16).to_be_bytes();
+    true
+}
+
+/// The hash of what fills one block.
+#[inline]
+fn hash_block(block: &[u8; BLOCK]) -> Hash {
     let mut state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
-    sha1::compress(&mut state, &[block.into()]);
+    sha1::compress(&mut state, std::slice::from_ref(block.into()));
     let mut hash = [0; HASH];
     let words = hash.as_chunks_mut::<4>().0.iter_mut();
     words.zip(state).for_each(|(octets, word)| *octets = word.to_be_bytes());
-    hash
+    Hash(hash)
 }
 
 /// Octets of the longest relative key: every octet escaped, each label closed.

@@ -235,7 +235,7 @@ fn denials<'s, Q: AsRef<Query>>(
     known: &[Known<'s>; BATCH],
 ) -> Aheads<'s> {
     let mut sought: [Option<Sought<'s>>; BATCH] = [const { None }; BATCH];
-    let (mut count, mut most) = (0, 1);
+    let mut count = 0;
     for step in steps.iter() {
         let number = step.number as usize;
         let (Some(query), Some(known)) = (queries.get(number), known.get(number)) else { continue };
@@ -249,11 +249,13 @@ fn denials<'s, Q: AsRef<Query>>(
             Known::Nothing => continue,
         };
         let Some(slot) = sought.get_mut(count) else { break };
-        if let Some(leaves) = ahead::seek(slot, snapshot, (number, query), closest) {
-            (count, most) = (count + 1, most.max(leaves));
+        if ahead::seek(slot, snapshot, (number, query), closest).is_some() {
+            count += 1;
         }
     }
     let sought = sought.get_mut(..count).unwrap_or_default();
+    sought.iter_mut().flatten().for_each(Sought::hash);
+    let most = sought.iter_mut().flatten().map(Sought::begin).max().unwrap_or(1).max(1);
     // As many steps as the longest search takes: those of the others change nothing.
     for _ in 0..most.next_power_of_two().ilog2() {
         sought.iter_mut().flatten().for_each(Sought::step);
