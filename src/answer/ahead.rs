@@ -8,9 +8,10 @@
 //! that name's own. Whoever answers finds the rest.
 
 use super::chain::{Chain, Denial, Search};
-use super::denial::{BLOCK, Hash, Hasher, KEY_MAX, relative_key};
+use super::denial::{KEY_MAX, relative_key};
 use super::leaf::{Entry, Leaf};
 use super::node::{Node, flag};
+use super::nsec3::{BLOCK, Hash, Hasher};
 use super::table::Snapshot;
 use crate::wire::{Query, Type};
 
@@ -125,16 +126,23 @@ impl<'s> Sought<'s> {
         }
     }
 
+    /// Writes the hash as the label that is searched for. Returns the leaf that says where, which is looked at next.
+    #[inline(always)]
+    pub fn write(&mut self) -> Option<&'s Leaf> {
+        let Denial::Nsec3 { .. } = &self.chain.denial else { return None };
+        let label = self.hash.label();
+        *self.key.first_chunk_mut()? = label;
+        self.len = label.len();
+        self.chain.likely(self.hash)
+    }
+
     /// Begins the search in a chain of hashes. Returns how many leaves are searched in any.
     #[inline(always)]
     pub fn begin(&mut self) -> usize {
         if let Denial::Nsec3 { .. } = &self.chain.denial
-            && let Some(slot) = self.key.first_chunk_mut()
+            && let Some(label) = self.key.get(..self.len)
         {
-            let label = self.hash.label();
-            *slot = label;
-            self.len = label.len();
-            self.search = self.chain.search_near(self.hash, &label);
+            self.search = self.chain.search_near(self.hash, label);
         }
         self.search.len()
     }

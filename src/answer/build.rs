@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use super::chain::{Denial, Entries, NSEC3_ITERATIONS_MAX};
-use super::denial::Hasher;
 use super::image::{self, Extent, OWNER_AT, QUESTION_TAIL, RECORD_HEAD, label_count, label_offset};
 use super::node::{Draft, Facts, GLUE, STOCK, ZoneState, flag};
+use super::nsec3::Hasher;
 use super::places::{Places, begins_label, is_at_or_below};
 use super::render::Zone;
 use super::rendered::{ChainChange, ChainPart, Rendered};
@@ -480,7 +480,7 @@ impl<'a> Builder<'a> {
             Denial::Nsec3 { .. } => {
                 let (&len, rest) = name.split_first()?;
                 let label = rest.get(..usize::from(len))?;
-                super::denial::is_hash_label(label).then(|| label.to_vec())
+                super::nsec3::is_hash_label(label).then(|| label.to_vec())
             }
         }
     }

@@ -18,6 +18,7 @@ mod leaf;
 mod lump;
 mod make;
 mod node;
+mod nsec3;
 mod page;
 mod places;
 pub mod prefetch;

@@ -22,11 +22,17 @@ const LINE: usize = 64;
 /// Octets of a page: the tags and offsets of as many names as most have.
 const PAGE_OCTETS: usize = 48;
 
-/// Octets of a node: its head, and enough for the image of most answers.
+/// Octets of a node: its head, and enough for the image of most denials and aliases.
 const NODE_OCTETS: usize = 4 * LINE;
 
+/// Octets of a node whose images are asked for once it is known which: its head, and all of a small one.
+const HEAD_OCTETS: usize = 2 * LINE;
+
+/// Octets of an image: where a longer one leads the processor sees itself.
+const IMAGE_OCTETS: usize = 4 * LINE;
+
 /// Octets of a leaf: what a search looks at before it knows the entry.
-const LEAF_OCTETS: usize = 4 * LINE;
+const LEAF_OCTETS: usize = 208;
 
 /// Octets of an entry: a record of denial, and its signature.
 const ENTRY_OCTETS: usize = 4 * LINE;
@@ -43,11 +49,11 @@ pub fn directory(snapshot: &Snapshot, query: &Query) {
 
 /// What was found for one query before it is answered.
 #[derive(Clone, Copy, Default)]
-pub struct Found<'s> {
+pub struct Found<'b, 's> {
     /// Of the name asked for.
     pub(super) known: Known<'s>,
     /// What denies it.
-    pub(super) ahead: Option<Ahead<'s>>,
+    pub(super) ahead: Option<&'b Ahead<'s>>,
 }
 
 /// What is known of a name before it is looked up.
@@ -73,9 +79,9 @@ type Aheads<'s> = [Option<Ahead<'s>>; BATCH];
 impl<'s> Batch<'s> {
     /// What was found for the query of this number.
     #[inline(always)]
-    pub fn of(&self, number: usize) -> Found<'s> {
+    pub fn of(&self, number: usize) -> Found<'_, 's> {
         let known = self.known.get(number).copied().unwrap_or_default();
-        let ahead = self.aheads.as_ref().and_then(|aheads| *aheads.get(number)?);
+        let ahead = self.aheads.as_ref().and_then(|aheads| aheads.get(number)?.as_ref());
         Found { known, ahead }
     }
 }
@@ -90,7 +96,8 @@ pub fn rest<'s, Q: AsRef<Query>>(snapshot: &'s Snapshot, queries: &[Q]) -> Batch
         page(snapshot, query.as_ref().hash(0));
     }
     for (query, known) in queries.iter().zip(&mut batch.known) {
-        *known = node(snapshot, query.as_ref().hash(0)).map_or(Known::Nothing, Known::Node);
+        let likely = node::<HEAD_OCTETS>(snapshot, query.as_ref().hash(0));
+        *known = likely.map_or(Known::Nothing, Known::Node);
     }
     let mut steps = Steps { list: [Step::default(); BATCH], len: 0 };
     let mut proofs = false;
@@ -113,9 +120,10 @@ pub fn rest<'s, Q: AsRef<Query>>(snapshot: &'s Snapshot, queries: &[Q]) -> Batch
     steps.fetch(snapshot);
     steps.learn(queries, &mut batch.known);
     if proofs {
-        batch.aheads = Some(denials(snapshot, queries, &steps, &batch.known));
+        let aheads = batch.aheads.insert([None; BATCH]);
+        denials(snapshot, queries, (&steps, &batch.known), aheads);
     }
-    steps.go_on(snapshot, queries);
+    steps.go_on(snapshot, queries, &batch.known);
     steps.fetch(snapshot);
     batch
 }
@@ -176,14 +184,23 @@ impl<'s> Steps<'s> {
     }
 
     /// Leaves the steps that come after these: an alias may lead to another.
-    #[inline(always)]
-    fn go_on<Q: AsRef<Query>>(&mut self, snapshot: &Snapshot, queries: &[Q]) {
+    #[inline]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
+    fn go_on<Q: AsRef<Query>>(
+        &mut self,
+        snapshot: &Snapshot,
+        queries: &[Q],
+        known: &[Known<'s>; BATCH],
+    ) {
         let taken = std::mem::take(&mut self.len);
         for at in 0..taken {
             let Some(Step { likely, number, .. }) = self.list.get(at).copied() else { return };
-            if let Some(node) = likely.filter(|node| node.is(flag::CNAME))
+            if let Some(Known::Node(from)) = known.get(number as usize)
+                && from.is(flag::CNAME)
+                && let Some(node) = likely
                 && let Some(query) = queries.get(number as usize)
                 && let Some(hash) = after(snapshot, query.as_ref(), node)
+                && node.is(flag::CNAME)
             {
                 self.push(number as usize, hash);
             }
@@ -201,7 +218,7 @@ impl<'s> Steps<'s> {
             page(snapshot, step.hash);
         }
         for step in self.list.iter_mut().take(self.len) {
-            step.likely = node(snapshot, step.hash);
+            step.likely = node::<NODE_OCTETS>(snapshot, step.hash);
         }
     }
 }
@@ -212,11 +229,18 @@ fn is_of(node: Node<'_>, name: &[u8]) -> bool {
     node.name() == name && !node.is(flag::PARENT | flag::BIG)
 }
 
-/// The hash of the name that is looked up after one with this node.
-#[inline(always)]
+/// The hash of the name that is looked up after one with this node; if that answers, asks for what it answers with.
+#[inline]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 fn after(snapshot: &Snapshot, query: &Query, node: Node<'_>) -> Option<u64> {
-    if node.set(query.qtype).is_some() {
+    if let Some(set) = node.set(query.qtype) {
+        lines::<IMAGE_OCTETS>(set.octets);
         return None;
+    }
+    if node.is(flag::CNAME | flag::CUT)
+        && let Some(images) = node.octets().get(HEAD_OCTETS..)
+    {
+        lines::<{ NODE_OCTETS - HEAD_OCTETS }>(images);
     }
     let alias = if node.is(flag::CNAME) { node.set(Type::CNAME) } else { None };
     let target = alias.and_then(|set| {
@@ -231,9 +255,9 @@ fn after(snapshot: &Snapshot, query: &Query, node: Node<'_>) -> Option<u64> {
 fn denials<'s, Q: AsRef<Query>>(
     snapshot: &'s Snapshot,
     queries: &[Q],
-    steps: &Steps<'s>,
-    known: &[Known<'s>; BATCH],
-) -> Aheads<'s> {
+    (steps, known): (&Steps<'s>, &[Known<'s>; BATCH]),
+    aheads: &mut Aheads<'s>,
+) {
     let mut sought: [Option<Sought<'s>>; BATCH] = [const { None }; BATCH];
     let mut count = 0;
     for step in steps.iter() {
@@ -255,6 +279,11 @@ fn denials<'s, Q: AsRef<Query>>(
     }
     let sought = sought.get_mut(..count).unwrap_or_default();
     sought.iter_mut().flatten().for_each(Sought::hash);
+    for sought in sought.iter_mut().flatten() {
+        if let Some(leaf) = sought.write() {
+            line(leaf);
+        }
+    }
     let most = sought.iter_mut().flatten().map(Sought::begin).max().unwrap_or(1).max(1);
     // As many steps as the longest search takes: those of the others change nothing.
     for _ in 0..most.next_power_of_two().ilog2() {
@@ -265,7 +294,6 @@ fn denials<'s, Q: AsRef<Query>>(
             lines::<LEAF_OCTETS>(leaf);
         }
     }
-    let mut aheads = [None; BATCH];
     for sought in sought.iter().flatten() {
         let Some(slot) = aheads.get_mut(sought.number) else { continue };
         *slot = sought.find();
@@ -273,7 +301,6 @@ fn denials<'s, Q: AsRef<Query>>(
             lines::<ENTRY_OCTETS>(ahead.octets());
         }
     }
-    aheads
 }
 
 #[inline]
@@ -296,9 +323,9 @@ fn page(snapshot: &Snapshot, hash: u64) {
 /// Asks for a node, if its page has one that may be it.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
-fn node(snapshot: &Snapshot, hash: u64) -> Option<Node<'_>> {
+fn node<const OCTETS: usize>(snapshot: &Snapshot, hash: u64) -> Option<Node<'_>> {
     let node = page::likely(snapshot.page(hash)?, page::tag(hash))?;
-    lines::<NODE_OCTETS>(node.octets());
+    lines::<OCTETS>(node.octets());
     Some(node)
 }
 

@@ -57,7 +57,7 @@ pub fn respond(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) -> Out
 pub fn respond_ahead<'s>(
     snapshot: &'s Snapshot,
     query: &Query,
-    found: &Found<'s>,
+    found: &Found<'_, 's>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
     respond_with(snapshot, query, None, found, reply)
@@ -80,7 +80,7 @@ fn respond_with<'s>(
     snapshot: &'s Snapshot,
     query: &Query,
     may: Option<&dyn Fn(&[u8]) -> bool>,
-    found: &Found<'s>,
+    found: &Found<'_, 's>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
     let wants_sigs = query.dnssec_ok();
@@ -130,7 +130,7 @@ pub(super) struct Turn<'t, 's, 'r> {
     /// The hashes of DNAME owners whose records were put: a chain may come by one several times.
     pub dnames: Option<Dnames>,
     /// What was sought for the question before.
-    pub ahead: Option<Ahead<'s>>,
+    pub ahead: Option<&'t Ahead<'s>>,
 }
 
 /// Hashes of names, and how many.
@@ -460,7 +460,7 @@ fn put_zone_version(snapshot: &Snapshot, query: &Query, reply: &mut Reply<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::denial::{Hasher, ROUNDS};
+    use super::super::nsec3::{Hasher, ROUNDS};
     use super::super::table::PROBES;
     use super::super::{Guard, NSEC3_ITERATIONS_MAX, Rendered, Writer, render};
     use super::*;

@@ -163,7 +163,13 @@ pub fn handle_batch(context: &Context, slots: &mut [Slot], now_s: u32) {
 impl Context {
     /// Finds the outcome of one message. Written where it belongs: what is written in two pieces and then moved in
     /// one has to be waited for.
-    fn settle<'s>(&self, snapshot: &'s Snapshot, slot: &mut Slot, found: &Found<'s>, now_s: u32) {
+    fn settle<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        slot: &mut Slot,
+        found: &Found<'_, 's>,
+        now_s: u32,
+    ) {
         self.counters.add(&QUERIES, self.transport as usize);
         slot.outcome = Outcome::Silent;
         let Slot { query, fault, .. } = &*slot;
@@ -206,7 +212,7 @@ impl Context {
     /// Writes the answer to a well-formed message, or says who must be asked for it.
     pub(super) fn fill<'s>(
         &self,
-        (snapshot, found): (&'s Snapshot, &Found<'s>),
+        (snapshot, found): (&'s Snapshot, &Found<'_, 's>),
         query: &Query,
         asker: (&SocketAddr, Option<&Name>),
         reply: &mut Reply<'_>,
