@@ -19,6 +19,8 @@ use crate::wire::header::HEADER_OCTETS;
 use crate::wire::query::{RecordAt, skip_name};
 use crate::wire::{Header, Rcode, Type};
 
+/// Where queries are answered.
+pub(super) const PATH: &str = "/dns-query";
 /// The media type of a DNS message.
 const MESSAGE: &str = "application/dns-message";
 /// Octets of a query; the length field of every other transport ends there too.

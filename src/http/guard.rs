@@ -11,43 +11,58 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tracing::{error, info};
+use tokio::time::Instant;
+use tracing::{debug, error, info};
 use ulid::Ulid;
 
 use super::problem::{Carried, Kind, Problem};
-use super::{App, Peer};
+use super::{App, Peer, doh};
 
 /// The id of one request: the `instance` of a problem, and the search word in the log.
 #[derive(Clone)]
 pub(super) struct RequestId(pub(super) String);
 
-/// Wraps every route.
-pub(super) async fn guard(
+/// Wraps every route: gives the request its id, counts it, and adds what every response carries.
+pub(super) async fn watch(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let id = Ulid::new().to_string();
     request.extensions_mut().insert(RequestId(id.clone()));
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+
+    let mut response = dress(next.run(request).await, &id);
+    app.counts.count(response.status().as_u16(), elapsed_us(began));
+    debug!(?peer, request = %id, "request came from");
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    response
+}
+
+/// Lets in what is for this server and from no other site, and leaves a line for the operator.
+pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
 
     let response = match admit(&app, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
-    let mut response = dress(response, &id);
-    let status = response.status().as_u16();
-    let elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    app.counts.count(status, elapsed_us);
-    // Neither query nor header fields: both may hold what nobody should read in a log.
-    info!(%method, path = %path.escape_debug(), status, elapsed_us, request = %id, "{method} {} {status}", path.escape_debug());
-    tracing::debug!(?peer, request = %id, "request came from");
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert("x-request-id", value);
+    // Queries of DNS come without end: they are counted, as by every other transport.
+    if path != doh::PATH {
+        let (status, elapsed_us) = (response.status().as_u16(), elapsed_us(began));
+        // Neither query nor header fields: both may hold what nobody should read in a log.
+        info!(%method, path = %path.escape_debug(), status, elapsed_us, request = %id, "{method} {} {status}", path.escape_debug());
     }
     response
+}
+
+fn elapsed_us(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Whether the request is for this server and from no other site.

@@ -16,7 +16,7 @@ use super::guard::{self, RequestId};
 use super::problem::{Kind, Problem};
 use super::{App, doh, openapi, reference, routes};
 
-/// All routes, guarded.
+/// All routes, guarded, for the address of the API.
 pub(super) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new()
         .route("/healthz", get(healthz))
@@ -26,15 +26,34 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/openapi.json", get(openapi_document));
     router = routes::router(router);
     if app.resolve.is_some() {
-        router = router.route("/dns-query", get(doh::get).post(doh::post));
+        router = router.route(doh::PATH, get(doh::get).post(doh::post));
     }
-    router
+    let guarded = middleware::from_fn_with_state(Arc::clone(&app), guard::guard);
+    finished(router, app, |router| router.layer(guarded))
+}
+
+/// `/dns-query` alone, for addresses of DNS over HTTPS: they are everybody's, and the API is not.
+///
+/// Whatever name it is called by: what it says is public, so there is nothing to rebind a name for.
+pub(super) fn queries(app: Arc<App>) -> Router {
+    let router = Router::new().route(doh::PATH, get(doh::get).post(doh::post));
+    finished(router, app, |router| router)
+}
+
+/// The routes with what all have in common around them.
+fn finished(
+    router: Router<Arc<App>>,
+    app: Arc<App>,
+    guarded: impl FnOnce(Router<Arc<App>>) -> Router<Arc<App>>,
+) -> Router {
+    let router = router
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|method: http::Method| async move {
             Problem::new(Kind::MethodNotAllowed, format!("the resource has no method {method}"))
         })
-        .layer(middleware::from_fn(fence))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))
+        .layer(middleware::from_fn(fence));
+    guarded(router)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::watch))
         .with_state(app)
 }
 

@@ -91,6 +91,15 @@ pub struct Server {
 impl Server {
     /// A server of all routes.
     pub fn new(state: State) -> Server {
+        Server::of(state, plain::router)
+    }
+
+    /// A server of `/dns-query` alone.
+    pub fn of_queries(state: State) -> Server {
+        Server::of(state, plain::queries)
+    }
+
+    fn of(state: State, router: fn(Arc<App>) -> Router) -> Server {
         let app = Arc::new(App {
             places: Semaphore::new(state.settings.requests_max),
             bodies: Semaphore::new(state.settings.bodies_octets_max / BODY_UNIT),
@@ -105,7 +114,7 @@ impl Server {
             resolve: state.resolve,
             counts: Default::default(),
         });
-        let router = plain::router(Arc::clone(&app));
+        let router = router(Arc::clone(&app));
         Server { app, router, graceful: GracefulShutdown::new() }
     }
 

@@ -441,7 +441,7 @@ fn secure_settings(
             ])
         }
     };
-    let web: Arc<dyn transport::secure::Web> = Arc::new(web::Routes::new(state.clone()));
+    let web: Arc<dyn transport::secure::Web> = Arc::new(web::Queries::new(state.clone()));
     let asks_clients = tls.client_certificates;
     Ok(Some(transport::Secure { certificate, asks_clients, dot, doq, doh, web: Some(web) }))
 }

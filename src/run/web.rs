@@ -45,16 +45,16 @@ impl http::Resolve for Resolver {
     }
 }
 
-/// The routes of HTTP, for connections that came encrypted.
-pub(super) struct Routes(http::Server);
+/// `/dns-query`, for connections that came encrypted.
+pub(super) struct Queries(http::Server);
 
-impl Routes {
-    pub(super) fn new(state: http::State) -> Routes {
-        Routes(http::Server::new(state))
+impl Queries {
+    pub(super) fn new(state: http::State) -> Queries {
+        Queries(http::Server::of_queries(state))
     }
 }
 
-impl Web for Routes {
+impl Web for Queries {
     fn connection(&self, stream: TlsStream<TcpStream>, peer: SocketAddr, h2: bool) -> Later<()> {
         let protocol = if h2 { Protocol::Http2 } else { Protocol::Http1 };
         Box::pin(self.0.connection(stream, peer, protocol))

@@ -73,6 +73,27 @@ fn rfc8484_4_2_1_what_is_no_query_has_a_status_of_its_own() {
     }
 }
 
+/// Goal: an address of DNS over HTTPS is everybody's, by whatever name, and the API is not there.
+#[test]
+fn where_queries_are_answered_over_https_nothing_else_is_and_no_name_is_asked_for() {
+    let ways = Ways::start("", "");
+    for path in ["/metrics", "/readyz", "/healthz", "/api", "/api/openapi.json", "/api/v1/zones"] {
+        for (way, response) in both(&ways, &request("GET", path, "", b"")) {
+            assert_eq!(response.status(), 404, "{path} by {way}");
+        }
+    }
+    let query = path(&query("www.cuts.test", rtype::A));
+    let named = Request::get(format!("https://dns.example{query}"));
+    let named = named.header("origin", "https://www.example").body(Bytes::new()).unwrap();
+    for (way, response) in both(&ways, &named) {
+        assert_eq!(response.status(), 200, "{way}");
+        assert_eq!(response.headers()["content-type"], MESSAGE, "{way}");
+    }
+    // Anybody may come there without end: no line is left of any of it.
+    let log = ways.server.log();
+    assert!(!log.contains("/dns-query") && !log.contains("/metrics"), "{log}");
+}
+
 /// Goal: who is answered before all of a request was read may still end it as if it had been.
 #[test]
 fn a_request_may_end_after_its_answer() {
