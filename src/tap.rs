@@ -226,14 +226,16 @@ impl Writer {
     fn encode(&self, offer: &Offer) -> Vec<u8> {
         let since = offer.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (seconds, nanos) = (Some(since.as_secs()), Some(since.subsec_nanos()));
+        // No address is better than one of the other family, or one that nobody sent to.
+        let server = Some(offer.server).filter(|server| !server.ip().is_unspecified());
         let mut message = proto::Message {
             r#type: if offer.way == Way::Query { 1 } else { 2 }, // AUTH_QUERY, AUTH_RESPONSE
             socket_family: Some(if offer.client.is_ipv4() { 1 } else { 2 }),
             socket_protocol: Some(offer.carrier as i32),
             query_address: Some(octets_of(offer.client.ip())),
-            response_address: Some(octets_of(offer.server.ip())),
+            response_address: server.map(|server| octets_of(server.ip())),
             query_port: Some(u32::from(offer.client.port())),
-            response_port: Some(u32::from(offer.server.port())),
+            response_port: server.map(|server| u32::from(server.port())),
             ..proto::Message::default()
         };
         let octets = Some(offer.octets.to_vec());
@@ -351,6 +353,21 @@ mod tests {
         let client = "192.0.2.7:5353".parse().unwrap();
         let server = "127.0.0.1:53".parse().unwrap();
         tap.offer(Way::Query, Carrier::Udp, client, server, SystemTime::now(), octets);
+    }
+
+    #[test]
+    fn a_servers_address_that_is_not_known_is_left_out() {
+        let (_, offers) = std::sync::mpsc::sync_channel(1);
+        let (identity, version, counts) = (Vec::new(), Vec::new(), Arc::default());
+        let writer = Writer { offers, counts, identity, version };
+        for (server, port) in [(NOWHERE, None), ("[2001:db8::53]:53".parse().unwrap(), Some(53))] {
+            let client = "[2001:db8::1]:5353".parse().unwrap();
+            let (way, carrier, octets) = (Way::Query, Carrier::Doh, Box::default());
+            let offer = Offer { way, carrier, client, server, at: SystemTime::now(), octets };
+            let read = proto::Dnstap::decode(&writer.encode(&offer)[..]).unwrap().message.unwrap();
+            assert_eq!(read.response_port, port);
+            assert_eq!(read.response_address.map(|octets| octets.len()), port.map(|_| 16));
+        }
     }
 
     #[test]
