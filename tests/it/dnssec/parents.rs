@@ -132,6 +132,46 @@ fn a_parent_that_expired_here_is_not_believed() {
     assert!(is_signed(&server, CHILD, "SOA"));
 }
 
+/// Goal: what a parent kept here has is not what all of its servers give while one of them is behind: no step is
+/// taken on it, and the status says why.
+/// Method: a secondary of the parent stays at its first version, and has no child; once it is none, the step is taken.
+#[test]
+fn a_parent_with_a_server_that_lags_behind_is_not_believed() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    keep_policy(&server, &[]);
+    let slow = Server::start();
+    import(
+        &slow,
+        PARENT,
+        "@ 1 SOA ns hostmaster 1 3600 600 86400 1\n@ 1 NS ns\nns 1 A 127.0.0.1\n",
+    );
+    let edit = json!({"op": "add", "name": "new", "type": "TXT", "ttl": 1, "records": ["\"x\""]});
+    let body = json!({ "zones": [{ "zone": PARENT, "edits": [edit] }] });
+    server.api("POST", "/v1/change-orders", Some(&body));
+    let body = json!({"name": "slow", "addresses": [slow.dns.to_string()]});
+    server.api("POST", "/v1/secondaries", Some(&body));
+    let standing = || server.api("GET", &format!("/v1/zones/{PARENT}/servers"), None).to_string();
+    let end = Instant::now() + PATIENCE;
+    while !standing().contains("\"behind\"") {
+        assert!(Instant::now() < end, "{}", standing());
+        thread::sleep(Duration::from_millis(50));
+    }
+
+    switch(&server, CHILD, true);
+    wait(&server, CHILD, "does not believe it", |status| {
+        let fault = status["parent"]["fault"].as_str();
+        fault.is_some_and(|fault| fault.contains("a name server of parent.test. is behind"))
+    });
+    // Long enough for all of it without the secondary: the waits are of a second.
+    thread::sleep(Duration::from_secs(6));
+    assert!(!rdata(&server, CHILD, "DS").is_empty(), "the parent kept here has it");
+    assert_eq!(status(&server, CHILD)["state"], "ds_pending");
+
+    server.api("DELETE", "/v1/secondaries/slow", None);
+    wait(&server, CHILD, "is secure", |status| status["state"] == "secure");
+}
+
 /// Goal: who says what the parent has before that can be certain is told when to say so again.
 #[test]
 fn a_word_about_the_parent_that_comes_too_early_says_when_it_counts() {
