@@ -25,10 +25,12 @@ use self::pull::Source;
 pub use self::pull::Trouble;
 use self::round::Ended;
 use super::secondary::{self, Following, Primary};
-use super::{Maintain, Zone, ZoneChange, ZoneState, now_us};
+use super::{Maintain, Zone, ZoneChange, ZoneState, now_us, rows};
+use crate::serve::asks::Told;
 use crate::sign::vouch;
 use crate::transport::client::Dialer;
 use crate::transport::xot::{Identity, Trusts};
+use crate::wire::edns::Ede;
 use crate::wire::tsig::TsigKey;
 use crate::wire::{Name, Rcode, Serial};
 use crate::xfr::incoming::{Asked, Misbehaviour, Transfer, TransferFault};
@@ -218,19 +220,36 @@ impl Maintain {
     ///
     /// From anybody but a primary it is refused, and nothing is done. What it says about the serial is a
     /// hint only, and not needed.
-    pub fn notified(&self, apex: &Name, from: IpAddr, key: Option<&Name>) -> Rcode {
-        let Ok(followed) = self.follower(apex) else { return Rcode::SERVFAIL };
-        let Some((_, following)) = followed else { return Rcode::NOTAUTH };
+    pub fn notified(&self, apex: &Name, from: IpAddr, key: Option<&Name>) -> Told {
+        let Ok(followed) = self.follower(apex) else { return Rcode::SERVFAIL.into() };
+        let Some((_, following)) = followed else {
+            return self.notified_as_primary(apex, from, key);
+        };
         let is_primary = following.primaries.iter().any(|primary| {
             primary.address.ip().to_canonical() == from.to_canonical()
                 || key.is_some() && primary.key.as_ref() == key
         });
         if !is_primary {
             tracing::debug!(zone = %apex, %from, "NOTIFY for {apex} from no primary of it");
-            return Rcode::REFUSED;
+            return Told::why(Rcode::REFUSED, Ede::PROHIBITED, "not from a primary of this zone");
         }
         self.refresh(apex, Ask { from: Some(from.to_canonical()), ..Ask::default() });
-        Rcode::NOERROR
+        Rcode::NOERROR.into()
+    }
+
+    /// NOTIFY for a zone that follows nobody: says whether it is one of here, but to who may not ask
+    /// for it.
+    fn notified_as_primary(&self, apex: &Name, from: IpAddr, key: Option<&Name>) -> Told {
+        let Ok(zone) = self.store().read(|rows| rows::zone(rows, apex)) else {
+            return Rcode::SERVFAIL.into();
+        };
+        let is_shown = self.closed().opens(apex.to_lowercase().as_wire(), from, key);
+        if zone.is_none() || !is_shown {
+            return Rcode::NOTAUTH.into();
+        }
+        tracing::debug!(zone = %apex, %from, "NOTIFY for {apex}, which follows no primary here");
+        let why = "this server is the primary of the zone: it follows nobody";
+        Told::why(Rcode::NOTAUTH, Ede::OTHER, why)
     }
 
     /// How a secondary zone stands; none if it is not looked after.

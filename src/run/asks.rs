@@ -21,7 +21,7 @@ pub(super) struct Desk {
 }
 
 impl Asks for Desk {
-    fn notify(&self, asked: &Asked<'_>, _: Option<Serial>) -> Rcode {
+    fn notify(&self, asked: &Asked<'_>, _: Option<Serial>) -> Told {
         self.manage.maintain.notified(&asked.zone, asked.from.ip(), asked.key.as_ref())
     }
 

@@ -46,7 +46,7 @@ impl From<SocketAddr> for Peer {
 /// Answers what the snapshot cannot. Each method may wait; none is called from a UDP worker.
 pub trait Asks: Send + Sync + 'static {
     /// A primary says that a zone changed ([RFC 1996](https://www.rfc-editor.org/rfc/rfc1996)); `serial` is a hint.
-    fn notify(&self, asked: &Asked<'_>, serial: Option<Serial>) -> Rcode;
+    fn notify(&self, asked: &Asked<'_>, serial: Option<Serial>) -> Told;
 
     /// A dynamic update ([RFC 2136](https://www.rfc-editor.org/rfc/rfc2136)). Returns when it is durable or refused. `unsigned` says
     /// whether its address may update without a signature.
@@ -90,8 +90,8 @@ pub struct Broken;
 pub struct Refuse;
 
 impl Asks for Refuse {
-    fn notify(&self, _: &Asked<'_>, _: Option<Serial>) -> Rcode {
-        Rcode::NOTAUTH
+    fn notify(&self, _: &Asked<'_>, _: Option<Serial>) -> Told {
+        Rcode::NOTAUTH.into()
     }
 
     fn update(&self, _: &Asked<'_>, _: bool) -> Told {
@@ -117,6 +117,13 @@ impl From<Rcode> for Told {
     }
 }
 
+impl Told {
+    /// An RCODE with its reason.
+    pub fn why(rcode: Rcode, code: u16, text: impl Into<String>) -> Told {
+        Told { rcode, why: Some((code, text.into())) }
+    }
+}
+
 /// What came of asking.
 pub enum Given {
     Told(Told),
@@ -126,7 +133,7 @@ pub enum Given {
 /// Puts a message that [`handle`](super::handle) could not answer to `asks`.
 pub(super) fn ask(asks: &dyn Asks, asked: &Asked<'_>, unsigned: bool) -> Given {
     match asked.query.flags().opcode() {
-        Opcode::NOTIFY => Given::Told(asks.notify(asked, serial_in(asked)).into()),
+        Opcode::NOTIFY => Given::Told(asks.notify(asked, serial_in(asked))),
         Opcode::UPDATE => Given::Told(asks.update(asked, unsigned)),
         _ => match asks.transfer(asked, serial_in(asked)) {
             Ok(messages) => Given::Messages(messages),

@@ -74,8 +74,8 @@ impl Gate {
 }
 
 impl Asks for Gate {
-    fn notify(&self, _: &Asked<'_>, _: Option<Serial>) -> Rcode {
-        Rcode::NOERROR
+    fn notify(&self, _: &Asked<'_>, _: Option<Serial>) -> Told {
+        Rcode::NOERROR.into()
     }
 
     fn update(&self, _: &Asked<'_>, unsigned: bool) -> Told {
@@ -108,7 +108,7 @@ impl Messages for Sized {
 pub(crate) struct Falls;
 
 impl Asks for Falls {
-    fn notify(&self, _: &Asked<'_>, _: Option<Serial>) -> Rcode {
+    fn notify(&self, _: &Asked<'_>, _: Option<Serial>) -> Told {
         panic!("as the test wants it")
     }
 
