@@ -70,6 +70,8 @@ pub struct Incoming {
     id: u16,
     limits: Limits,
     state: State,
+    /// TTL and RDATA of the SOA the transfer began with.
+    first: Option<(u32, Box<[u8]>)>,
     collected: Collected,
     steps: Vec<Step>,
     /// Records that do not belong to the zone; they are passed over.
@@ -113,6 +115,7 @@ impl Incoming {
             id,
             limits,
             state: State::Begin,
+            first: None,
             collected: Collected::default(),
             steps: Vec::new(),
             strangers: 0,
@@ -231,6 +234,7 @@ impl Incoming {
             }
             (State::Begin, _) => {
                 self.push(heard);
+                self.first = Some((heard.ttl, heard.rdata.clone()));
                 State::First(serial)
             }
             (State::First(last), Asked::Ixfr { have }) if serial == have => {
@@ -239,6 +243,7 @@ impl Incoming {
                 State::Dels { last, from: serial }
             }
             (State::First(last) | State::Whole(last), _) if serial == last => {
+                self.is_as_it_began(serial, heard)?;
                 State::End(Some(serial), serial)
             }
             (State::Dels { last, from }, _) if from.is_before(serial) => {
@@ -248,15 +253,26 @@ impl Incoming {
             }
             (State::Adds { last, from, to }, _) if serial == to => {
                 self.end_section(from, to, Section::Adds)?;
-                self.push(heard);
-                match to == last {
-                    true => State::End(Some(to), to),
-                    false => State::Dels { last, from: to },
+                if to == last {
+                    self.is_as_it_began(serial, heard)?;
+                    State::End(Some(to), to)
+                } else {
+                    self.push(heard);
+                    State::Dels { last, from: to }
                 }
             }
             _ => return Err(Misbehaviour::Serial(serial).into()),
         };
         Ok(())
+    }
+
+    /// A transfer ends with the very record it began with, not only its serial
+    /// ([RFC 5936](https://www.rfc-editor.org/rfc/rfc5936) §2.2): else it is of two zones.
+    fn is_as_it_began(&self, serial: Serial, heard: &Heard<'_>) -> Result<(), TransferFault> {
+        let same = self.first.as_ref().is_some_and(|(ttl, rdata)| {
+            *ttl == heard.ttl && rdata::canonical_cmp(Type::SOA, rdata, &heard.rdata).is_eq()
+        });
+        if same { Ok(()) } else { Err(Misbehaviour::OtherSoa(serial).into()) }
     }
 
     fn other(&mut self, heard: &Heard<'_>) -> Result<(), TransferFault> {

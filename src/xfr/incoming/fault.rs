@@ -33,6 +33,8 @@ pub enum Misbehaviour {
     Class,
     /// A SOA where none with this serial can stand.
     Serial(Serial),
+    /// A SOA at the end that has the serial of the first, and is another record.
+    OtherSoa(Serial),
     /// RDATA that is none of its type.
     Rdata { rtype: Type, what: String },
     /// An RRset of more records than any message could carry.
@@ -78,6 +80,12 @@ impl fmt::Display for Misbehaviour {
             Misbehaviour::Class => f.write_str("sent a record of another class than IN"),
             Misbehaviour::Serial(serial) => {
                 write!(f, "sent a SOA with serial {serial} where none with it can stand")
+            }
+            Misbehaviour::OtherSoa(serial) => {
+                write!(
+                    f,
+                    "ended the transfer with a SOA of serial {serial} other than the one it began with"
+                )
             }
             Misbehaviour::Rdata { rtype, what } => write!(f, "sent a bad {rtype} record: {what}"),
             Misbehaviour::SetTooLarge(rtype) => {

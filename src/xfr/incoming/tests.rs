@@ -222,6 +222,27 @@ fn rfc1995_4_ixfr_may_be_answered_with_the_whole_zone_or_with_nothing_newer() {
 }
 
 #[test]
+fn rfc5936_2_2_a_transfer_ends_with_the_record_it_began_with() {
+    let (soa, a) = (soa(7), "a.z. 60 A 192.0.2.1");
+    let old = self::soa(6);
+    let others = [
+        "z. 60 SOA other.z. host.z. 7 300 60 3600 60",
+        "z. 60 SOA ns.z. host.z. 7 300 60 3600 61",
+        "z. 61 SOA ns.z. host.z. 7 300 60 3600 60",
+    ];
+    for other in others {
+        let two = Misbehaviour::OtherSoa(Serial(7));
+        assert_eq!(misbehaved(axfr(&[&[&soa, a], &[other]])), two, "{other}");
+        assert_eq!(misbehaved(axfr(&[&[&soa, other]])), two, "{other}");
+        assert_eq!(misbehaved(ixfr(6, &[&[&soa, a, other]])), two, "{other}");
+        assert_eq!(misbehaved(ixfr(6, &[&[&soa, &old, &soa, a, other]])), two, "{other}");
+    }
+    // A later message may have taken a name from a record that writes it otherwise.
+    let written = "Z. 60 SOA NS.z. hOst.Z. 7 300 60 3600 60";
+    assert_eq!(whole(axfr(&[&[&soa, a], &[written]])).len(), 2);
+}
+
+#[test]
 fn steps_that_do_not_fit_together_are_refused() {
     let a = "a.z. 60 A 192.0.2.1";
     // Begins elsewhere; goes back; leaves one out; ends beyond its goal.
