@@ -227,8 +227,11 @@ impl Maintain {
         let mut latest = String::new();
         for _ in 0..TRIES {
             let mut query = message::query(owner, rtype, how);
-            let asked =
-                self.dialer().ask_async(server.address, &mut query, key.as_ref(), PATIENCE).await;
+            let (dialer, place) = (self.dialer(), server.address);
+            let asked = match server.own {
+                true => dialer.ask_ourselves(place, &mut query, key.as_ref(), PATIENCE).await,
+                false => dialer.ask_async(place, &mut query, key.as_ref(), PATIENCE).await,
+            };
             match asked {
                 Ok(reply) => match Answer::read(owner, rtype, &reply) {
                     Some(answer) => return Ok(answer),

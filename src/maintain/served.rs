@@ -459,6 +459,7 @@ mod tests {
             notify: true,
             probe: true,
             waived: false,
+            own: false,
         };
         Servers { known: (1..=count).map(server).collect(), ..Servers::default() }
     }

@@ -50,6 +50,8 @@ pub(super) struct Server {
     pub probe: bool,
     /// Whether nobody waits for it.
     pub waived: bool,
+    /// Whether it is a listener of this server: nobody else is talked to.
+    pub own: bool,
 }
 
 /// All servers of a zone.
@@ -133,6 +135,7 @@ pub(super) fn of_row(row: Secondary) -> impl Iterator<Item = Server> {
         notify,
         probe,
         waived: false,
+        own: false,
     })
 }
 
@@ -280,8 +283,9 @@ fn joined(listed: &Listed, own: &[SocketAddr], is_local: &dyn Fn(IpAddr) -> bool
         }
     }
     for (address, server) in &mut known {
-        let ours = own.iter().any(|own| own.port() == address.port() && listens(own, address.ip()));
-        server.notify &= !ours;
+        server.own =
+            own.iter().any(|own| own.port() == address.port() && listens(own, address.ip()));
+        server.notify &= !server.own;
     }
     servers.known = known.into_values().collect();
     for server in &mut servers.known {
@@ -292,7 +296,7 @@ fn joined(listed: &Listed, own: &[SocketAddr], is_local: &dyn Fn(IpAddr) -> bool
 
 fn nameless(address: SocketAddr) -> Server {
     let names = Vec::new();
-    Server { address, names, key: None, notify: false, probe: false, waived: false }
+    Server { address, names, key: None, notify: false, probe: false, waived: false, own: false }
 }
 
 impl Addresses {

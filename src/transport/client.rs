@@ -150,6 +150,22 @@ impl Dialer {
         patience: Duration,
     ) -> Result<Vec<u8>, AskError> {
         self.permit(server)?;
+        self.ask_ourselves(server, query, key, patience).await
+    }
+
+    /// As [`ask_async`](Dialer::ask_async), of a listener of this very server: such a question leaves
+    /// nobody's door, so the gate has no say.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`]; after `patience` at the latest for each transport.
+    pub async fn ask_ourselves(
+        &self,
+        server: SocketAddr,
+        query: &mut Vec<u8>,
+        key: Option<&Arc<TsigKey>>,
+        patience: Duration,
+    ) -> Result<Vec<u8>, AskError> {
         set_id(query);
         let unreachable = |source| AskError::Unreachable { server, source };
         let silent = |_| AskError::Silent(server);

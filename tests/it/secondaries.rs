@@ -419,6 +419,23 @@ fn nobody_is_talked_to_whom_the_operator_did_not_allow() {
     assert!(shut.serials().is_empty(), "it was told all the same");
 }
 
+/// Goal: a name server that is this very server needs no leave to be asked, and its order is confirmed.
+/// Method: loopback, where it listens, is none of the prefixes that may be talked to.
+#[test]
+fn its_own_address_is_asked_whomever_the_operator_allows() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("server.toml");
+    std::fs::write(&file, "[net]\ndial = []\n").unwrap();
+    let server = Server::start_with(&["--config", file.to_str().unwrap()]);
+    make_zone(&server, "x.example.");
+    change(&server, "x.example.", "192.0.2.80");
+    wait_for("it is asked", || {
+        let state = state(&server, "x.example.", "ns.x.example.");
+        assert_ne!(state, "unreachable");
+        state == "ok"
+    });
+}
+
 /// Goal: NOTIFY and questions are signed with the secondary's key, and only signed answers count.
 /// Method: a secondary that checks with code of its own; the other has another secret.
 #[test]
