@@ -332,6 +332,7 @@ fn take(
         }
         sets.change(line)?;
     }
+    let waits = sets.are_asked_for(&message.updates);
     let drafts = sets.drafts(&held);
     for draft in &drafts {
         if let What::Edit { owner, rtype } = &draft.what {
@@ -339,12 +340,13 @@ fn take(
         }
     }
     match (drafts.is_empty(), user) {
-        (true, _) => Ok(Became::Nothing),
-        (false, Some(user)) => {
+        // Sent again, it is in the basket still: clients repeat what is not answered in time.
+        (is_empty, Some(user)) if !is_empty || waits => {
             basket::put_all(door.tx(), context, user, drafts).map_err(No::Order)?;
             Ok(Became::Basket(super::shown::person(door.tx(), user)?.name))
         }
-        (false, None) => place(door, author, &held.zone, drafts, mode),
+        (true, _) => Ok(Became::Nothing),
+        (false, _) => place(door, author, &held.zone, drafts, mode),
     }
 }
 

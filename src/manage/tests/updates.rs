@@ -550,7 +550,15 @@ fn an_update_of_an_organisation_that_collects_goes_into_the_basket_of_its_user()
     let key = Key::new(&world, &acme.superuser, ask);
 
     let reply = key.send(&world, &acme.zone, &[CHALLENGE]);
-    assert!(reply.why.unwrap().1.contains("basket of Member"));
+    assert!(reply.why.clone().unwrap().1.contains("basket of Member"));
+    assert_eq!(key.send(&world, &acme.zone, &[CHALLENGE]), reply, "sent again, it is there still");
+    let already = ("www.acme.example.", Type::A, ANY, 0, "");
+    let gone = key.send(&world, &acme.zone, &[already]);
+    assert_eq!(key.send(&world, &acme.zone, &[already]), gone);
+    basket::clear(&world.manage, &acme.member).unwrap();
+    let as_it_is = ("nobody.acme.example.", Type::A, ANY, 0, "");
+    assert_eq!(key.send(&world, &acme.zone, &[as_it_is]).why, None, "nothing waits for that");
+    key.send(&world, &acme.zone, &[CHALLENGE]);
     let second = ("_acme-challenge.acme.example.", Type::TXT, IN, 60, "\"two\"");
     key.send(&world, &acme.zone, &[second]);
     key.send(&world, &acme.zone, &[("gone.acme.example.", Type::A, IN, 60, "192.0.2.9")]);

@@ -196,6 +196,17 @@ impl<'a, R: Rows> Sets<'a, R> {
         Ok(())
     }
 
+    /// Whether the basket asks for something where these lines, all read, did.
+    pub fn are_asked_for(&self, lines: &[Line]) -> bool {
+        lines.iter().any(|line| {
+            let sets = self.names.get(&line.owner.key()).map(|(_, sets)| sets);
+            let asked = |(rtype, set): (&Type, &Set)| {
+                set.asked.is_some() && [*rtype, Type::ANY].contains(&line.rtype)
+            };
+            sets.is_some_and(|sets| sets.iter().any(asked))
+        })
+    }
+
     /// What is otherwise than before.
     pub fn drafts(self, held: &Held) -> Vec<Draft> {
         let mut drafts = Vec::new();
