@@ -260,6 +260,12 @@ fn wrong_together(config: &Config) -> Vec<(&'static str, &'static str, String)> 
             wrong.push(("dns.rate_limit", key, format!("{key} is more than {most}")));
         }
     }
+    let shut =
+        |resolver: &&SocketAddr| !config.net.dial.iter().any(|net| net.contains(&resolver.ip()));
+    if let Some(resolver) = config.net.resolvers.iter().find(shut) {
+        let what = format!("resolver {resolver} is not among dial: it would never be asked");
+        wrong.push(("net", "resolvers", what));
+    }
     let (tls, primaries) = (&config.tls, &config.primaries);
     for (section, certificate, key) in [
         ("dns.tls", tls.certificate.is_some(), tls.key.is_some()),
@@ -555,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_texts_beyond_what_can_be_answered_with_are_refused() {
+    fn values_that_would_never_serve_are_refused() {
         let long = "é".repeat(128);
         for (line, good) in [
             ("[dns]\nudp_octets_max = 511", false),
@@ -569,6 +575,8 @@ mod tests {
             ("[dns.rate_limit]\nresponses_per_second = 32768", false),
             ("[dns.rate_limit]\nslip = 15", true),
             ("[dns.rate_limit]\nslip = 16", false),
+            ("[net]\nresolvers = [\"127.0.0.1:53\", \"192.0.2.1:53\"]", false),
+            ("[net]\nresolvers = \"192.0.2.1:53\"\ndial = \"192.0.2.0/24\"", true),
         ] {
             let faults = Config::parse(line).err().unwrap_or_default();
             assert_eq!(faults.is_empty(), good, "{line}: {faults:?}");
