@@ -94,6 +94,45 @@ pub fn nearest_transfer<R: RawRows + ?Sized>(
     Ok(None)
 }
 
+/// Whose list names a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Naming {
+    Zone(Name),
+    Holder(String),
+    Group { catalog: Name, group: String },
+}
+
+/// Whether a list names this key.
+pub(super) fn names(list: Option<&[Entry]>, key: &Name) -> bool {
+    list.unwrap_or_default().iter().any(|entry| entry.key.as_ref() == Some(key))
+}
+
+/// Every list that names this key. What deleted zones left behind does not count.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn naming<R: RawRows + ?Sized>(rows: &R, key: &Name) -> Result<Vec<Naming>, ReadFault> {
+    let mut found = Vec::new();
+    for (id, lists) in rows.range(&OF_ZONES, 0.., usize::MAX).map_err(fault)? {
+        let named = names(lists.transfer.as_deref(), key) || names(lists.query.as_deref(), key);
+        if named && let Some(zone) = rows::by_id(rows, id)? {
+            found.push(Naming::Zone(zone.apex));
+        }
+    }
+    for (org, list) in rows.range(&OF_HOLDERS, String::new().., usize::MAX).map_err(fault)? {
+        if names(Some(&list), key) {
+            found.push(Naming::Holder(org));
+        }
+    }
+    for (catalog, group) in super::groups::naming(rows, key)? {
+        if let Some(zone) = rows::by_id(rows, catalog)? {
+            found.push(Naming::Group { catalog: zone.apex, group });
+        }
+    }
+    Ok(found)
+}
+
 /// Writes the lists of a zone.
 pub fn put_of_zone(tx: &mut Tx<'_>, zone: &Zone, lists: &Lists) -> Result<(), RowError> {
     match *lists == Lists::default() {

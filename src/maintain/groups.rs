@@ -97,6 +97,16 @@ pub fn put_rule(
     }
 }
 
+/// The catalogs and groups whose rules name this key in their list for transfers.
+pub(super) fn naming<R: RawRows + ?Sized>(
+    rows: &R,
+    key: &Name,
+) -> Result<Vec<(u32, String)>, ReadFault> {
+    let rules = rows.range(&RULES, (0, String::new()).., usize::MAX).map_err(fault)?;
+    let names = |rule: &GroupRule| super::access::names(rule.transfer.as_deref(), key);
+    Ok(rules.into_iter().filter(|(_, rule)| names(rule)).map(|(place, _)| place).collect())
+}
+
 /// Takes away the rules of a catalog that ends.
 pub(super) fn forget_catalog(tx: &mut Tx<'_>, catalog: u32) -> Result<(), RowError> {
     for (key, _) in tx.scan(&RULES, &catalog, None, RULES_MAX)? {

@@ -79,6 +79,11 @@ fn create(server: &Server, zone: &str, records: &str) {
     server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})));
 }
 
+/// What a request of the operator gets.
+fn asked(server: &Server, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    server.request(method, path, Some(&server.operator_token()), body).unwrap()
+}
+
 fn put(server: &Server, zone: &str, lists: &Value) {
     server.api("PUT", &format!("/v1/zones/{zone}/access"), Some(lists));
 }
@@ -248,8 +253,8 @@ fn a_transfer_is_counted_and_an_axfr_in_place_of_ixfr_says_why() {
 fn a_rotated_key_is_good_with_both_secrets_and_a_deleted_one_with_none() {
     let server = Server::start();
     create(&server, "a.example", "");
-    put(&server, "a.example", &json!({"transfer": ["key k.example"]}));
     let old = new_key(&server, &json!({"name": "K.example"}));
+    put(&server, "a.example", &json!({"transfer": ["key k.example"]}));
     assert_eq!(transfer(&server, &old, "a.example."), Ok((Rcode::NOERROR, 1)));
 
     let rotate = |body: &Value| {
@@ -263,18 +268,57 @@ fn a_rotated_key_is_good_with_both_secrets_and_a_deleted_one_with_none() {
     let newest = rotate(&json!({"overlap_s": 0}));
     assert_eq!(transfer(&server, &new, "a.example."), Err(Distrust::Refused(Rcode::BADSIG)));
     assert_eq!(transfer(&server, &newest, "a.example."), Ok((Rcode::NOERROR, 1)));
-    let token = server.operator_token();
-    let deleted = server.request("DELETE", "/v1/tsig-keys/k.example", Some(&token), None).unwrap();
-    assert_eq!(deleted.0, 204);
+    put(&server, "a.example", &json!({"transfer": []}));
+    assert_eq!(asked(&server, "DELETE", "/v1/tsig-keys/k.example", None).0, 204);
     assert_eq!(transfer(&server, &newest, "a.example."), Err(Distrust::Refused(Rcode::BADKEY)));
+}
+
+/// Goal: no list names a TSIG key that is not there, or that its zones cannot use: by that name whoever
+/// makes the key next would be let in.
+/// Method: lists of a zone and of organisations with such keys; then a key that lists name is to go.
+#[test]
+fn a_list_names_only_keys_that_are_there_and_such_a_key_is_not_deleted() {
+    let server = Server::start();
+    create(&server, "a.example", "");
+    server.api("POST", "/v1/orgs", Some(&json!({"handle": "shop"})));
+    let org = server.api("GET", "/v1/orgs/shop", None)["id"].clone();
+    new_key(&server, &json!({"name": "theirs", "org": org}));
+    new_key(&server, &json!({"name": "ours"}));
+    let (zone, shop, operator) =
+        ("/v1/zones/a.example/access", "/v1/orgs/shop/access", "/v1/orgs/operator/access");
+
+    for (path, lists, places) in [
+        (zone, json!({"transfer": ["any", "key no"], "query": ["192.0.2.1 key no"]}), 2),
+        (zone, json!({"transfer": ["key theirs"]}), 1),
+        (shop, json!({"transfer": ["key ours", "key theirs", "key no"]}), 1),
+        (operator, json!({"transfer": ["key theirs", "key no"]}), 2),
+    ] {
+        let (status, said) = asked(&server, "PUT", path, Some(&lists));
+        let text = said.to_string();
+        assert_eq!(
+            (status, text.matches("there is no TSIG key").count()),
+            (422, places),
+            "{said:#}"
+        );
+    }
+    assert_eq!(server.api("GET", zone, None), json!({"transfer": null, "query": null}));
+
+    server.api("PUT", zone, Some(&json!({"query": ["key OURS"]})));
+    server.api("PUT", shop, Some(&json!({"transfer": ["key ours"]})));
+    let (status, said) = asked(&server, "DELETE", "/v1/tsig-keys/ours", None);
+    let text = said.to_string();
+    assert!(status == 409 && text.contains("zone a.example., organisation shop:"), "{said:#}");
+    server.api("PUT", zone, Some(&json!({})));
+    server.api("PUT", shop, Some(&json!({})));
+    assert_eq!(asked(&server, "DELETE", "/v1/tsig-keys/ours", None).0, 204);
 }
 
 #[test]
 fn keys_survive_a_restart_and_secrets_are_nowhere_to_be_read() {
     let mut server = Server::start();
     create(&server, "a.example", "");
-    put(&server, "a.example", &json!({"transfer": ["key k"]}));
     let key = new_key(&server, &json!({"name": "k"}));
+    put(&server, "a.example", &json!({"transfer": ["key k"]}));
     let secret = key.secret_base64();
     let shown = server.api("GET", "/v1/tsig-keys", None).to_string()
         + &server.api("GET", "/v1/tsig-keys/k", None).to_string()
@@ -307,7 +351,7 @@ fn a_key_counts_only_for_zones_it_is_good_for() {
     let theirs = new_key(&server, &json!({"name": "theirs", "org": org}));
     let ours = new_key(&server, &json!({"name": "ours", "zones": ["a.example"]}));
     for zone in ["a.example", "b.example"] {
-        put(&server, zone, &json!({"transfer": ["key theirs", "key ours"]}));
+        put(&server, zone, &json!({"transfer": ["key ours"]}));
     }
     assert_eq!(transfer(&server, &theirs, "a.example."), Ok((Rcode::REFUSED, 1)));
     assert_eq!(transfer(&server, &ours, "a.example."), Ok((Rcode::NOERROR, 1)));
@@ -344,6 +388,28 @@ fn signed_questions_are_answered_signed_by_udp_and_tcp() {
         let answer = by_udp(&server, &message);
         assert_eq!(verifier.verify(&answer, now_s()), Ok(()), "{flags:x}");
         assert_eq!(header(&answer).flags.rcode(), rcode);
+    }
+}
+
+/// Goal: NOTIFY for a zone that has its primary here is told so, but of a zone that is closed to the
+/// sender no more than of one that is not there.
+#[test]
+fn notify_for_a_zone_whose_primary_is_here_is_told_so() {
+    let server = Server::start();
+    create(&server, "a.example", "");
+    create(&server, "closed.example", "");
+    put(&server, "closed.example", &json!({"query": []}));
+    let told = |zone: &str| {
+        let mut message = query(zone, Type::SOA);
+        (message[2], message[11]) = (0x24, 1);
+        message.extend([0, 0, 41, 0x10, 0, 0, 0, 0, 0, 0, 0]);
+        let answer = by_udp(&server, &message);
+        assert_eq!(header(&answer).flags.rcode(), Rcode::NOTAUTH, "{zone}");
+        String::from_utf8_lossy(&answer[12..]).into_owned()
+    };
+    assert!(told("a.example.").contains("this server is the primary of the zone"));
+    for zone in ["closed.example.", "nobody.example."] {
+        assert!(told(zone).contains("no such zone or key here"), "{zone}");
     }
 }
 

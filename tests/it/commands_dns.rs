@@ -51,8 +51,15 @@ fn a_key_is_made_exchanged_and_ended_by_command() {
     assert_eq!((with("one.example", &fresh), with("one.example", &secret)), (4, 4));
     assert!(server.said(&["tsig", "list"]).contains("hmac-sha256"));
     assert!(!server.said(&["tsig", "list", "--json"]).contains(&fresh), "secrets are not listed");
+    let refused = server.failed(&["tsig", "delete", "k"]);
+    assert!(refused.contains("named by zone one.example., zone two.example.:"), "{refused}");
+    for zone in ["one.example", "two.example"] {
+        server.said(&["zone", "access", zone, "--transfer", "nobody"]);
+    }
     server.said(&["tsig", "delete", "k"]);
     assert_eq!(with("one.example", &fresh), 0);
+    let refused = server.failed(&[&["zone", "access", "one.example"][..], &list].concat());
+    assert!(refused.contains("there is no TSIG key k."), "{refused}");
 }
 
 /// Goal: who may transfer is said for an organisation, for a zone instead, and for nobody, by command.

@@ -244,13 +244,24 @@ impl Server {
 
     /// Standard output of a command as the operator, which must succeed.
     pub fn said(&self, words: &[&str]) -> String {
+        let output = self.ran(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command as the operator complains of, which must fail.
+    pub fn failed(&self, words: &[&str]) -> String {
+        let output = self.ran(words);
+        assert!(!output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn ran(&self, words: &[&str]) -> std::process::Output {
         let mut command = nameplane();
         command.args(words).stdin(Stdio::null());
         command.env("NAMEPLANE_SERVER", format!("http://{}", self.http));
         command.env("NAMEPLANE_TOKEN", self.operator_token());
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        command.output().unwrap()
     }
 
     /// Asks over UDP.

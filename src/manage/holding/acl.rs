@@ -4,7 +4,8 @@
 //! transfer the nearest list counts: the zone's, else that of a [group](super::group) it is in, else
 //! its organisation's, else that of the next organisation above. Without any, nobody may; the
 //! prefixes of `[transfer] allow` always may. A key counts only for zones it is
-//! [good for](super::tsig). Who transfers over TLS may be known by its certificate.
+//! [good for](super::tsig); a list names only keys that are there, and none that a list names is
+//! deleted. Who transfers over TLS may be known by its certificate.
 
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,12 @@ pub fn set_of_zone(
             transfer: read("transfer", wanted.transfer.as_deref())?,
             query: read("query", wanted.query.as_deref()).and_then(without_pins)?,
         };
+        let holders = holders(tx, held.org)?;
+        let mut problems = unknown_keys(tx, "transfer", after.transfer.as_deref(), &holders)?;
+        problems.extend(unknown_keys(tx, "query", after.query.as_deref(), &holders)?);
+        if !problems.is_empty() {
+            return Err(AccessError::Invalid(problems));
+        }
         let before = lists::of_zone(tx, &held.zone)?;
         lists::put_of_zone(tx, &held.zone, &after)?;
         held.record(tx, context, Happened::AccessChanged, Some(&before), Some(&after))?;
@@ -142,6 +149,10 @@ pub fn set_of_org(
     manage.transact(|tx| {
         access::org(tx, context, Permission::OrgEdit, org)?;
         let after = read("transfer", wanted.transfer.as_deref())?;
+        let problems = unknown_keys(tx, "transfer", after.as_deref(), &holders(tx, org)?)?;
+        if !problems.is_empty() {
+            return Err(AccessError::Invalid(problems));
+        }
         let before = lists::of_holder(tx, &org.to_string())?;
         lists::put_of_holder(tx, &org.to_string(), after.as_ref())?;
         let touched = vec![Touched::of(Object::Organisation(org), before.as_ref(), after.as_ref())];
@@ -205,6 +216,27 @@ pub(super) fn entries(
         }
     }
     if problems.is_empty() { Ok(Some(entries)) } else { Err(problems) }
+}
+
+/// The entries that name a TSIG key none of `holders` has: by them nobody would be let in, or whoever
+/// makes a key of that name next.
+pub(super) fn unknown_keys(
+    rows: &impl Rows,
+    field: &str,
+    list: Option<&[Entry]>,
+    holders: &[String],
+) -> Result<Vec<Problem>, Stop> {
+    let mut problems = Vec::new();
+    for (n, entry) in list.unwrap_or_default().iter().enumerate() {
+        let Some(key) = &entry.key else { continue };
+        if !tsig::get(rows, key)?.is_some_and(|kept| holders.contains(&kept.org)) {
+            let text = format!(
+                "there is no TSIG key {key} of this organisation or one above it: make it first (`tsig create`), or leave it out"
+            );
+            problems.push(Problem::at(format!("{field}[{n}]"), "tsig", text));
+        }
+    }
+    Ok(problems)
 }
 
 /// Questions are answered without a look at certificates.

@@ -101,6 +101,12 @@ pub fn set(
             let text = format!("there is no DNSSEC policy {name}");
             return Err(invalid("dnssec_policy", "policy", text));
         }
+        let holders = acl::holders(door.tx(), org)?;
+        let transfer = rule.transfer.as_deref();
+        let problems = acl::unknown_keys(door.tx(), "transfer", transfer, &holders)?;
+        if !problems.is_empty() {
+            return Err(PrimariesError::Invalid(problems));
+        }
         let there = groups::rules(door.tx(), &held.zone)?;
         if there.len() >= RULES_MAX && !there.contains_key(group) {
             let text = format!("a catalog has rules for at most {RULES_MAX} groups");

@@ -11,6 +11,7 @@ use std::fmt;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
+use crate::maintain::access::{self as lists, Naming};
 use crate::maintain::tsig::{self as keys, Kept, TsigError};
 use crate::manage::Manage;
 use crate::manage::access::{self, Context, NoAccess, Permission};
@@ -22,6 +23,7 @@ use crate::manage::limits::{
     PAGE_ROWS_MAX, TSIG_KEYS_MAX, TSIG_OVERLAP_S_MAX, TSIG_ZONES_MAX, at_most,
 };
 use crate::manage::page::Page;
+use crate::manage::people::organisation::ORGS;
 use crate::manage::time::Timestamp;
 use crate::store::{RowError, Rows, Tx};
 use crate::wire::tsig::Algorithm;
@@ -29,6 +31,9 @@ use crate::wire::{Name, TsigKey};
 
 /// Seconds the secret before stays good when nobody says otherwise: a week.
 const OVERLAP_S: u64 = 7 * 86_400;
+
+/// Lists named to whom would delete a key that they name.
+const LISTS_SHOWN_MAX: usize = 10;
 
 /// A TSIG key, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -102,6 +107,11 @@ pub enum TsigKeyError {
     Invalid(Vec<Problem>),
     /// There is a key of this name.
     NameTaken(Name),
+    /// Lists of who may transfer or ask name the key.
+    Named {
+        name: Name,
+        lists: Vec<String>,
+    },
     /// Secrets cannot be sealed, or there is no randomness. The operator's to repair.
     NoSecret(String),
 }
@@ -116,6 +126,16 @@ impl fmt::Display for TsigKeyError {
             TsigKeyError::NameTaken(name) => {
                 write!(f, "there is a TSIG key {name} on this server: take another name")
             }
+            TsigKeyError::Named { name, lists } => {
+                let shown = lists.iter().take(LISTS_SHOWN_MAX).map(String::as_str);
+                let shown: Vec<&str> = shown.collect();
+                write!(f, "TSIG key {name} is named by {}", shown.join(", "))?;
+                match lists.len() - shown.len() {
+                    0 => {}
+                    more => write!(f, " and {more} lists more")?,
+                }
+                f.write_str(": take it out there first; to end its secret at once, rotate it with an overlap of 0")
+            }
             TsigKeyError::NoSecret(why) => write!(f, "a secret cannot be kept: {why}"),
         }
     }
@@ -126,7 +146,7 @@ impl Refused for TsigKeyError {
         match self {
             TsigKeyError::Stop(stop) => stop.kind(),
             TsigKeyError::Invalid(_) => Kind::Invalid,
-            TsigKeyError::NameTaken(_) => Kind::Conflict,
+            TsigKeyError::NameTaken(_) | TsigKeyError::Named { .. } => Kind::Conflict,
             TsigKeyError::NoSecret(_) => Kind::Closed,
         }
     }
@@ -277,20 +297,38 @@ pub fn rotate(
     Ok(FreshTsigKey { key: changed, secret: shown })
 }
 
-/// Ends a key: what is signed with it is refused from now on.
+/// Ends a key: what is signed with it is refused from now on. One that lists name stays, for by its
+/// name whoever makes a key of that name would be let in.
 ///
 /// # Errors
 ///
-/// [`Stop::Access`] when there is none in reach, or without the right.
-pub fn delete(manage: &Manage, context: &Context, name: &Name) -> Result<(), Stop> {
+/// [`Stop::Access`] when there is none in reach, or without the right; [`TsigKeyError::Named`].
+pub fn delete(manage: &Manage, context: &Context, name: &Name) -> Result<(), TsigKeyError> {
     manage.transact(|tx| {
         let before = fetch(tx, context, name)?;
+        let lists = naming(tx, &before.name)?;
+        if !lists.is_empty() {
+            return Err(TsigKeyError::Named { name: before.name, lists });
+        }
         keys::delete(tx, &before)?;
-        record(tx, context, Happened::TsigKeyDeleted, Some(&before), None)?;
-        Ok::<_, Stop>(())
+        Ok(record(tx, context, Happened::TsigKeyDeleted, Some(&before), None)?)
     })?;
     manage.maintain.load_keyring();
     Ok(())
+}
+
+/// The lists that name a key, each as it is spoken of.
+fn naming(rows: &impl Rows, key: &Name) -> Result<Vec<String>, Stop> {
+    let found = lists::naming(rows, key)?;
+    let spoken = found.into_iter().map(|naming| match naming {
+        Naming::Zone(apex) => format!("zone {apex}"),
+        Naming::Holder(org) => {
+            let org = org.parse::<OrgId>().ok().and_then(|org| rows.get(&ORGS, &org).ok()?);
+            format!("organisation {}", org.map_or_else(String::new, |org| org.handle))
+        }
+        Naming::Group { catalog, group } => format!("group {group} of catalog {catalog}"),
+    });
+    Ok(spoken.collect())
 }
 
 fn fetch(rows: &impl Rows, context: &Context, name: &Name) -> Result<Kept, Stop> {
