@@ -5,8 +5,12 @@
 //! what is here is kept beside. What a primary sends loses the signatures, keys and denial it may
 //! have, is compared with what people put here before, numbered, and signed like any change.
 //!
-//! Promises: steps are taken only onto the version they start from; no version is published unsigned;
-//! a zone that is signed no longer has its primary's serials again as soon as those are ahead.
+//! One that is signed no longer has its primary's serials again as soon as those are ahead. If its
+//! primary signs it, it is the primary's version whole or none: with a serial of ours its signatures
+//! would not hold, and without them it would fail wherever the parent has a DS.
+//!
+//! Promises: steps are taken only onto the version they start from; no version is published unsigned
+//! that somebody signs.
 
 use std::borrow::Cow;
 
@@ -18,7 +22,7 @@ use super::rows::{self, Chunks, Zone};
 use super::signed::plain;
 use super::signing::{self, Signing};
 use super::take::{astray, check_serial, join, refuse_strangers, tidy};
-use super::{Maintain, rules, secondary, take};
+use super::{Maintain, refresh, rules, secondary, take};
 use crate::sign::{Plan, vouch};
 use crate::wire::{Name, RrSet, Serial, Type};
 use crate::zone::ReadFault;
@@ -30,7 +34,8 @@ use crate::zone::tree::PackedZone;
 type Result<T> = std::result::Result<T, Refused>;
 
 impl Maintain {
-    /// Content of a primary without what its signer added, if its zone counts for itself here.
+    /// Content of a primary without what its signer added, if its zone counts for itself here; with it, if
+    /// nobody signs it here.
     pub(super) fn without_signer(
         &self,
         apex: &Name,
@@ -43,6 +48,7 @@ impl Maintain {
         })?;
         Ok(match apart {
             (false, _) => (octets, false),
+            (true, None) if refresh::is_signed(&octets) => (octets, false),
             (true, signing) => (plain(&octets, signing.as_ref().and_then(Signing::active)), true),
         })
     }
@@ -66,6 +72,10 @@ impl Door<'_, '_> {
             let zone = rows::zone(self.tx, &apex)?.ok_or(Reason::UnknownZone)?;
             if step.from != there {
                 return Err(astray(&apex, step.from, there));
+            }
+            if signing.is_none() && is_to_signed(step) {
+                let text = format!("{apex} is signed by its primary again: only all of it will do");
+                return Err(Reason::Astray(text).into());
             }
             match (digest_in(&apex, &step.adds)?, digest_in(&apex, &step.dels)?) {
                 (Some(new), _) => digest = Some(new),
@@ -162,6 +172,9 @@ impl Door<'_, '_> {
     ) -> Result<AppliedZone> {
         let apex = zone.apex.clone();
         let signing = signing::of(self.tx, &zone)?;
+        if signing.is_none() && content.is_presigned() {
+            return self.take_whole_signed(zone, content, any_serial);
+        }
         let (applied, own) = match content {
             Content::Staged(staged) => {
                 let own = self.serial_of_staged(&zone, staged)?;
@@ -181,6 +194,27 @@ impl Door<'_, '_> {
             }
         };
         self.note_there(&apex, own, signing.is_some())?;
+        Ok(applied)
+    }
+
+    /// Takes what a primary signs into a zone that nobody signs here any more: it has its primary's
+    /// serials again from here on.
+    fn take_whole_signed(
+        &mut self,
+        zone: Zone,
+        content: &Content,
+        any_serial: bool,
+    ) -> Result<AppliedZone> {
+        let (apex, last) = (zone.apex.clone(), zone.serial);
+        let applied = match content {
+            Content::Staged(staged) => self.take_staged_whole(zone, staged, any_serial)?,
+            content => self.take_whole(zone, content, any_serial)?,
+        };
+        let own = rows::zone(self.tx, &apex)?.ok_or(Reason::UnknownZone)?.serial;
+        if own.is_before(last) {
+            tracing::warn!(zone = %apex, "zone {apex} went from serial {last} to {own}, as it was told to");
+        }
+        self.note_there(&apex, own, false)?;
         Ok(applied)
     }
 
@@ -239,6 +273,12 @@ impl Door<'_, '_> {
     }
 }
 
+/// Whether a step leads to a version that its primary signed.
+fn is_to_signed(step: &Step) -> bool {
+    let soa = packed::nodes(&step.adds).next().and_then(|apex| apex.rrset(Type::SOA));
+    soa.is_some_and(|soa| soa.sig_count > 0)
+}
+
 /// The digest that one side of a step has.
 ///
 /// One over signatures of the primary's own is refused: they are left out here, so that only the whole
@@ -253,4 +293,89 @@ fn digest_in(apex: &Name, side: &[u8]) -> Result<Option<RrSet>> {
         return Err(Reason::Astray(text.into()).into());
     }
     Ok(digest.map(|set| set.to_owned(apex)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maintain::change::Transferred;
+    use crate::maintain::secondary::{Following, Primary};
+    use crate::maintain::tests::{commit, maintain, name, serial};
+    use crate::maintain::{Refusal, ZoneChange};
+    use crate::zone::text::{self, Options};
+
+    /// What a primary has that signs `m.`, or does not.
+    fn content(own: u32, is_signed: bool) -> Vec<u8> {
+        let sig =
+            |rtype| format!("@ 60 RRSIG {rtype} 13 1 60 20300101000000 20200101000000 7 m. AAAA\n");
+        let mut text = format!("@ 60 SOA ns h {own} 60 60 60 60\n@ 60 NS ns\nns 60 A 192.0.2.1\n");
+        if is_signed {
+            text += &format!("@ 60 DNSKEY 257 3 13 AAAA\n{}{}", sig("SOA"), sig("DNSKEY"));
+        }
+        let options = Options { origin: Some(name("m.")), ..Options::default() };
+        text::parse(text.as_bytes(), options).unwrap().packed
+    }
+
+    fn transfer(maintain: &Maintain, transferred: Transferred) -> std::result::Result<(), Refusal> {
+        let change = ZoneChange::Transfer { apex: name("m."), transferred };
+        commit(maintain, &[change]).map(drop)
+    }
+
+    fn whole(own: u32, is_signed: bool, any_serial: bool) -> Transferred {
+        let content = Content::Packed { octets: content(own, is_signed), presigned: is_signed };
+        Transferred::Whole { content, any_serial }
+    }
+
+    /// A zone that was signed here and is no more: it has its primary's version 5 as 7.
+    fn apart() -> Maintain {
+        let maintain = maintain();
+        commit(&maintain, &[ZoneChange::Expect { apex: name("m."), org: "org".into() }]).unwrap();
+        let primaries =
+            vec![Primary { address: ([127, 0, 0, 1], 53).into(), key: None, tls: None }];
+        let following = Following { apex: name("m."), primaries, catalog: false, member: None };
+        maintain.commit(|door| secondary::follow(door.tx(), &following)).unwrap();
+        transfer(&maintain, whole(7, false, false)).unwrap();
+        let there = Some(Serial(5));
+        maintain.commit(|door| secondary::put_serial_there(door.tx(), &name("m."), there)).unwrap();
+        maintain
+    }
+
+    /// The zone's serial, its primary's if it counts for itself, and whether it is signed.
+    fn standing(maintain: &Maintain) -> (Option<Serial>, Option<Serial>, bool) {
+        let read = maintain.store().read(|rows| {
+            let there = secondary::serial_there(rows, &name("m."))?;
+            Ok::<_, ReadFault>((there, rows::zone(rows, &name("m."))?.unwrap().presigned))
+        });
+        let (there, presigned) = read.unwrap();
+        (serial(maintain, "m."), there, presigned)
+    }
+
+    /// Goal: a zone that is signed here no more, whose primary signs it, is as the primary has it or
+    /// stays: never without the signatures that a parent's DS may ask for.
+    #[test]
+    fn what_its_primary_signs_is_not_unsigned_where_nobody_signs_it_here() {
+        let maintain = apart();
+        assert_eq!(
+            maintain.without_signer(&name("m."), content(6, true)).unwrap().0,
+            content(6, true)
+        );
+        let refused = transfer(&maintain, whole(6, true, false)).unwrap_err();
+        assert!(
+            refused.to_string().contains("serial 6 of the primary is not ahead of 7"),
+            "{refused}"
+        );
+        let (old, new) = (content(5, false), content(6, true));
+        let [old, new] = [&old, &new].map(|octets| PackedZone::new(name("m."), octets));
+        let delta = Delta::between(&old, &new, 100).unwrap().unwrap();
+        let steps = Transferred::Steps(vec![delta.step(Serial(5), Serial(6))]);
+        let refused = transfer(&maintain, steps).unwrap_err();
+        assert!(refused.to_string().contains("signed by its primary"), "{refused}");
+        assert_eq!(standing(&maintain), (Some(Serial(7)), Some(Serial(5)), false));
+
+        transfer(&maintain, whole(8, true, false)).unwrap();
+        assert_eq!(standing(&maintain), (Some(Serial(8)), None, true));
+        let told = apart();
+        transfer(&told, whole(6, true, true)).unwrap();
+        assert_eq!(standing(&told), (Some(Serial(6)), None, true));
+    }
 }

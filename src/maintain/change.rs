@@ -77,6 +77,17 @@ pub enum Content {
     Staged(Staged),
 }
 
+impl Content {
+    /// Whether it is kept as somebody else signed it.
+    pub(super) fn is_presigned(&self) -> bool {
+        match self {
+            Content::Packed { presigned, .. } => *presigned,
+            Content::RrSets(_) => false,
+            Content::Staged(staged) => staged.presigned,
+        }
+    }
+}
+
 /// A handle to records that stand in the store and belong to no version of a zone yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Staged {

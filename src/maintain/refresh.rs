@@ -24,6 +24,7 @@ use self::desk::{After, Entry, Job};
 use self::pull::Source;
 pub use self::pull::Trouble;
 use self::round::Ended;
+pub(super) use self::round::is_signed;
 use super::secondary::{self, Following, Primary};
 use super::{Maintain, Zone, ZoneChange, ZoneState, now_us, rows};
 use crate::serve::asks::Told;

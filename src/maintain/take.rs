@@ -146,7 +146,7 @@ impl Door<'_, '_> {
         Ok((dnssec::ds_of_others(self.tx, zone)?, self.maintain.now_to_judge_by()))
     }
 
-    fn take_whole(
+    pub(super) fn take_whole(
         &mut self,
         zone: Zone,
         content: &Content,
@@ -171,7 +171,7 @@ impl Door<'_, '_> {
         self.switch(zone, &fresh.octets, soa, fresh.presigned)
     }
 
-    fn take_staged_whole(
+    pub(super) fn take_staged_whole(
         &mut self,
         mut zone: Zone,
         staged: &Staged,

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use super::{Ask, Took, Trouble};
 use crate::maintain::now_us;
-use crate::transport::client::AskError;
 use crate::transport::xot::Trusts;
 use crate::wire::Name;
 use crate::xfr::timers::{SECOND_US, SoaTimers, Times};
@@ -41,8 +40,8 @@ pub(super) struct Queue {
     pub zones: BTreeMap<Vec<u8>, Entry>,
     /// When each zone that is not asking is looked at next.
     pub due: BTreeSet<(u64, Vec<u8>)>,
-    /// Primaries that did not answer, and until when they are left alone.
-    out_of_reach: HashMap<SocketAddr, u64>,
+    /// Primaries that did not answer: until when they are left alone, and what was seen of them.
+    out_of_reach: HashMap<SocketAddr, (u64, String)>,
     /// When the thread wakes up that watches for the next zone to be due; none when none does. The others
     /// sleep until they are told.
     watched_until: Option<u64>,
@@ -186,16 +185,16 @@ impl Desk {
 
     pub(super) fn is_out_of_reach(&self, primary: SocketAddr) -> Result<(), Trouble> {
         match self.lock().out_of_reach.get(&primary) {
-            Some(until) if *until > now_us() => Err(Trouble::Dial(AskError::Silent(primary))),
+            Some((until, why)) if *until > now_us() => Err(Trouble::OutOfReach(why.clone())),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn note_out_of_reach(&self, primary: SocketAddr) {
+    pub(super) fn note_out_of_reach(&self, primary: SocketAddr, why: &Trouble) {
         let now = now_us();
         let mut queue = self.lock();
-        queue.out_of_reach.retain(|_, until| *until > now);
-        queue.out_of_reach.insert(primary, now + OUT_OF_REACH_US);
+        queue.out_of_reach.retain(|_, (until, _)| *until > now);
+        queue.out_of_reach.insert(primary, (now + OUT_OF_REACH_US, why.to_string()));
     }
 
     pub(super) fn note_in_reach(&self, primary: SocketAddr) {

@@ -29,6 +29,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub enum Trouble {
     /// It cannot be reached, or may not be.
     Dial(AskError),
+    /// It did not answer a moment ago, and was not asked: what was seen then.
+    OutOfReach(String),
     /// It refused, or broke the protocol.
     Transfer(SocketAddr, TransferFault),
     /// It is not who shares the key with us.
@@ -75,7 +77,7 @@ impl fmt::Display for Trouble {
                 write!(f, "the zone of {primary} cannot be taken: {why}")
             }
             Trouble::Crowded(primary) => write!(f, "{primary} is asked by many other zones now"),
-            Trouble::Store(why) => f.write_str(why),
+            Trouble::OutOfReach(why) | Trouble::Store(why) => f.write_str(why),
         }
     }
 }

@@ -121,7 +121,9 @@ impl Maintain {
         let source = Source::new(self.dialer(), settings, primary, &keys, &desk.trusts)?;
         let asked = self.ask_source(here, &source, ask);
         match &asked {
-            Err(trouble) if trouble.is_out_of_reach() => desk.note_out_of_reach(primary.address),
+            Err(trouble) if trouble.is_out_of_reach() => {
+                desk.note_out_of_reach(primary.address, trouble);
+            }
             _ => desk.note_in_reach(primary.address),
         }
         asked
@@ -311,7 +313,8 @@ fn is_hung_up(error: &crate::transport::client::AskError) -> bool {
     matches!(error, AskError::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::UnexpectedEof)
 }
 
-fn is_signed(octets: &[u8]) -> bool {
+/// Whether a packed zone has keys and a signed SOA.
+pub(in crate::maintain) fn is_signed(octets: &[u8]) -> bool {
     let Some(apex) = packed::nodes(octets).next() else { return false };
     let soa = apex.rrset(Type::SOA).is_some_and(|soa| soa.sig_count > 0);
     soa && apex.rrset(Type::DNSKEY).is_some()
