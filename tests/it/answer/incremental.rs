@@ -59,6 +59,7 @@ pub fn render_step(into: &mut Rendered, before: &[Zone], after: &[Zone]) {
             }
             None => {
                 with_zone(old, before, |zone| render::gone(into, zone).unwrap());
+                into.remove_parent_side(&old.apex);
                 moved.push(old.apex.clone());
             }
         }
