@@ -424,6 +424,7 @@ fn a_terminal_is_shown_how_far_an_import_is_and_a_script_is_not() {
     let shown = said(
         Command::new("script")
             .args(["-qec", &import, "/dev/null"])
+            .env("TERM", "xterm")
             .stdin(std::process::Stdio::null()),
     );
     assert!(shown.contains("/300 zones"), "{shown}");
