@@ -506,6 +506,19 @@ mod tests {
         }
     }
 
+    /// Goal: no two keys of a zone have one tag. Method: three of four tags are taken, then all.
+    #[test]
+    fn a_key_is_made_with_a_tag_that_no_other_has() {
+        let beside = |taken: &[u16]| {
+            SigningKey::generate_beside(Algorithm::Ed25519, 0, 257, taken).map(|key| key.tag())
+        };
+        let taken: Vec<u16> = (0..=u16::MAX).filter(|tag| tag % 4 != 0).collect();
+        let free = (0..8).filter_map(|_| beside(&taken).ok());
+        assert!(free.inspect(|tag| assert_eq!(tag % 4, 0)).count() > 0);
+        let all: Vec<u16> = (0..=u16::MAX).collect();
+        assert_eq!(beside(&all), Err(KeyError::Tags));
+    }
+
     #[test]
     fn a_secret_shows_nowhere() {
         let key = SigningKey::generate(Algorithm::Ed25519, 0, 257).unwrap();
