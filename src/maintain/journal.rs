@@ -44,6 +44,11 @@ impl Limits {
     fn octets_of(self, zone: &Zone) -> u64 {
         self.octets_max.max(zone.counts.octets.unsigned_abs())
     }
+
+    /// Whether the oldest step of a zone has to go to make room.
+    fn are_passed(self, zone: &Zone) -> bool {
+        zone.journal.octets > self.octets_of(zone) && zone.journal.first < zone.version
+    }
 }
 
 /// One version of a zone: when and why it came to be, and what it changed.
@@ -67,7 +72,8 @@ struct Written {
     adds: Vec<u8>,
 }
 
-/// Appends the step to `zone.version`, and takes the oldest away beyond the limits.
+/// Appends the step to `zone.version`, and takes the oldest away that have no room. Those beyond their age are
+/// left to the [keeper](super::keeper): to look for them is a read of its own in each commit.
 pub(super) fn append(
     tx: &mut Tx<'_>,
     zone: &mut Zone,
@@ -93,7 +99,13 @@ pub(super) fn append(
         tx.put_pieces(&JOURNAL, &(zone.id, zone.version, part), &[piece])?;
     }
     zone.journal.octets += octets.len() as u64;
-    prune(tx, zone, zone.changed_us, limits)
+    for _ in 0..PRUNE_STEPS {
+        if !limits.are_passed(zone) {
+            break;
+        }
+        take_first(tx, zone)?;
+    }
+    Ok(())
 }
 
 /// Takes all steps away: the next version does not follow from the ones before.
@@ -115,9 +127,7 @@ pub(super) fn prune(
     limits: Limits,
 ) -> Result<(), RowError> {
     for _ in 0..PRUNE_STEPS {
-        let too_large =
-            zone.journal.octets > limits.octets_of(zone) && zone.journal.first < zone.version;
-        if !too_large && !is_old(tx, zone, now_us, limits)? {
+        if !limits.are_passed(zone) && !is_old(tx, zone, now_us, limits)? {
             break;
         }
         take_first(tx, zone)?;
