@@ -15,8 +15,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -67,6 +67,10 @@ pub struct Options {
     pub demo: bool,
 }
 
+/// Threads of the runtime that never wait, and answer over streams; it names them first. The others do what may
+/// wait, for the API and transfers.
+const ASYNC: usize = 2;
+
 /// Answers DNS and the API until SIGTERM or SIGINT; returns when everything is drained.
 ///
 /// # Errors
@@ -78,18 +82,35 @@ pub fn serve(options: Options) -> Result<ExitCode, Failure> {
     heap::tell();
     // Two providers may be linked one day; then rustls would refuse to choose.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let named = AtomicUsize::new(0);
+    let name = move || if named.fetch_add(1, Ordering::Relaxed) < ASYNC { "async" } else { "work" };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("async")
+        .worker_threads(ASYNC)
+        .thread_name_fn(move || name().into())
+        .on_thread_start(|| {
+            if thread::current().name() == Some("work") {
+                transport::stand_back();
+            }
+        })
         .enable_all()
         .build()?;
     runtime.block_on(run(options, runtime.handle().clone()))?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Runs `work` so that the threads it starts stand back behind those that answer.
+fn behind<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Failure> {
+    let standing_back = || {
+        transport::stand_back();
+        work()
+    };
+    thread::scope(|scope| scope.spawn(standing_back).join())
+        .map_err(|_| "a thread of the start panicked".into())
+}
+
 async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Failure> {
     let Options { config, demo } = options;
-    let store = open_store(&config).map_err(|error| chain(&error))?;
+    let store = behind(|| open_store(&config))?.map_err(|error| chain(&error))?;
     let mut writer = Writer::new(hash_key()?);
     // Whoever asks before the zones are so much as counted must not be told that theirs is not here.
     writer.start_load();
@@ -122,7 +143,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     watch_buffers(&registry, &desk, listening.buffer_octets());
     drop(settings); // and with it the last tap that is not a listener's
     maintain.set_own_listeners(listening.addresses());
-    let upkeep = maintain.start()?;
+    let upkeep = behind(|| maintain.start())??;
 
     let listener = TcpListener::bind(config.http.listen).await.map_err(|error| {
         format!("HTTP address {} cannot be listened on: {error}", config.http.listen)
@@ -182,7 +203,7 @@ const CLOSE_END: Duration = Duration::from_secs(5);
 async fn close(store: Store) {
     let (closed, told) = tokio::sync::oneshot::channel();
     // No task of the runtime, which would wait for its end.
-    let thread = std::thread::Builder::new().name("close".into()).spawn(move || {
+    let thread = thread::Builder::new().name("close".into()).spawn(move || {
         store.close();
         closed.send(())
     });

@@ -11,6 +11,7 @@ use crate::manage::change::{confirm, schedule};
 use crate::manage::holding::{clock, held};
 use crate::manage::time::Timestamp;
 use crate::manage::{Manage, bootstrap};
+use crate::transport;
 
 /// What works on by itself once every zone is loaded.
 #[derive(Default)]
@@ -24,7 +25,10 @@ impl Jobs {
         let (resuming, confirming) = (manage.clone(), manage.clone());
         tokio::task::spawn_blocking(move || resume(&resuming));
         let thread = std::thread::Builder::new().name("confirm".into());
-        let confirmer = thread.spawn(move || confirm(&confirming))?;
+        let confirmer = thread.spawn(move || {
+            transport::stand_back();
+            confirm(&confirming);
+        })?;
         let timer = tokio::spawn(keep(manage.clone()));
         Ok(Jobs { timer: Some(timer), confirmer: Some(confirmer) })
     }

@@ -46,7 +46,8 @@ const LOOK_UP: Duration = Duration::from_millis(250);
 ///
 /// A thread that wakes is let in at once before one whose turns are longer (Linux 6.12 and later). Without, it
 /// waits until that one sleeps or has had its turn of some milliseconds, however little it needs itself: answers
-/// waited for commits. A priority does not help there, it says how much one gets and not how soon.
+/// waited for commits. It is let in only while it has had no more than its share, which is what
+/// [`stand_back`](super::stand_back) sees to.
 const TURN_NS: u64 = 100_000;
 
 /// What the kernel may hold for a worker that is busy.
@@ -249,8 +250,12 @@ impl Worker {
         let kept = self.admit(received, counters);
         let slots = self.slots.get_mut(..kept).unwrap_or_default();
         work(slots);
-        let leaving = self.gather(kept, errand);
+        let (leaving, errands) = self.gather(kept);
         self.send(leaving, counters);
+        // Whoever takes an errand may begin on this core at once: the replies must have left.
+        if errands > 0 {
+            self.hand_over(kept, errand);
+        }
         true
     }
 
@@ -321,19 +326,16 @@ impl Worker {
         kept
     }
 
-    /// Lines up the headers of all replies. Returns how many.
-    fn gather(&mut self, kept: usize, errand: &mut impl FnMut(Errand)) -> usize {
-        let mut leaving = 0;
+    /// Lines up the headers of all replies. Returns how many, and how many errands there are.
+    fn gather(&mut self, kept: usize) -> (usize, usize) {
+        let (mut leaving, mut errands) = (0, 0);
         for at in 0..kept {
             let slot = &mut self.slots[at];
             let len = match slot.outcome {
                 Outcome::Silent => continue,
                 Outcome::Reply(len) => len,
                 Outcome::Ask(_) => {
-                    let message = slot.octets.get(..slot.len).unwrap_or_default().to_vec();
-                    let (peer, control) = (slot.peer, self.controls[at]);
-                    let to = address_of(&self.addresses[at]).unwrap_or(peer);
-                    errand(Errand { message, peer, to, control });
+                    errands += 1;
                     continue;
                 }
             };
@@ -350,7 +352,19 @@ impl Worker {
             }
             leaving += 1;
         }
-        leaving
+        (leaving, errands)
+    }
+
+    /// Leaves with `errand` what could not be answered.
+    fn hand_over(&self, kept: usize, errand: &mut impl FnMut(Errand)) {
+        for (at, slot) in self.slots.iter().enumerate().take(kept) {
+            if let Outcome::Ask(_) = slot.outcome {
+                let message = slot.octets.get(..slot.len).unwrap_or_default().to_vec();
+                let (peer, control) = (slot.peer, self.controls[at]);
+                let to = address_of(&self.addresses[at]).unwrap_or(peer);
+                errand(Errand { message, peer, to, control });
+            }
+        }
     }
 
     /// Sends the headers lined up; a reply that cannot be sent is skipped and counted.

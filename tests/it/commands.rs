@@ -452,6 +452,38 @@ fn what_is_odd_in_a_file_is_counted_and_does_not_keep_it_out() {
     assert_eq!(error, "nameplane: 1 warnings: nameplane zone check names them\n");
 }
 
+/// Goal: an answer does not wait for a commit on its core. Method: the priorities that the kernel tells of.
+#[test]
+fn threads_that_answer_go_before_those_that_change_zones() {
+    let server = Server::start();
+    // Something that may wait has been done by then.
+    server.api("GET", "/api/v1/zones", None);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let nice: Vec<(String, i32)> = tasks
+        .map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap())
+        .map(|stat| {
+            let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(") ").unwrap();
+            (name.to_owned(), rest.split(' ').nth(16).unwrap().parse().unwrap())
+        })
+        .collect();
+    let of = |prefix: &str| -> Vec<i32> {
+        let named = nice.iter().filter(|(name, _)| name.starts_with(prefix));
+        named.map(|(_, nice)| *nice).collect()
+    };
+    let own = of("nameplane");
+    assert_eq!(own.len(), 1, "{nice:?}");
+    for answers in ["udp-", "async"] {
+        let found = of(answers);
+        assert!(!found.is_empty() && found.iter().all(|nice| *nice == own[0]), "{nice:?}");
+    }
+    let back = (own[0] + 10).min(19);
+    for changes in ["dns-ask-", "work", "maintain", "announce", "dnssec", "store-index", "confirm"]
+    {
+        let found = of(changes);
+        assert!(!found.is_empty() && found.iter().all(|nice| *nice == back), "{nice:?}");
+    }
+}
+
 #[test]
 fn udp_workers_are_counted_for_each_address() {
     let other = format!("127.0.0.1:{}", free_port());
