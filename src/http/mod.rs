@@ -57,6 +57,8 @@ pub struct State {
     pub traffic: Traffic,
     /// The engine behind `/dns-query`; none leaves that route out.
     pub resolve: Option<Arc<dyn Resolve>>,
+    /// What was answered where DNS over HTTPS listens; shared by all servers of one process.
+    pub queries: Arc<Counts>,
     /// Names and limits.
     pub settings: Settings,
 }
@@ -158,12 +160,15 @@ struct App {
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
     traffic: Traffic,
     resolve: Option<Arc<dyn Resolve>>,
-    counts: Counts,
+    /// Of this server.
+    counts: Arc<Counts>,
+    /// Of those where DNS over HTTPS listens.
+    counts_of_queries: Arc<Counts>,
 }
 
 /// What `/metrics` says about HTTP itself.
-#[derive(Default)]
-struct Counts {
+#[derive(Debug, Default)]
+pub struct Counts {
     by_class: [AtomicU64; 6],
     elapsed_us: AtomicU64,
 }

@@ -14,7 +14,7 @@ use axum::{Router, http};
 
 use super::guard::{self, RequestId};
 use super::problem::{Kind, Problem};
-use super::{App, doh, openapi, reference, routes};
+use super::{App, Counts, doh, openapi, reference, routes};
 
 /// All routes, guarded, for the address of the API.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -99,29 +99,32 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
 /// The metrics of the process, and those of HTTP behind them.
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut text = (app.metrics)();
-    let _ = writeln!(
-        text,
-        "# HELP nameplane_http_requests_total Requests answered, by class of status."
-    );
-    let _ = writeln!(text, "# TYPE nameplane_http_requests_total counter");
-    let mut all = 0;
-    for (class, count) in app.counts.by_class.iter().enumerate().skip(1) {
-        let count = count.load(Ordering::Relaxed);
-        all += count;
-        let _ = writeln!(text, "nameplane_http_requests_total{{status=\"{class}xx\"}} {count}");
-    }
-    let seconds = app.counts.elapsed_us.load(Ordering::Relaxed) as f64 / 1e6;
-    let _ = writeln!(
-        text,
-        "# HELP nameplane_http_request_seconds Time from a request's head to its response's head."
-    );
-    let _ = writeln!(text, "# TYPE nameplane_http_request_seconds summary");
-    let _ = writeln!(
-        text,
-        "nameplane_http_request_seconds_sum {seconds}\nnameplane_http_request_seconds_count {all}"
-    );
+    text += &app.counts.shown("nameplane_http", "Requests answered");
+    text += &app
+        .counts_of_queries
+        .shown("nameplane_doh", "Requests answered where DNS over HTTPS listens");
     let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, media_type)], text).into_response()
+}
+
+impl Counts {
+    /// In the text format of Prometheus, under names that begin with `prefix`.
+    fn shown(&self, prefix: &str, what: &str) -> String {
+        let mut text = String::new();
+        let _ = writeln!(text, "# HELP {prefix}_requests_total {what}, by class of status.");
+        let _ = writeln!(text, "# TYPE {prefix}_requests_total counter");
+        let mut all = 0;
+        for (class, count) in self.by_class.iter().enumerate().skip(1) {
+            let count = count.load(Ordering::Relaxed);
+            all += count;
+            let _ = writeln!(text, "{prefix}_requests_total{{status=\"{class}xx\"}} {count}");
+        }
+        let seconds = self.elapsed_us.load(Ordering::Relaxed) as f64 / 1e6;
+        let name = format!("{prefix}_request_seconds");
+        let _ = writeln!(text, "# HELP {name} Time from a request's head to its response's head.");
+        let _ = writeln!(text, "# TYPE {name} summary\n{name}_sum {seconds}\n{name}_count {all}");
+        text
+    }
 }
 
 /// The reference of the API for people.

@@ -15,14 +15,14 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 use super::call::BODY_UNIT;
 use super::rate::Rates;
-use super::{App, Peer, Settings, State, plain};
+use super::{App, Counts, Peer, Settings, State, plain};
 
 /// Octets of a request's head, all fields together.
 const HEAD_OCTETS_MAX: usize = 64 * 1024;
@@ -91,15 +91,16 @@ pub struct Server {
 impl Server {
     /// A server of all routes.
     pub fn new(state: State) -> Server {
-        Server::of(state, plain::router)
+        Server::of(state, Arc::default(), plain::router)
     }
 
     /// A server of `/dns-query` alone.
     pub fn of_queries(state: State) -> Server {
-        Server::of(state, plain::queries)
+        let counts = Arc::clone(&state.queries);
+        Server::of(state, counts, plain::queries)
     }
 
-    fn of(state: State, router: fn(Arc<App>) -> Router) -> Server {
+    fn of(state: State, counts: Arc<Counts>, router: fn(Arc<App>) -> Router) -> Server {
         let app = Arc::new(App {
             places: Semaphore::new(state.settings.requests_max),
             bodies: Semaphore::new(state.settings.bodies_octets_max / BODY_UNIT),
@@ -112,7 +113,8 @@ impl Server {
             metrics: state.metrics,
             traffic: state.traffic,
             resolve: state.resolve,
-            counts: Default::default(),
+            counts,
+            counts_of_queries: state.queries,
         });
         let router = router(Arc::clone(&app));
         Server { app, router, graceful: GracefulShutdown::new() }
@@ -139,14 +141,18 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = self.router.clone();
+        let asked = Arc::new(Notify::new());
+        let heard = Arc::clone(&asked);
         let service =
             tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+                heard.notify_one();
                 request.extensions_mut().insert(Peer(peer));
                 router.clone().oneshot(request)
             });
         let service = TowerToHyperService::new(service);
         let settings = &self.app.settings;
-        let io = TokioIo::new(Patient::new(stream, settings.idle_time + settings.body_time));
+        let patience = settings.idle_time + settings.body_time;
+        let io = TokioIo::new(Patient::new(stream, patience));
         let head_time = settings.head_time;
         let watcher = self.graceful.watcher();
         async move {
@@ -167,7 +173,12 @@ impl Server {
                         .keep_alive_interval(head_time)
                         .keep_alive_timeout(head_time)
                         .serve_connection(io, service);
-                    watcher.watch(connection).await
+                    // Pings move, so to `Patient` whoever answers ours is busy for ever.
+                    let idle = async { while timeout(patience, asked.notified()).await.is_ok() {} };
+                    tokio::select! {
+                        ended = watcher.watch(connection) => ended,
+                        () = idle => Ok(()),
+                    }
                 }
             };
             if let Err(error) = ended {

@@ -94,12 +94,19 @@ pub fn nearest_transfer<R: RawRows + ?Sized>(
     Ok(None)
 }
 
-/// Whose list names a key.
+/// What names a key: lists, and entries of servers that share it with us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Naming {
     Zone(Name),
     Holder(String),
-    Group { catalog: Name, group: String },
+    Group {
+        catalog: Name,
+        group: String,
+    },
+    /// The primaries of this zone.
+    Primaries(Name),
+    /// The secondary of this name.
+    Secondary(String),
 }
 
 /// Whether a list names this key.
@@ -107,7 +114,7 @@ pub(super) fn names(list: Option<&[Entry]>, key: &Name) -> bool {
     list.unwrap_or_default().iter().any(|entry| entry.key.as_ref() == Some(key))
 }
 
-/// Every list that names this key. What deleted zones left behind does not count.
+/// Everything that names this key. What deleted zones left behind does not count.
 ///
 /// # Errors
 ///
@@ -130,6 +137,10 @@ pub fn naming<R: RawRows + ?Sized>(rows: &R, key: &Name) -> Result<Vec<Naming>, 
             found.push(Naming::Group { catalog: zone.apex, group });
         }
     }
+    let rows_of_secondaries = super::secondaries::all(rows).map_err(fault)?.into_iter();
+    let with_key = rows_of_secondaries.filter(|row| row.key.as_ref() == Some(key));
+    found.extend(with_key.map(|row| Naming::Secondary(row.name)));
+    found.extend(super::secondary::naming(rows, key)?.into_iter().map(Naming::Primaries));
     Ok(found)
 }
 

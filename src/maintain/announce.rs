@@ -426,6 +426,10 @@ impl Maintain {
                 None
             }
             Done::Asked { zone, serial, servers, seen } => {
+                for (server, _) in seen.iter().filter(|(_, seen)| seen.standing == Standing::Behind)
+                {
+                    known.notifier.revived(zone, *server, now_ms);
+                }
                 known.matrix.done(zone, serial, servers, seen, now_ms)
             }
             Done::Silent { zone, apex } => {
@@ -504,7 +508,7 @@ impl Maintain {
         };
         let mut message = message::notify(&zone.apex, &soa.rrset);
         let asked = self.dialer().ask_async(errand.server, &mut message, key.as_ref(), PATIENCE);
-        let reply = asked.await.map_err(|error| failed(error.to_string()))?;
+        let reply = asked.await.map_err(|error| failed(error.sentence()))?;
         match Header::read(&reply).map(|header| header.flags.rcode()) {
             Some(Rcode::NOERROR) => Ok(()),
             Some(rcode) => Err(Failure::Answered(rcode)),

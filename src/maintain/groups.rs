@@ -97,13 +97,16 @@ pub fn put_rule(
     }
 }
 
-/// The catalogs and groups whose rules name this key in their list for transfers.
+/// The catalogs and groups whose rules name this key, in their list for transfers or with a primary.
 pub(super) fn naming<R: RawRows + ?Sized>(
     rows: &R,
     key: &Name,
 ) -> Result<Vec<(u32, String)>, ReadFault> {
     let rules = rows.range(&RULES, (0, String::new()).., usize::MAX).map_err(fault)?;
-    let names = |rule: &GroupRule| super::access::names(rule.transfer.as_deref(), key);
+    let names = |rule: &GroupRule| {
+        super::access::names(rule.transfer.as_deref(), key)
+            || super::secondary::names(rule.primaries.as_deref().unwrap_or_default(), key)
+    };
     Ok(rules.into_iter().filter(|(_, rule)| names(rule)).map(|(place, _)| place).collect())
 }
 

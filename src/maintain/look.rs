@@ -19,9 +19,11 @@ use crate::wire::{Name, Rcode, Serial, Type};
 use crate::zone::delta::{Set, set_at};
 use crate::zone::{ReadFault, View};
 
-/// How long one answer is waited for, and how often a question is asked.
+/// How long one answer is waited for, and how often a question is asked: oftener of who has just answered,
+/// or one packet of twenty that is lost would keep who serves hundreds of RRsets from ever being seen with all.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 const TRIES: usize = 2;
+pub(super) const TRIES_ALIVE: usize = 5;
 
 /// What the answer to a question about a name has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +153,7 @@ impl Maintain {
     }
 
     async fn judge(&self, server: &Server, zone: &Zone, claims: &[Claim]) -> Result<Seen, End> {
-        let serial = self.serial_at(server, zone).await?;
+        let serial = self.serial_at(server, zone, TRIES).await?;
         let seen = |standing, detail| Seen { standing, serial: Some(serial), detail };
         if serial.is_before(zone.serial) {
             let detail = format!("has serial {serial}, here is {}", zone.serial);
@@ -162,11 +164,11 @@ impl Maintain {
                 continue;
             }
             let how = How { dnssec: expected.is_signed(), recursive: false };
-            let answer = self.answer_of(server, owner, *rtype, how).await?;
+            let answer = self.answer_of(server, owner, *rtype, how, TRIES_ALIVE).await?;
             if expected.is_met_by(&answer) {
                 continue;
             }
-            let now = self.serial_at(server, zone).await?;
+            let now = self.serial_at(server, zone, TRIES_ALIVE).await?;
             if now != serial {
                 let detail = format!("went from serial {serial} to {now} while it was asked");
                 return Ok(seen(Standing::Behind, detail));
@@ -183,7 +185,7 @@ impl Maintain {
     /// Asks one server whether it still answers for a zone that is no more here.
     pub(super) async fn look_gone(&self, server: &Server, apex: &Name) -> Seen {
         let seen = |standing, serial, detail| Seen { standing, serial, detail };
-        match self.answer_of(server, apex, Type::SOA, How::default()).await {
+        match self.answer_of(server, apex, Type::SOA, How::default(), TRIES).await {
             Err(End::Unreachable(detail) | End::Lame(detail)) => {
                 seen(Standing::Unreachable, None, detail)
             }
@@ -197,8 +199,8 @@ impl Maintain {
         }
     }
 
-    async fn serial_at(&self, server: &Server, zone: &Zone) -> Result<Serial, End> {
-        let answer = self.answer_of(server, &zone.apex, Type::SOA, How::default()).await?;
+    async fn serial_at(&self, server: &Server, zone: &Zone, tries: usize) -> Result<Serial, End> {
+        let answer = self.answer_of(server, &zone.apex, Type::SOA, How::default(), tries).await?;
         if answer.rcode != Rcode::NOERROR {
             let rcode = answer.rcode;
             return Err(End::Lame(format!("answers with {rcode}")));
@@ -216,6 +218,7 @@ impl Maintain {
         owner: &Name,
         rtype: Type,
         how: How,
+        tries: usize,
     ) -> Result<Answer, End> {
         let key = match &server.key {
             Some(name) => {
@@ -225,7 +228,7 @@ impl Maintain {
             None => None,
         };
         let mut latest = String::new();
-        for _ in 0..TRIES {
+        for _ in 0..tries {
             let mut query = message::query(owner, rtype, how);
             let (dialer, place) = (self.dialer(), server.address);
             let asked = match server.own {
@@ -238,9 +241,9 @@ impl Maintain {
                     None => latest = "answers out of form".to_owned(),
                 },
                 Err(error @ AskError::NotPermitted(_)) => {
-                    return Err(End::Unreachable(error.to_string()));
+                    return Err(End::Unreachable(error.sentence()));
                 }
-                Err(error) => latest = error.to_string(),
+                Err(error) => latest = error.sentence(),
             }
         }
         Err(End::Unreachable(latest))

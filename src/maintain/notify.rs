@@ -3,7 +3,8 @@
 //! One entry for each zone and server. A change is told at once if that server was not told of the
 //! zone within the last [`PAUSE_MS`], else when that is over: however many changes come in a burst, a
 //! server hears of the first and of the last. Whoever does not acknowledge is told again after
-//! [`RETRIES_MS`], longer each time; then it is left to the SOA's REFRESH.
+//! [`RETRIES_MS`], longer each time; then it is left to the SOA's REFRESH, unless it is seen to answer
+//! questions again before that.
 //!
 //! Promises: at most [`FLIGHTS_MAX`] messages are under way, and to one server
 //! [`SERVER_FLIGHTS_MAX`], so one that is dead delays nobody else; at most [`ENTRIES_MAX`] entries.
@@ -183,6 +184,21 @@ impl Notifier {
         self.results
     }
 
+    /// `server` answers again: if it said nothing when it was told of `zone`, it is told now, and the retries
+    /// begin anew. Who answered that it does not want to know is left alone.
+    pub fn revived(&mut self, zone: u32, server: SocketAddr, now_ms: u64) {
+        let Some(entry) = self.entries.get_mut(&(zone, server)) else { return };
+        let failure = match &entry.delivery {
+            Delivery::GivenUp(failure) => Some(failure),
+            Delivery::Waiting => entry.failure.as_ref(),
+            _ => None,
+        };
+        if let Some(Failure::Unanswered(_)) = failure {
+            let serial = entry.serial;
+            self.tell(zone, server, serial, now_ms);
+        }
+    }
+
     /// When something is next to be sent, if a place is free for it then.
     pub fn next_ms(&self) -> Option<u64> {
         let free = self.flights.values().sum::<usize>() < FLIGHTS_MAX;
@@ -274,6 +290,36 @@ mod tests {
         assert_eq!(notifier.results(), [0, 6, 1]);
         notifier.tell(1, server(1), Serial(2), now + 1);
         assert_eq!(told(&mut notifier, now + PAUSE_MS).len(), 1, "the next change is told again");
+    }
+
+    /// Goal: who was off for longer than it is told again hears of the change when it is seen again, and
+    /// whoever refuses NOTIFY is not told with every question.
+    #[test]
+    fn who_answers_again_is_told_again_but_not_who_refused() {
+        let refusal = || Err(Failure::Answered(Rcode::REFUSED));
+        for (result, told_again) in [(silence as fn() -> Result<(), Failure>, 1), (refusal, 0)] {
+            let mut notifier = Notifier::default();
+            notifier.tell(1, server(1), Serial(1), 0);
+            let mut now = 0;
+            while let Some(next) = notifier.next_ms() {
+                now = next;
+                for errand in told(&mut notifier, now) {
+                    notifier.done(&errand, result(), now);
+                }
+            }
+            assert_eq!(notifier.results()[2], 1, "it is given up");
+
+            notifier.revived(1, server(1), now + PAUSE_MS);
+            let errands = told(&mut notifier, now + PAUSE_MS);
+            assert_eq!(errands.len(), told_again);
+            notifier.revived(1, server(1), now + PAUSE_MS);
+            assert!(told(&mut notifier, now + 2 * PAUSE_MS).is_empty(), "it is under way");
+            for errand in errands {
+                notifier.done(&errand, Ok(()), now + 2 * PAUSE_MS);
+            }
+            notifier.revived(1, server(1), now + 3 * PAUSE_MS);
+            assert_eq!(notifier.next_ms(), None, "it knows");
+        }
     }
 
     #[test]

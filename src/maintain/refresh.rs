@@ -182,6 +182,7 @@ impl Maintain {
             // catalog names may mean something else now.
             entry.wanted.get_or_insert_default().forced = true;
             entry.turn += 1;
+            entry.trouble = None; // that was of another row, maybe
             let renew = |entry: &mut Entry| {
                 (entry.first, entry.parked) = (first, false);
                 entry.times.hurry(now_us());

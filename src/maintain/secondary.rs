@@ -118,6 +118,18 @@ pub fn followers<R: RawRows + ?Sized>(
     Ok(found.into_iter().map(|(_, following)| following).collect())
 }
 
+/// The zones that share this TSIG key with a primary.
+pub(super) fn naming<R: RawRows + ?Sized>(rows: &R, key: &Name) -> Result<Vec<Name>, ReadFault> {
+    let found = rows.range(&FOLLOWED, Tail::default().., usize::MAX).map_err(rows::fault)?;
+    let named = found.into_iter().filter(|(_, following)| names(&following.primaries, key));
+    Ok(named.map(|(_, following)| following.apex).collect())
+}
+
+/// Whether one of these primaries shares this key with us.
+pub(super) fn names(primaries: &[Primary], key: &Name) -> bool {
+    primaries.iter().any(|primary| primary.key.as_ref() == Some(key))
+}
+
 /// When a primary last confirmed what is here, in microseconds since 1970.
 ///
 /// # Errors

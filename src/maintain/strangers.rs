@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::hold::{self, News, Turn};
-use super::look::{Asked, End};
+use super::look::{Asked, End, TRIES_ALIVE};
 use super::message::How;
 use super::rows::{self, Zone};
 use super::served::{Seen, Standing};
@@ -148,8 +148,8 @@ impl Maintain {
         marks: &Marks,
     ) -> Result<Option<String>, End> {
         let how = How { dnssec: true, recursive: false };
-        let soa = self.answer_of(server, &zone.apex, Type::SOA, how).await?;
-        let dnskeys = self.answer_of(server, &zone.apex, Type::DNSKEY, how).await?;
+        let soa = self.answer_of(server, &zone.apex, Type::SOA, how, TRIES_ALIVE).await?;
+        let dnskeys = self.answer_of(server, &zone.apex, Type::DNSKEY, how, TRIES_ALIVE).await?;
         let Some(rrset) = soa.set.filter(|_| soa.authoritative) else { return Ok(None) };
         let dnskeys = dnskeys.set.as_ref().filter(|_| dnskeys.authoritative);
         let dnskeys = dnskeys.map_or(&[][..], |set| set.rdatas());

@@ -243,6 +243,7 @@ pub fn in_process(dir: &Path) -> Result<InProcess, Failure> {
         metrics: Arc::new(move || registry.text()),
         traffic: Arc::new(talkers::Report::default),
         resolve: None,
+        queries: Arc::default(),
         settings: http::Settings::default(),
     };
     Ok(InProcess::new(state, bootstrap::system(&manage)?)?)
@@ -483,6 +484,7 @@ fn http_state(
         metrics: Arc::new(move || registry.text()),
         traffic: Arc::new(move || shared.talkers.look(transport::now_s())),
         resolve: Some(Arc::new(resolve)),
+        queries: Arc::default(),
         settings: http::Settings {
             hosts: config.http.hosts.clone(),
             token_requests_per_minute_max: config.http.token_requests_per_minute,

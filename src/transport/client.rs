@@ -16,11 +16,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::gate::Gate;
+use super::gate::{Gate, special};
 use crate::serve::Prefixes;
-use crate::wire::Header;
 use crate::wire::header::HEADER_OCTETS;
 use crate::wire::tsig::{self, Distrust, TsigKey, Verifier};
+use crate::wire::{Header, Rcode};
 
 /// Octets of the largest datagram a server may answer with.
 const DATAGRAM_OCTETS: usize = 4096;
@@ -34,8 +34,8 @@ pub enum AskError {
     Silent(SocketAddr),
     /// What it said is no answer to what was asked.
     Misbehaved(SocketAddr),
-    /// Its answer is not signed as it has to be.
-    Distrusted { server: SocketAddr, why: Distrust },
+    /// Its answer, with this RCODE, is not signed as it has to be.
+    Distrusted { server: SocketAddr, why: Distrust, rcode: Rcode },
     /// It cannot be reached.
     Unreachable { server: SocketAddr, source: io::Error },
 }
@@ -44,16 +44,36 @@ impl fmt::Display for AskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AskError::NotPermitted(server) => {
-                write!(f, "{server} is not among the prefixes of [net] dial")
+                write!(f, "{server} is not among the prefixes of [net] dial")?;
+                match special(server.ip().to_canonical()) {
+                    Some(range) => write!(f, ": {range} is opened only by prefixes within it"),
+                    None => Ok(()),
+                }
             }
             AskError::Silent(server) => write!(f, "{server} did not answer in time"),
             AskError::Misbehaved(server) => {
                 write!(f, "{server} answered something else than it was asked")
             }
-            AskError::Distrusted { server, why } => {
+            // Who refuses without a look at the signature has nothing to sign with.
+            AskError::Distrusted { server, why: Distrust::Unsigned, rcode }
+                if *rcode != Rcode::NOERROR =>
+            {
+                write!(f, "{server} answered with {rcode}, unsigned")
+            }
+            AskError::Distrusted { server, why, .. } => {
                 write!(f, "the answer of {server} is not trusted: {why}")
             }
             AskError::Unreachable { server, .. } => write!(f, "{server} cannot be reached"),
+        }
+    }
+}
+
+impl AskError {
+    /// What happened with its cause, for whoever sees one sentence and no chain.
+    pub fn sentence(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
         }
     }
 }
@@ -224,7 +244,10 @@ fn trusted(
 ) -> Result<Vec<u8>, AskError> {
     match verifier.map_or(Ok(()), |mut verifier| verifier.verify(&response, now_s())) {
         Ok(()) => Ok(response),
-        Err(why) => Err(AskError::Distrusted { server, why }),
+        Err(why) => {
+            let rcode = Header::read(&response).map_or(Rcode::NOERROR, |it| it.flags.rcode());
+            Err(AskError::Distrusted { server, why, rcode })
+        }
     }
 }
 

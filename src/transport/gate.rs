@@ -67,7 +67,7 @@ impl Gate {
 }
 
 /// The special-purpose range that holds `address`.
-fn special(address: IpAddr) -> Option<IpNet> {
+pub(super) fn special(address: IpAddr) -> Option<IpNet> {
     let ranges = SPECIAL.iter().filter_map(|(range, len)| IpNet::new(*range, *len).ok());
     ranges.into_iter().find(|range| range.contains(&address))
 }

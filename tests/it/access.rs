@@ -313,6 +313,38 @@ fn a_list_names_only_keys_that_are_there_and_such_a_key_is_not_deleted() {
     assert_eq!(asked(&server, "DELETE", "/v1/tsig-keys/ours", None).0, 204);
 }
 
+/// Goal: no primary, secondary or rule for a group names a TSIG key that is not there, and what they name stays.
+#[test]
+fn servers_name_only_keys_that_are_there_and_such_a_key_is_not_deleted() {
+    let server = Server::start();
+    let with_key =
+        |key: &str| json!({"primaries": [{"address": "127.0.0.1", "key": key}], "catalog": true});
+    let row = |key: &str| json!({"name": "two", "addresses": ["127.0.0.1:53"], "key": key});
+    let (primaries, group) = ("/v1/zones/c.example/primaries", "/v1/zones/c.example/groups/gold");
+    let refused = |method: &str, path: &str, body: &Value| {
+        let (status, said) = asked(&server, method, path, Some(body));
+        let text = said.to_string();
+        assert!(status == 422 && text.contains("there is no TSIG key no."), "{path} {said:#}");
+    };
+    refused("PUT", primaries, &with_key("no"));
+    refused("POST", "/v1/secondaries", &row("no"));
+
+    new_key(&server, &json!({"name": "k"}));
+    server.api("PUT", primaries, Some(&with_key("K")));
+    server.api("POST", "/v1/secondaries", Some(&row("k")));
+    let rule = |key: &str| json!({"primaries": [{"address": "127.0.0.1", "key": key}]});
+    refused("PUT", group, &rule("no"));
+    server.api("PUT", group, Some(&rule("k")));
+
+    let (status, said) = asked(&server, "DELETE", "/v1/tsig-keys/k", None);
+    let named = "group gold of catalog c.example., secondary two, the primaries of c.example.";
+    assert!(status == 409 && said.to_string().contains(named), "{said:#}");
+    asked(&server, "DELETE", "/v1/secondaries/two", None);
+    asked(&server, "DELETE", group, None);
+    asked(&server, "DELETE", primaries, None);
+    assert_eq!(asked(&server, "DELETE", "/v1/tsig-keys/k", None).0, 204);
+}
+
 #[test]
 fn keys_survive_a_restart_and_secrets_are_nowhere_to_be_read() {
     let mut server = Server::start();

@@ -5,10 +5,15 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nameplane::http::Readiness;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use nameplane::http::{self, Protocol, Readiness};
 
 use crate::http_client::{exchange, send};
-use crate::http_world::{World, settings};
+use crate::http_world::{self, World, settings};
+use crate::server::PATIENCE;
 
 /// Goal: a page whose host name was pointed at loopback gets nothing.
 /// Method: requests under names nobody listed, with a good token, on every kind of route.
@@ -210,4 +215,26 @@ fn a_stopping_server_ends_what_it_began() {
     assert!(began.elapsed() < Duration::from_secs(4), "an idle connection held the server");
     assert!(TcpStream::connect(http).is_err());
     assert!(matches!(idle.read(&mut [0]), Ok(0) | Err(_)));
+}
+
+/// Goal: who answers pings and asks nothing does not keep a place for ever.
+/// Method: a client of HTTP/2 that asks once, and answers the pings of a server with little patience.
+#[test]
+fn a_connection_of_http2_on_which_nothing_is_asked_ends() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (state, _) = http_world::state(settings());
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let server = http::Server::of_queries(state);
+        let peer = ([127, 0, 0, 1], 53).into();
+        let served = tokio::spawn(server.connection(far, peer, Protocol::Http2));
+        let client = http2::handshake(TokioExecutor::new(), TokioIo::new(near)).await;
+        let (mut sender, connection) = client.unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::get("https://localhost/").body(Full::<Bytes>::default());
+        assert_eq!(sender.send_request(request.unwrap()).await.unwrap().status(), 404);
+
+        tokio::time::timeout(PATIENCE, served).await.expect("it ends").unwrap();
+        drop(sender); // until here the client kept the connection
+    });
 }

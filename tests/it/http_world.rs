@@ -33,6 +33,30 @@ pub fn settings() -> Settings {
     }
 }
 
+/// What a server with an empty store needs, and the secret of the operator's token.
+pub fn state(settings: Settings) -> (State, String) {
+    let maintain = Maintain::offline(
+        Store::in_memory(),
+        maintain::Settings {
+            sealer: Some(Sealer::passing().unwrap()),
+            ..maintain::Settings::default()
+        },
+    );
+    let manage = Manage::new(maintain);
+    let operator = bootstrap::first_start(&manage).unwrap().secret.unwrap();
+    let ready = Readiness { ready: true, text: "ready".into() };
+    let state = State {
+        manage,
+        readiness: Arc::new(move || ready.clone()),
+        metrics: Arc::new(String::new),
+        traffic: Arc::new(Default::default),
+        resolve: None,
+        queries: Arc::default(),
+        settings,
+    };
+    (state, operator)
+}
+
 impl World {
     pub fn start() -> World {
         World::with(settings(), None)
@@ -43,24 +67,9 @@ impl World {
         settings: Settings,
         readiness: Option<Arc<dyn Fn() -> Readiness + Send + Sync>>,
     ) -> World {
-        let maintain = Maintain::offline(
-            Store::in_memory(),
-            maintain::Settings {
-                sealer: Some(Sealer::passing().unwrap()),
-                ..maintain::Settings::default()
-            },
-        );
-        let manage = Manage::new(maintain);
-        let operator = bootstrap::first_start(&manage).unwrap().secret.unwrap();
-        let ready = Readiness { ready: true, text: "ready".into() };
-        let state = State {
-            manage: manage.clone(),
-            readiness: readiness.unwrap_or_else(|| Arc::new(move || ready.clone())),
-            metrics: Arc::new(String::new),
-            traffic: Arc::new(Default::default),
-            resolve: None,
-            settings,
-        };
+        let (mut state, operator) = state(settings);
+        state.readiness = readiness.unwrap_or(state.readiness);
+        let manage = state.manage.clone();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let http = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, OpCode};
-use hickory_proto::rr::RData;
+use hickory_proto::rr::{RData, RecordType};
 use serde_json::{Value, json};
 
 use crate::server::{PATIENCE, Server, nameplane};
@@ -32,6 +32,8 @@ enum Habit {
     Keeps,
     /// Follows, and leaves signatures out.
     Unsigns,
+    /// Follows, and loses two of three questions about addresses.
+    LosesQuestions,
 }
 
 /// A server in this process that only pretends.
@@ -70,7 +72,7 @@ impl Pretender {
         let asked = Arc::new(Mutex::new(0));
         let questions = Arc::clone(&asked);
         std::thread::spawn(move || {
-            let (mut buffer, mut kept) = ([0; 4096], None);
+            let (mut buffer, mut kept, mut lossy) = ([0; 4096], None, 0);
             while let Ok((len, client)) = socket.recv_from(&mut buffer) {
                 let (query, record) = tsig::split(&buffer[..len]);
                 let signed = |key: &Key| {
@@ -86,7 +88,11 @@ impl Pretender {
                 } else {
                     *questions.lock().unwrap() += 1;
                 }
-                let heard = latest(&notes.lock().unwrap()).len();
+                let mut heard = latest(&notes.lock().unwrap()).len();
+                if habit == Habit::LosesQuestions && asks_for_address(&message) {
+                    lossy += 1;
+                    heard = lossy;
+                }
                 let reply = habit.answers(&message, &query, heard, primary);
                 let kept = || habit.keeps(&message, &query, primary, &mut kept);
                 let Some(mut reply) = reply.or_else(kept) else { continue };
@@ -135,6 +141,10 @@ impl Habit {
             let at = query.len() - 4;
             query[at] &= 0x7F;
         }
+        if self == Habit::LosesQuestions && asks_for_address(message) {
+            // Here `heard` counts them.
+            (heard % 3 == 0).then_some(())?;
+        }
         let mut reply = asked(primary, &query)?;
         match self {
             Habit::Lags => {
@@ -169,6 +179,10 @@ impl Habit {
         reply[..2].copy_from_slice(&query[..2]);
         Some(reply)
     }
+}
+
+fn asks_for_address(message: &Message) -> bool {
+    message.queries.iter().any(|query| query.query_type() == RecordType::A)
 }
 
 /// What the primary says; nothing while it is away.
@@ -286,6 +300,45 @@ fn secondaries_that_do_not_serve_a_change_are_told_apart() {
     }
     let path = format!("/v1/orders/{}", order["id"].as_str().unwrap());
     assert_eq!(server.api("GET", &path, None)["state"], "served");
+}
+
+/// Goal: lost packets do not keep a server that has all of a change from being seen with it.
+/// Method: five RRsets change; of three questions about them the server hears one.
+#[test]
+fn who_loses_questions_is_asked_again_until_everything_was_seen() {
+    let server = Server::start();
+    make_zone(&server, "x.example.");
+    let pretender = Pretender::start(Habit::LosesQuestions, server.dns);
+    add(&server, "loses", pretender.address);
+    let edits: Vec<_> = (0..5)
+        .map(|n| {
+            let name = format!("a{n}");
+            json!({"op": "replace", "name": name, "type": "A", "ttl": 60, "records": ["192.0.2.9"]})
+        })
+        .collect();
+    let item = json!({"kind": "dns_change", "zone": "x.example.", "edits": edits});
+    server.api("POST", "/v1/change-orders", Some(&json!({"items": [item]})));
+    wait_for("all was seen", || {
+        let state = state(&server, "x.example.", "loses");
+        assert!(!["tampered", "lame"].contains(&state.as_str()), "{state}");
+        state == "ok"
+    });
+}
+
+/// Goal: why a server cannot be reached is said, of questions and of NOTIFY.
+/// Method: nobody listens at the port of the secondary.
+#[test]
+fn who_cannot_be_reached_is_shown_with_the_cause() {
+    let server = Server::start();
+    make_zone(&server, "x.example.");
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    add(&server, "closed", closed);
+    change(&server, "x.example.", "192.0.2.80");
+    wait_for("the cause is shown", || {
+        let row = row(&server, "x.example.", "closed");
+        let refused = |text: &Value| text.as_str().is_some_and(|it| it.contains("refused"));
+        refused(&row["detail"]) && refused(&row["notify"]["detail"])
+    });
 }
 
 /// Goal: of a signed zone the signatures are compared too: without them resolvers call it bogus.

@@ -175,7 +175,7 @@ impl Maintain {
     ) -> Result<Answer, String> {
         let mut query = message::query(owner, rtype, How { recursive, dnssec: false });
         let reply = self.settings().dialer.ask(server, &mut query, PATIENCE);
-        let reply = reply.map_err(|error| error.to_string())?;
+        let reply = reply.map_err(|error| error.sentence())?;
         let misread = || format!("{server} answered {owner} {rtype} with something out of form");
         Answer::read(owner, rtype, &reply).ok_or_else(misread)
     }

@@ -54,10 +54,7 @@ pub enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Dial(error) => match std::error::Error::source(error) {
-                Some(cause) => write!(f, "{error}: {cause}"),
-                None => error.fmt(f),
-            },
+            Trouble::Dial(error) => f.write_str(&error.sentence()),
             Trouble::Transfer(primary, fault) => write!(f, "{primary} {fault}"),
             Trouble::Distrust(primary, distrust) => write!(f, "{primary}: {distrust}"),
             Trouble::Trust(error) => error.fmt(f),

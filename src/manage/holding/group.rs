@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::acl;
-use super::primaries::{PrimariesError, PrimaryAsk, primaries_of, shown};
+use super::primaries::{PrimariesError, PrimaryAsk, primaries_of, shown, unknown_keys};
 use super::zone::{self, Held};
 use crate::maintain::catalog::GROUP_OCTETS_MAX;
 use crate::maintain::dnssec::policy;
@@ -103,7 +103,9 @@ pub fn set(
         }
         let holders = acl::holders(door.tx(), org)?;
         let transfer = rule.transfer.as_deref();
-        let problems = acl::unknown_keys(door.tx(), "transfer", transfer, &holders)?;
+        let mut problems = acl::unknown_keys(door.tx(), "transfer", transfer, &holders)?;
+        let primaries = rule.primaries.as_deref().unwrap_or_default();
+        problems.extend(unknown_keys(door.tx(), primaries)?);
         if !problems.is_empty() {
             return Err(PrimariesError::Invalid(problems));
         }

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::tsig;
 use super::zone::{self, Held};
 use crate::maintain::refresh::{Ask, Standing};
 use crate::maintain::secondary::{self, Following, PRIMARIES_MAX, Primary, TlsPeer};
@@ -189,6 +190,10 @@ pub fn set(
     let primaries = primaries_of(&ask.primaries).map_err(PrimariesError::Invalid)?;
     let org = ask.org.unwrap_or(context.org);
     manage.commit(|door| {
+        let unknown = unknown_keys(door.tx(), &primaries)?;
+        if !unknown.is_empty() {
+            return Err(PrimariesError::Invalid(unknown));
+        }
         let held = zone::held(door.tx(), apex)?;
         let before = secondary::following(door.tx(), apex)?;
         if let Some(held) = held.as_ref().filter(|_| before.is_none())
@@ -405,6 +410,13 @@ pub(super) fn primaries_of(ask: &[PrimaryAsk]) -> Result<Vec<Primary>, Vec<Probl
     if problems.is_empty() { Ok(primaries) } else { Err(problems) }
 }
 
+/// The primaries whose TSIG key is not there.
+pub(super) fn unknown_keys(rows: &impl Rows, primaries: &[Primary]) -> Result<Vec<Problem>, Stop> {
+    let keys = primaries.iter().enumerate();
+    let named = keys.filter_map(|(n, it)| Some((format!("primaries[{n}].key"), it.key.as_ref()?)));
+    tsig::missing(rows, named)
+}
+
 fn primary_of(ask: &PrimaryAsk) -> Result<Primary, (&'static str, String)> {
     let port = if ask.tls.is_some() { TLS_PORT } else { PORT };
     let address: SocketAddr = match (ask.address.parse(), ask.address.parse::<IpAddr>()) {
@@ -416,6 +428,10 @@ fn primary_of(ask: &PrimaryAsk) -> Result<Primary, (&'static str, String)> {
             return Err(("address", text));
         }
     };
+    let nobody = address.ip().is_unspecified() || address.ip().is_multicast();
+    if nobody || address.port() == 0 {
+        return Err(("address", format!("{address} is no address of a host")));
+    }
     let tls = ask.tls.as_ref().map(tls_of).transpose()?;
     Ok(Primary { address, key: ask.key.clone(), tls })
 }
@@ -423,6 +439,12 @@ fn primary_of(ask: &PrimaryAsk) -> Result<Primary, (&'static str, String)> {
 fn tls_of(ask: &TlsAsk) -> Result<TlsPeer, (&'static str, String)> {
     if ask.name.is_none() && ask.pins.is_empty() {
         return Err(("tls", "a primary over TLS needs a name, a pin, or both".to_owned()));
+    }
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b".-_:".contains(&c);
+    if let Some(name) = &ask.name
+        && (name.is_empty() || !name.bytes().all(plain))
+    {
+        return Err(("tls", format!("{name:?} is no name of a server")));
     }
     let pin = |text: &String| {
         let octets = BASE64.decode(text).ok().and_then(|octets| octets.try_into().ok());
@@ -466,9 +488,23 @@ mod tests {
             ask("192.0.2.1", Some(nobody)),
             ask("192.0.2.1", Some(short)),
         ];
+        let misnamed = TlsAsk { name: Some("not a name".into()), pins: Vec::new() };
+        let new = [
+            &new[..],
+            &[
+                ask("192.0.2.1:0", None),
+                ask("0.0.0.0", None),
+                ask("[ff02::1]:53", None),
+                ask("192.0.2.1", Some(misnamed)),
+            ],
+        ]
+        .concat();
         let places: Vec<_> =
             primaries_of(&new).unwrap_err().into_iter().map(|problem| problem.at).collect();
-        assert_eq!(places, ["primaries[0].address", "primaries[1].tls", "primaries[2].tls"]);
+        let fields = ["address", "tls", "tls", "address", "address", "address", "tls"];
+        let wanted: Vec<_> =
+            (0..).zip(fields).map(|(n, field)| format!("primaries[{n}].{field}")).collect();
+        assert_eq!(places, wanted);
         assert_eq!(primaries_of(&[]).unwrap_err()[0].rule, "count");
     }
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::tsig;
 use crate::maintain::secondaries::{self, SECONDARIES_MAX, Scope, Secondary};
 use crate::manage::Manage;
 use crate::manage::access::{Context, NoAccess, Permission};
@@ -182,6 +183,7 @@ fn checked(rows: &impl Rows, new: &NewSecondary) -> Result<Secondary, SecondaryE
         let known = rows.contains(&ORGS, &org)?;
         check("org", !known, format!("there is no organisation {org}"));
     }
+    problems.extend(tsig::missing(rows, new.key.iter().map(|key| ("key".to_owned(), key)))?);
     if !problems.is_empty() {
         return Err(SecondaryError::Invalid(problems));
     }

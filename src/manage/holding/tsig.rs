@@ -32,7 +32,7 @@ use crate::wire::{Name, TsigKey};
 /// Seconds the secret before stays good when nobody says otherwise: a week.
 const OVERLAP_S: u64 = 7 * 86_400;
 
-/// Lists named to whom would delete a key that they name.
+/// Lists and servers named to whom would delete a key that they name.
 const LISTS_SHOWN_MAX: usize = 10;
 
 /// A TSIG key, without its secret.
@@ -107,7 +107,7 @@ pub enum TsigKeyError {
     Invalid(Vec<Problem>),
     /// There is a key of this name.
     NameTaken(Name),
-    /// Lists of who may transfer or ask name the key.
+    /// Lists of who may transfer or ask, primaries or secondaries name the key.
     Named {
         name: Name,
         lists: Vec<String>,
@@ -132,7 +132,7 @@ impl fmt::Display for TsigKeyError {
                 write!(f, "TSIG key {name} is named by {}", shown.join(", "))?;
                 match lists.len() - shown.len() {
                     0 => {}
-                    more => write!(f, " and {more} lists more")?,
+                    more => write!(f, " and {more} more")?,
                 }
                 f.write_str(": take it out there first; to end its secret at once, rotate it with an overlap of 0")
             }
@@ -298,7 +298,7 @@ pub fn rotate(
 }
 
 /// Ends a key: what is signed with it is refused from now on. One that lists name stays, for by its
-/// name whoever makes a key of that name would be let in.
+/// name whoever makes a key of that name would be let in; so does one that a primary or secondary needs.
 ///
 /// # Errors
 ///
@@ -317,7 +317,23 @@ pub fn delete(manage: &Manage, context: &Context, name: &Name) -> Result<(), Tsi
     Ok(())
 }
 
-/// The lists that name a key, each as it is spoken of.
+/// The entries of servers that name a TSIG key which is not there, each with its place: nothing could be
+/// signed for them. Whose key it is does not count, for who looks after the server makes such entries.
+pub(super) fn missing<'a>(
+    rows: &impl Rows,
+    named: impl Iterator<Item = (String, &'a Name)>,
+) -> Result<Vec<Problem>, Stop> {
+    let mut problems = Vec::new();
+    for (at, key) in named {
+        if keys::get(rows, key)?.is_none() {
+            let text = format!("there is no TSIG key {key}: make it first (`tsig create`)");
+            problems.push(Problem::at(at, "tsig", text));
+        }
+    }
+    Ok(problems)
+}
+
+/// What names a key, each as it is spoken of.
 fn naming(rows: &impl Rows, key: &Name) -> Result<Vec<String>, Stop> {
     let found = lists::naming(rows, key)?;
     let spoken = found.into_iter().map(|naming| match naming {
@@ -327,6 +343,8 @@ fn naming(rows: &impl Rows, key: &Name) -> Result<Vec<String>, Stop> {
             format!("organisation {}", org.map_or_else(String::new, |org| org.handle))
         }
         Naming::Group { catalog, group } => format!("group {group} of catalog {catalog}"),
+        Naming::Primaries(apex) => format!("the primaries of {apex}"),
+        Naming::Secondary(name) => format!("secondary {name}"),
     });
     Ok(spoken.collect())
 }

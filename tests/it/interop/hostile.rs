@@ -1,5 +1,6 @@
 //! Primaries that are late, lie, never end or are not alone: what a secondary makes of it.
 
+use std::net::TcpListener;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -358,6 +359,12 @@ fn state_and_next_action_are_shown_and_forced() {
         (Some("expired"), Some("transfer"))
     );
     assert!(view["next_at"].is_string() && view["failures"].as_u64() > Some(0), "{view:#}");
+    // What went wrong with other primaries is not held against those it has now.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = json!({"primaries": [{"address": silent.local_addr().unwrap().to_string()}]});
+    let view = server.api("PUT", &format!("/v1/zones/{ZONE}/primaries"), Some(&other));
+    assert_eq!(view["trouble"], Value::Null, "{view:#}");
+    command(&["set", ZONE, &puppet.address.to_string()]);
 
     let long = format!("{ZONE} 60 SOA ns.{ZONE} host.{ZONE} 7 9000 9000 90000 60");
     let zone = |address: &str| {
