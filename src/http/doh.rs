@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -79,13 +79,14 @@ fn is_message(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The query in `?dns=`, base64url without padding ([RFC 8484](https://www.rfc-editor.org/rfc/rfc8484) §4.1).
+/// The query in `?dns=`, base64url without padding ([RFC 8484](https://www.rfc-editor.org/rfc/rfc8484) §4.1); who pads all
+/// the same is understood, also where a library wrote `%3D`.
 fn query_of(uri: &Uri) -> Result<Vec<u8>, Problem> {
     let wanted = |detail: &str| Problem::parameter(Kind::Malformed, "dns", detail);
-    let parameters = uri.query().unwrap_or_default().split('&');
-    let text = parameters
-        .filter_map(|pair| pair.strip_prefix("dns="))
-        .next()
+    let parameters = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|_| wanted("the query of the URI cannot be read"))?;
+    let (_, text) = { parameters.0.into_iter() }
+        .find(|(name, _)| name == "dns")
         .ok_or_else(|| wanted("put the query into the parameter dns, as base64url"))?;
     URL_SAFE_NO_PAD
         .decode(text.trim_end_matches('='))

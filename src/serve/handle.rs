@@ -323,11 +323,10 @@ impl Context {
         Some(opt)
     }
 
-    /// The OPT of a reply to what was asked of others, or is not asked because of its signature.
-    pub(super) fn opt_aside(&self, slot: &Slot, now_s: u32) -> Option<OptReply<'_>> {
-        let cookie = slot.query.edns.as_ref().and_then(|edns| edns.cookie);
-        let cookies = &self.shared.cookies;
-        self.opt(&slot.query, cookie.map(|cookie| cookies.check(&cookie, slot.peer.ip(), now_s)))
+    /// The cookie of what was asked of others, or is not asked because of its signature. It was counted before.
+    pub(super) fn cookie_aside(&self, slot: &Slot, now_s: u32) -> Option<Checked> {
+        let cookie = slot.query.edns.as_ref()?.cookie.as_ref()?;
+        Some(self.shared.cookies.check(cookie, slot.peer.ip(), now_s))
     }
 
     /// Limits what a forged address could be sent. A valid cookie shows that it is not forged.
@@ -367,7 +366,9 @@ impl Context {
             // Who has a cookie may show it: cheaper for both than TCP (RFC 7873 §5.2.3).
             Some(_) => {
                 reply.clear();
+                reply.clear_authoritative();
                 reply.set_rcode(Rcode::BADCOOKIE);
+                reply.explain(COME_AGAIN);
             }
             None => reply.truncate(),
         }
@@ -378,6 +379,9 @@ impl Context {
         self.counters.add(&RESPONSES, rcode_value(rcode));
     }
 }
+
+/// What a BADCOOKIE says, whatever the answer would have been.
+const COME_AGAIN: Ede<'static> = Ede::new(Ede::OTHER, "come again with this cookie");
 
 /// In QUIC the stream tells messages apart, and QUIC itself how long a connection stays
 /// ([RFC 9250](https://www.rfc-editor.org/rfc/rfc9250) §4.2.1, §5.5.2). Who does not know that is not heard further.
@@ -408,7 +412,7 @@ pub(super) fn explain(reply: &mut Reply<'_>) {
         Rcode::REFUSED => Ede::new(Ede::PROHIBITED, "not for this client"),
         Rcode::NOTAUTH => Ede::new(Ede::NOT_AUTHORITATIVE, "no such zone or key here"),
         Rcode::YXDOMAIN => Ede::new(Ede::OTHER, "the name becomes too long (RFC 6672 2.2)"),
-        Rcode::BADCOOKIE => Ede::new(Ede::OTHER, "come again with this cookie"),
+        Rcode::BADCOOKIE => COME_AGAIN,
         _ => Ede::new(Ede::OTHER, "the server cannot do this now"),
     };
     reply.explain(ede);

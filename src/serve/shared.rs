@@ -10,7 +10,7 @@ use super::cookie::{Cookies, Secret};
 use super::demand::Demand;
 use super::handle::{Context, Outcome, Slot, explain, handle};
 use super::keys::Keyring;
-use super::rrl::{self, Rrl};
+use super::rrl::{self, Rrl, Verdict};
 use super::signed::{SignedMessages, sign};
 use super::talkers::Talkers;
 use crate::answer::Published;
@@ -387,7 +387,7 @@ impl Desk {
     }
 }
 
-/// Writes what somebody else said as the reply to the message in `slot`; returns its octets.
+/// Writes what somebody else said as the reply to the message in `slot`; returns its octets, 0 for silence.
 fn tell(
     context: &Context,
     slot: &mut Slot,
@@ -395,17 +395,35 @@ fn tell(
     told: &Told,
     now_s: u32,
 ) -> usize {
-    context.count_response(told.rcode);
-    let opt = context.opt_aside(slot, now_s);
-    let mut reply = Reply::new(&slot.query, &mut slot.octets, MESSAGE_OCTETS_MAX, opt.as_ref());
+    let cookie = context.cookie_aside(slot, now_s);
+    let opt = context.opt(&slot.query, cookie);
+    let Slot { octets, query, peer, .. } = slot;
+    let mut reply = Reply::new(query, octets, MESSAGE_OCTETS_MAX, opt.as_ref());
     reply.set_rcode(told.rcode);
     explain(&mut reply);
     if let Some((code, text)) = &told.why {
         reply.explain(Ede { code: *code, text });
     }
+    if signer.is_none()
+        && let Some(kind) = turned_away(told.rcode)
+        && context.limit(&mut reply, kind, cookie, peer, now_s) == Verdict::Drop
+    {
+        return 0;
+    }
+    context.count_response(reply.rcode());
     let len = reply.finish();
     match signer {
-        Some(mut signer) => sign(&mut signer, &mut slot.octets, len, now_s),
+        Some(mut signer) => sign(&mut signer, octets, len, now_s),
         None => len,
+    }
+}
+
+/// What a reply is to the rate limit, if it turns away who may be anybody, in somebody else's name. What is said to who
+/// may ask is not limited: an update whose prerequisites do not hold is no flood.
+fn turned_away(rcode: Rcode) -> Option<rrl::Kind> {
+    match rcode {
+        Rcode::REFUSED | Rcode::NOTAUTH => Some(rrl::Kind::Refusal),
+        Rcode::FORMERR | Rcode::NOTIMP => Some(rrl::Kind::Error),
+        _ => None,
     }
 }

@@ -70,7 +70,7 @@ impl Context {
         refusal: Refusal,
         now_s: u32,
     ) -> Outcome {
-        let opt = self.opt_aside(slot, now_s);
+        let opt = self.opt(&slot.query, self.cookie_aside(slot, now_s));
         let Slot { octets, query, peer, .. } = slot;
         let mut reply = Reply::new(query, octets, self.cap(query), opt.as_ref());
         let why = explanation(refusal.error());

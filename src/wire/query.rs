@@ -265,7 +265,9 @@ impl Query {
                         return Err(FORMERR);
                     }
                 }
-                Type::TSIG if number + 1 < total || number < before => return Err(FORMERR), // RFC 8945 §5.1
+                Type::TSIG if number + 1 < total || number < before => {
+                    return Err(self.misunderstood(message, FORMERR)); // RFC 8945 §5.1
+                }
                 Type::TSIG => self.tsig_at = at as u16,
                 _ => {}
             }
@@ -492,12 +494,14 @@ mod tests {
     #[test]
     fn rfc6891_6_1_1_a_fault_in_front_of_opt_does_not_hide_it() {
         let mut query = Query::default();
+        let tsig: [u8; 11] = [0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0];
         for (what, message) in [
             ("status", message(0x1000, [1, 0, 0, 1], &[WWW, &ROOT_OPT])),
             ("OPCODE 15, no question", message(0x7800, [0, 0, 0, 1], &[&ROOT_OPT])),
             ("two questions", message(0, [2, 0, 0, 1], &[WWW, b"\xc0\x0c\0\x01\0\x01", &ROOT_OPT])),
             ("answer in a query", message(0, [1, 1, 0, 1], &[WWW, &[0; 11], &ROOT_OPT])),
             ("octets left over", message(0, [1, 0, 0, 1], &[WWW, &ROOT_OPT, &[0]])),
+            ("TSIG not last", message(0, [1, 0, 0, 2], &[WWW, &tsig, &ROOT_OPT])),
         ] {
             assert!(query.parse(&message, &key()).is_err(), "{what}");
             assert_eq!(query.edns.map(|edns| edns.payload), Some(1232), "{what}");

@@ -6,7 +6,7 @@ use crate::serve::Refuse;
 use crate::serve::acl::Prefixes;
 use crate::serve::rrl;
 use crate::serve::shared::{Desk, Settings, Shared};
-use crate::serve::testing::{desk_of, message, version_query};
+use crate::serve::testing::{Gate, desk_of, message, version_query};
 use crate::wire::edns::option;
 use crate::wire::{HashKey, Header};
 
@@ -275,6 +275,8 @@ fn past_the_limit_there_is_silence_then_tc_but_not_for_cookies_streams_and_the_e
     let told = udp(&message(7, 0, NOBODYS, &[&client])).unwrap();
     assert_eq!(told[12 + NOBODYS.len() + 5], 1); // extended RCODE 23
     assert_eq!(header(&told).flags.rcode(), Rcode(7));
+    // Why, and not what the answer would have said.
+    assert_eq!(option(&told, NOBODYS, option::EDE).unwrap()[..2], [0, 0]);
     let cookie = option(&told, NOBODYS, option::COOKIE).unwrap();
     let good = opt(&[&[0, 10, 0, 24], &cookie[..]].concat());
     for _ in 0..4 {
@@ -288,6 +290,43 @@ fn past_the_limit_there_is_silence_then_tc_but_not_for_cookies_streams_and_the_e
         let outcome = desk.handle(Transport::Udp, exempt, &query, NOW, &mut out);
         assert!(matches!(outcome, Outcome::Reply(_)));
     }
+}
+
+/// Goal: who may not notify, update or transfer is no way around the limit, and what is no refusal is none of it.
+#[test]
+fn what_others_refuse_is_limited_as_any_refusal() {
+    const ZONE: &[u8] = b"\x07example\x00\x00\x06\x00\x01";
+    let peer: SocketAddr = "192.0.2.1:4444".parse().unwrap();
+    for (what, flags, question) in [
+        ("NOTIFY", 0x2000, ZONE),
+        ("UPDATE", 0x2800, ZONE),
+        ("IXFR", 0, b"\x07example\x00\x00\xfb\x00\x01"),
+    ] {
+        let message = message(7, flags, question, &[]);
+        let desk = limited(2, false);
+        let replies = |transport: Transport| {
+            let mut replies = Vec::new();
+            let all = [(peer, &message[..]); 4];
+            desk.ask_all(transport, &all, NOW, &mut |_, reply, _| replies.push(reply.to_vec()));
+            replies
+        };
+        let [sent, silence, slipped, end] = &replies(Transport::Udp)[..] else { panic!("{what}") };
+        assert!(!header(sent).flags.is_truncated(), "{what}");
+        assert!(silence.is_empty() && end.is_empty(), "{what}");
+        assert!(header(slipped).flags.is_truncated(), "{what}");
+        assert!(replies(Transport::Tcp).iter().all(|reply| reply.len() == sent.len()), "{what}");
+    }
+
+    let (gate, _open) = Gate::new(0, 0);
+    let rate_limit = limited(0, false).shared().settings.rate_limit.clone();
+    let desk = desk_of(Settings { rate_limit, ..settings() }, gate);
+    let notify = message(7, 0x2000, ZONE, &[]);
+    let mut sent = 0;
+    let all = [(peer, &notify[..]); 4];
+    desk.ask_all(Transport::Udp, &all, NOW, &mut |_, reply, _| {
+        sent += usize::from(!reply.is_empty());
+    });
+    assert_eq!(sent, 4);
 }
 
 #[test]

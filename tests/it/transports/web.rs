@@ -65,6 +65,7 @@ fn rfc8484_4_2_1_what_is_no_query_has_a_status_of_its_own() {
     }
     for request in [
         request("GET", &format!("{}==", path(&good)), "", b""),
+        request("GET", &format!("{}%3D%3D", path(&good)), "", b""),
         request("POST", "/dns-query", "Application/DNS-Message; charset=x", &good),
     ] {
         for (way, response) in both(&ways, &request) {
