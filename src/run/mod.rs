@@ -36,7 +36,7 @@ use crate::seal::Sealer;
 use crate::serve::{self, Desk, Prefixes, Shared, talkers};
 use crate::store::{self, Holder, OpenError, State, Store};
 use crate::tap::{Sink, Tap};
-use crate::transport::{self, client::Dialer};
+use crate::transport;
 use crate::wire::HashKey;
 
 type Failure = Box<dyn Error>;
@@ -54,6 +54,7 @@ pub fn check(config: &Config) -> Result<(), Failure> {
         settings::log(config).err(),
         settings::serve(config).err(),
         settings::refresh(config).err(),
+        settings::resolvers(config).err(),
     ];
     let faults: Vec<String> = looked_at.into_iter().flatten().map(|why| why.to_string()).collect();
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n").into()) }
@@ -376,10 +377,10 @@ fn maintain_settings(
     demo: bool,
     store: &Store,
 ) -> Result<maintain::Settings, Failure> {
-    let dialer = Dialer::new(Prefixes::new(config.net.dial.iter().copied()));
+    let dialer = settings::dialer(config);
     Ok(maintain::Settings {
         dialer: if demo { dialer.on_loopback() } else { dialer },
-        resolvers: config.net.resolvers.clone(),
+        resolvers: settings::resolvers(config)?,
         refresh: settings::refresh(config)?,
         clock: maintain::Clock::default().synchronised_by(config.clock.synchronised.clone()),
         ..keeping(&config.store.dir, store)?

@@ -11,9 +11,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::Failure;
 use crate::config::Config;
+use crate::maintain;
 use crate::serve::{self, Prefixes};
+use crate::transport::{self, client::Dialer};
 use crate::wire::Name;
-use crate::{maintain, transport};
 
 /// What is logged.
 ///
@@ -94,6 +95,23 @@ pub fn refresh(config: &Config) -> Result<maintain::refresh::Settings, Failure> 
         identity,
         ..maintain::refresh::Settings::default()
     })
+}
+
+/// # Errors
+///
+/// The first resolver that the gate holds back: it would never be asked.
+pub fn resolvers(config: &Config) -> Result<Vec<SocketAddr>, Failure> {
+    let resolvers = &config.net.resolvers;
+    for resolver in resolvers {
+        let permitted = dialer(config).permit(*resolver);
+        permitted.map_err(|error| format!("[net] resolvers: it would never be asked: {error}"))?;
+    }
+    Ok(resolvers.clone())
+}
+
+/// What may be dialled, by `[net] dial`.
+pub fn dialer(config: &Config) -> Dialer {
+    Dialer::new(Prefixes::new(config.net.dial.iter().copied()))
 }
 
 fn report_agent(config: &Config) -> Result<Option<Name>, Failure> {

@@ -457,7 +457,7 @@ fn what_is_odd_in_a_file_is_counted_and_does_not_keep_it_out() {
 fn threads_that_answer_go_before_those_that_change_zones() {
     let server = Server::start();
     // Something that may wait has been done by then.
-    server.api("GET", "/api/v1/zones", None);
+    server.api("GET", "/v1/zones", None);
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
     let nice: Vec<(String, i32)> = tasks
         .map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap())
@@ -628,13 +628,15 @@ fn faults_of_a_settings_file_come_all_at_once_and_usage_is_2() {
     let (code, error) = refused(nameplane().args(["check", "config"]).arg(&file));
     assert!(code == 1 && error.contains("line 2: [primaries] needs both certificate"), "{error}");
     // And what start-up would refuse, it too, all at once.
-    std::fs::write(&file, "[dns]\nreport_agent = \".\"\n[log]\nlevel = \"a=b=c\"\n").unwrap();
+    let wrong = "[dns]\nreport_agent = \".\"\n[log]\nlevel = \"a=b=c\"\n\
+                 [net]\nresolvers = \"10.9.8.7:53\"\ndial = \"0.0.0.0/0\"\n";
+    std::fs::write(&file, wrong).unwrap();
     for words in [["check", "config"], ["serve", "--config"]] {
         let (code, error) = refused(nameplane().args(words).arg(&file).current_dir(&home));
-        assert!(
-            code == 1 && error.contains("report_agent") && error.contains("[log] level"),
-            "{error}"
-        );
+        assert_eq!(code, 1, "{error}");
+        for word in ["report_agent", "[log] level", "10.9.8.7:53", "10.0.0.0/8"] {
+            assert!(error.contains(word), "{word}: {error}");
+        }
     }
     said(nameplane().args(["check", "config", "systemd/server.toml"]));
 }

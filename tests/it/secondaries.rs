@@ -143,7 +143,7 @@ impl Habit {
         }
         if self == Habit::LosesQuestions && asks_for_address(message) {
             // Here `heard` counts them.
-            (heard % 3 == 0).then_some(())?;
+            (heard.is_multiple_of(3)).then_some(())?;
         }
         let mut reply = asked(primary, &query)?;
         match self {

@@ -90,6 +90,9 @@ fn where_queries_are_answered_over_https_nothing_else_is_and_no_name_is_asked_fo
         assert_eq!(response.status(), 200, "{way}");
         assert_eq!(response.headers()["content-type"], MESSAGE, "{way}");
     }
+    // Anybody may come there without end: no line is left of any of it.
+    let log = ways.server.log();
+    assert!(!log.contains("/dns-query") && !log.contains("/metrics"), "{log}");
     // They are counted, by what HTTP says, and not as calls of the API.
     let text = match ways.server.request("GET", "/metrics", None, None).unwrap() {
         (200, serde_json::Value::String(text)) => text,
@@ -100,9 +103,6 @@ fn where_queries_are_answered_over_https_nothing_else_is_and_no_name_is_asked_fo
         assert!(text.contains(&line), "{line}{text}");
     }
     assert!(text.contains("nameplane_http_requests_total{status=\"4xx\"} 0\n"), "{text}");
-    // Anybody may come there without end: no line is left of any of it.
-    let log = ways.server.log();
-    assert!(!log.contains("/dns-query") && !log.contains("/metrics"), "{log}");
 }
 
 /// Goal: who is answered before all of a request was read may still end it as if it had been.
