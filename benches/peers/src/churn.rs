@@ -30,6 +30,10 @@ const MODERATE: u32 = 40_000;
 const PAIRS: usize = 25;
 const TURN: Duration = Duration::from_secs(1);
 
+/// What a server has before each turn to finish what the turn before left it: work put off is no part of a
+/// turn without commits.
+const REST: Duration = Duration::from_millis(500);
+
 /// What one pair of turns showed.
 struct Pair {
     quiet_p99: f64,
@@ -47,9 +51,9 @@ pub fn run(options: &Options) -> io::Result<String> {
         _ => (options.rounds, options.turn),
     };
     let how = format!(
-        "{} zones; {pairs} pairs of turns of {turn:?}, with {COMMITS} updates a second and without. Ratios \
-         are medians over the pairs, quartiles in brackets. Server and load have a core each; an answer's \
-         time ends when the kernel has it.",
+        "{} zones; {pairs} pairs of turns of {turn:?}, with {COMMITS} updates a second and without, \
+         {REST:?} of rest before each. Ratios are medians over the pairs, quartiles in brackets. Server and \
+         load have a core each; an answer's time ends when the kernel has it.",
         data.zones
     );
     let mut out = table::heading("churn: answers while zones change", &how);
@@ -101,7 +105,9 @@ fn rows(data: &Dataset, server: &Running, pairs: usize, turn: Duration) -> io::R
 
 /// A turn without commits and one with them.
 fn pair(plan: &Plan, questions: &mut Questions, updates: &mut Updates) -> io::Result<Pair> {
+    thread::sleep(REST);
     let quiet = load::run(plan, questions)?;
+    thread::sleep(REST);
     let pace = Pace { window: 64, rate: Some(COMMITS), time: plan.time };
     let (busy, commits) = thread::scope(|scope| {
         let commits = scope.spawn(|| update::send(plan.server, updates, pace));
