@@ -44,7 +44,7 @@ fn main() -> std::io::Result<()> {
     let words = set::Words::given();
     let (kinds, rounds, divisor) =
         (words.word(1, "hits,nx"), words.number(2, 30), words.number(3, 1));
-    udp::pin(1);
+    udp::keep_to(&[1]);
     println!("| set | questions | ns | octets of a reply |\n|---|---|---|---|");
     for name in words.word(0, "nsec3").split(',').filter_map(Set::parse) {
         let dataset = set::open(name, divisor)?;

@@ -112,14 +112,14 @@ fn run(
         let (stop, state, context) =
             (Arc::clone(&stop), Arc::clone(&state), Context::new(shared, Transport::Udp));
         std::thread::spawn(move || {
-            udp::pin(0);
+            udp::keep_to(&[0]);
             let mut meter = Meter::new(2 * pairs + 2, state);
             let mut worker = udp::Worker::new(socket);
             worker.run(&stop, context.counters(), |slots| meter.batch(&context, slots), |_| {});
             meter.turns
         })
     };
-    udp::pin(1);
+    udp::keep_to(&[1]);
     questions.seed(7);
     while state.load(Ordering::Relaxed) == 0 {
         let plan = load::Plan { sending, ..load::Plan::saturate(server, 4 * TURN) };

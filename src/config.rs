@@ -400,6 +400,8 @@ settings! {
         listen: Vec<SocketAddr> = r#"["127.0.0.1:5300", "[::1]:5300"]"#,
         /// UDP threads for each address; 0 is one for each core.
         udp_workers: u32 = "0",
+        /// Whether each UDP thread of an address has a core of its own. All else keeps to the cores that `udp_workers` leaves, if it leaves any: then answers share theirs with no commit.
+        pin: bool = "false",
         /// The largest UDP answer, in octets, whatever the query's EDNS allows: 512 to 4096.
         udp_octets_max: u16 = "1232",
         /// DNS cookie secrets (RFC 9018): the first signs, all verify. Made at random at each start if absent.

@@ -83,6 +83,11 @@ pub fn serve(options: Options) -> Result<ExitCode, Failure> {
     heap::tell();
     // Two providers may be linked one day; then rustls would refuse to choose.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // Before there are other threads: they keep to where this one is.
+    let cores = match options.config.dns.pin {
+        true => transport::udp::set_apart(options.config.dns.udp_workers as usize),
+        false => Vec::new(),
+    };
     let named = AtomicUsize::new(0);
     let name = move || if named.fetch_add(1, Ordering::Relaxed) < ASYNC { "async" } else { "work" };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -95,7 +100,7 @@ pub fn serve(options: Options) -> Result<ExitCode, Failure> {
         })
         .enable_all()
         .build()?;
-    runtime.block_on(run(options, runtime.handle().clone()))?;
+    runtime.block_on(run(options, cores, runtime.handle().clone()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -109,7 +114,11 @@ fn behind<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Failure> {
         .map_err(|_| "a thread of the start panicked".into())
 }
 
-async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Failure> {
+async fn run(
+    options: Options,
+    cores: Vec<usize>,
+    runtime: tokio::runtime::Handle,
+) -> Result<(), Failure> {
     let Options { config, demo } = options;
     let store = behind(|| open_store(&config))?.map_err(|error| chain(&error))?;
     let mut writer = Writer::new(hash_key()?);
@@ -139,7 +148,7 @@ async fn run(options: Options, runtime: tokio::runtime::Handle) -> Result<(), Fa
     let (tap, tapping) = start_tap(&config, &registry)?.unzip();
     let resolve = web::Resolver { desk: Arc::clone(&desk), tap: tap.clone() };
     let state = http_state(&config, &manage, &maintain, &registry, resolve, Arc::clone(&filled));
-    let settings = transport::Settings { tap, ..transport_settings(&config, demo, &state)? };
+    let settings = transport::Settings { tap, cores, ..transport_settings(&config, demo, &state)? };
     let listening = transport::start(&settings, Arc::clone(&desk), &runtime)?;
     watch_buffers(&registry, &desk, listening.buffer_octets());
     drop(settings); // and with it the last tap that is not a listener's

@@ -46,8 +46,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// UDP threads for each address; 0 is one for each core.
     pub udp_workers: usize,
-    /// Whether each UDP thread is bound to a core.
-    pub pin: bool,
+    /// Cores that the UDP threads of an address keep to, one each ([`udp::set_apart`]); none leaves them all.
+    pub cores: Vec<usize>,
     /// Stream connections open at once.
     pub connections_max: usize,
     /// Stream connections open at once from one address.
@@ -83,7 +83,7 @@ impl Default for Settings {
         Settings {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             udp_workers: 1,
-            pin: false,
+            cores: Vec::new(),
             connections_max: 1024,
             connections_per_address_max: 64,
             idle_timeout_s: 10,
@@ -187,7 +187,7 @@ pub fn start(
     };
     for Bound { address, udp, tcp } in bound {
         for (number, socket) in udp.into_iter().enumerate() {
-            let core = settings.pin.then_some(number);
+            let core = settings.cores.iter().cycle().nth(number).copied();
             let worker = udp::Worker::new(socket).behind(settings.balancers.clone());
             threads.push(spawn_worker(
                 number,
@@ -231,7 +231,7 @@ fn spawn_worker(
     let stop = Arc::clone(stop);
     spawn(format!("udp-{number}"), move || {
         if let Some(core) = core {
-            udp::pin(core);
+            udp::keep_to(&[core]);
         }
         udp::take_short_turns();
         let socket = worker.socket();

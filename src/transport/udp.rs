@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::proxy;
@@ -414,12 +415,26 @@ pub fn send_later(socket: &Socket, errand: &mut Errand, reply: &[u8]) -> io::Res
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Binds this thread to one core.
-pub fn pin(core: usize) {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
+/// Keeps this thread, and those that it starts from now on, to these cores.
+pub fn keep_to(cores: &[usize]) {
+    let mut set = CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
     // Refused in some containers; then the scheduler decides, as before.
-    let _ = rustix::thread::sched_setaffinity(None, &set);
+    let _ = sched_setaffinity(None, &set);
+}
+
+/// A core for each of so many workers (0: for as many as there are cores). This thread, and those that it
+/// starts from now on, keep to the cores that are left, if there are any.
+pub fn set_apart(workers: usize) -> Vec<usize> {
+    let mine = sched_getaffinity(None).ok();
+    let is_mine = |core: &usize| mine.as_ref().is_some_and(|mine| mine.is_set(*core));
+    let mut cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(is_mine).collect();
+    let workers = if workers == 0 { cores.len() } else { workers.min(cores.len()) };
+    let rest = cores.split_off(workers);
+    if !rest.is_empty() {
+        keep_to(&rest);
+    }
+    cores
 }
 
 /// Asks the scheduler for short turns (`TURN_NS`) of this thread.

@@ -484,6 +484,42 @@ fn threads_that_answer_go_before_those_that_change_zones() {
     }
 }
 
+/// Goal: an answer shares its core with no commit where the operator wants it so. Method: the cores that the
+/// kernel lets each thread have, by address `[dns] udp_workers` of them for workers.
+#[test]
+fn pinned_workers_have_cores_that_nothing_else_is_on() {
+    let cores = |stat: &std::path::Path| -> (String, Vec<usize>) {
+        let status = std::fs::read_to_string(stat.join("status")).unwrap();
+        let of = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            line.unwrap().trim().to_owned()
+        };
+        let ranges = of("Cpus_allowed_list:");
+        let range = |range: &str| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            first.parse::<usize>().unwrap()..=last.parse().unwrap()
+        };
+        (of("Name:"), ranges.split(',').flat_map(range).collect())
+    };
+    let mine = cores(std::path::Path::new("/proc/thread-self")).1;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = dir.path().join("nameplane.toml");
+    std::fs::write(&settings, "[dns]\npin = true\n").unwrap();
+
+    // The harness has one worker for each address.
+    let server = Server::start_with(&["--config", settings.to_str().unwrap()]);
+
+    server.api("GET", "/v1/zones", None);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let found: Vec<_> = tasks.map(|task| cores(&task.unwrap().path())).collect();
+    let (workers, others): (Vec<_>, Vec<_>) =
+        found.iter().partition(|(name, _)| name.starts_with("udp-"));
+    assert!(!workers.is_empty() && others.len() > 5, "{found:?}");
+    assert!(workers.iter().all(|(_, cores)| *cores == mine[..1]), "{found:?}");
+    let left = if mine.len() > 1 { &mine[1..] } else { &mine[..] };
+    assert!(others.iter().all(|(_, cores)| cores == left), "{found:?}");
+}
+
 #[test]
 fn udp_workers_are_counted_for_each_address() {
     let other = format!("127.0.0.1:{}", free_port());

@@ -5,20 +5,22 @@
 //! from a thread of their own.
 //!
 //! What is to show is what the server does to its answers, and not what it does to the load: it keeps to its
-//! core, where what commits competes with what answers, and the kernel notes when an answer arrives.
+//! core, where what commits competes with what answers, and the kernel notes when an answer arrives. Where what
+//! answers has a core of its own, all else of the server is on the load's, behind the load, which then sleeps
+//! between queries.
 
 use std::fmt::Write as _;
 use std::io;
 use std::thread;
 use std::time::Duration;
 
-use crate::bench::{Options, median, quantile};
+use crate::bench::{LOAD_CORE, Options, SERVER_CORE, median, quantile};
 use crate::dataset::{Dataset, Set};
 use crate::load::{self, Plan, Report};
 use crate::peer::{Running, Wish};
 use crate::questions::{Questions, Spread};
 use crate::update::{self, Done, Pace, Updates};
-use crate::{answers, table};
+use crate::{answers, procfs, sys, table};
 
 /// Commits a second in every other turn.
 const COMMITS: u32 = 100;
@@ -33,6 +35,18 @@ const TURN: Duration = Duration::from_secs(1);
 /// What a server has before each turn to finish what the turn before left it: work put off is no part of a
 /// turn without commits.
 const REST: Duration = Duration::from_millis(500);
+
+/// How long the load sleeps where it shares its core with what commits: two queries come due meanwhile.
+const NAP: Duration = Duration::from_micros(50);
+
+/// Which cores a server has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cores {
+    /// One, for all it does.
+    One,
+    /// One for the thread that answers, and the load's for all others.
+    OneToAnswer,
+}
 
 /// What one pair of turns showed.
 struct Pair {
@@ -53,7 +67,8 @@ pub fn run(options: &Options) -> io::Result<String> {
     let how = format!(
         "{} zones; {pairs} pairs of turns of {turn:?}, with {COMMITS} updates a second and without, \
          {REST:?} of rest before each. Ratios are medians over the pairs, quartiles in brackets. Server and \
-         load have a core each; an answer's time ends when the kernel has it.",
+         load have a core each; in the last row of a server its thread that answers has a core alone, and the \
+         others that of the load, behind it. An answer's time ends when the kernel has it.",
         data.zones
     );
     let mut out = table::heading("churn: answers while zones change", &how);
@@ -87,12 +102,27 @@ fn rows(data: &Dataset, server: &Running, pairs: usize, turn: Duration) -> io::R
     let mut updates = Updates::over(data, 99)?;
     let saturated = Plan { stamped: true, ..Plan::saturate(server.address, turn) };
     let moderate = Plan { rate: Some(MODERATE), ..saturated.clone() };
-    for (name, plan) in [("40 000 queries a second", moderate), ("saturated", saturated)] {
+    let loads = [
+        ("40 000 queries a second", moderate.clone(), Cores::One),
+        ("saturated", saturated, Cores::One),
+        (
+            "40 000 queries a second, a core to answer",
+            Plan { nap: Some(NAP), ..moderate },
+            Cores::OneToAnswer,
+        ),
+    ];
+    for (name, plan, cores) in loads {
+        if cores == Cores::OneToAnswer {
+            leave_to_answer(server, &plan, &mut questions)?;
+        }
         let mut all = Vec::new();
         for n in 0..=pairs {
             eprintln!("churn {}, {name}: pair {n} of {pairs}", server.peer.name());
             questions.seed(n as u64);
-            let pair = pair(&plan, &mut questions, &mut updates)?;
+            let pair = match cores {
+                Cores::One => pair(&plan, &mut questions, &mut updates)?,
+                Cores::OneToAnswer => first(|| pair(&plan, &mut questions, &mut updates))?,
+            };
             // The first warms up.
             if n > 0 {
                 all.push(pair);
@@ -101,6 +131,21 @@ fn rows(data: &Dataset, server: &Running, pairs: usize, turn: Duration) -> io::R
         let _ = writeln!(out, "| {} | {name} | {}", server.peer.name(), row(&all));
     }
     Ok(out)
+}
+
+/// Leaves the server's core to its thread that answers, and sends all others to the load's.
+fn leave_to_answer(server: &Running, plan: &Plan, questions: &mut Questions) -> io::Result<()> {
+    let before = procfs::threads_cpu(server.pid());
+    load::run(plan, questions)?;
+    procfs::pin(server.pid(), LOAD_CORE)?;
+    let answering = procfs::busiest(server.pid(), &before, 1);
+    answering.into_iter().try_for_each(|thread| sys::pin(thread, SERVER_CORE))
+}
+
+/// Does `f` before all others that want this core.
+fn first<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let done = thread::scope(|scope| scope.spawn(|| sys::go_first().and_then(|()| f())).join());
+    done.unwrap_or_else(|_| Err(io::Error::other("the load panicked")))
 }
 
 /// A turn without commits and one with them.

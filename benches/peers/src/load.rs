@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::questions::Questions;
@@ -68,6 +69,8 @@ pub struct Plan {
     /// Whether an answer's time ends when it comes out of the network, as the kernel notes it, and not
     /// when the load gets round to it.
     pub stamped: bool,
+    /// Sleep for this long where no query is due: others have the core meanwhile. None looks without rest.
+    pub nap: Option<Duration>,
 }
 
 impl Plan {
@@ -83,6 +86,7 @@ impl Plan {
             count: u64::MAX,
             rate: None,
             stamped: false,
+            nap: None,
         }
     }
 
@@ -390,6 +394,9 @@ fn paced(
         }
         if give_up {
             looked = now;
+        }
+        if let Some(nap) = plan.nap {
+            thread::sleep(nap);
         }
         now = Instant::now();
     }

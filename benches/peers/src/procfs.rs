@@ -63,6 +63,16 @@ pub fn threads_cpu(pid: u32) -> BTreeMap<i32, Duration> {
     threads(pid).into_iter().filter_map(of).collect()
 }
 
+/// The `count` threads of a family that worked most since it had spent `before`.
+pub fn busiest(pid: u32, before: &BTreeMap<i32, Duration>, count: usize) -> Vec<i32> {
+    let spent = |(id, after): (i32, Duration)| {
+        (after.saturating_sub(before.get(&id).copied().unwrap_or_default()), id)
+    };
+    let mut all: Vec<_> = threads_cpu(pid).into_iter().map(spent).collect();
+    all.sort_unstable();
+    all.into_iter().rev().take(count).map(|(_, id)| id).collect()
+}
+
 /// CPU time of one thread, as the scheduler counts it; none if it is gone.
 pub fn thread_cpu(id: i32) -> Option<Duration> {
     thread_cpu_at(&Path::new("/proc").join(id.to_string()))

@@ -120,12 +120,7 @@ fn busiest(
 ) -> io::Result<Vec<i32>> {
     let before = procfs::threads_cpu(server.pid());
     ask(options, server, questions)?;
-    let spent = |(id, after): (i32, Duration)| {
-        (after.saturating_sub(before.get(&id).copied().unwrap_or_default()), id)
-    };
-    let mut all: Vec<_> = procfs::threads_cpu(server.pid()).into_iter().map(spent).collect();
-    all.sort_unstable();
-    Ok(all.into_iter().rev().take(count).map(|(_, id)| id).collect())
+    Ok(procfs::busiest(server.pid(), &before, count))
 }
 
 /// A turn of every server, `back` from the last to the first.
