@@ -145,7 +145,6 @@ impl Maintain {
             self.gate().open();
             return Ok(self.progress());
         };
-        let _held = self.store().hold_index();
         let survey = self.survey()?;
         self.gate().zones.store(survey.zones, Ordering::Relaxed);
         publisher.write(Writer::start_load);

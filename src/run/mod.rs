@@ -34,7 +34,7 @@ use crate::manage::{Manage, bootstrap};
 use crate::metrics::{self, Registry};
 use crate::seal::Sealer;
 use crate::serve::{self, Desk, Prefixes, Shared, talkers};
-use crate::store::{self, Holder, OpenError, State, Store};
+use crate::store::{self, Holder, IndexHeld, OpenError, State, Store};
 use crate::tap::{Sink, Tap};
 use crate::transport;
 use crate::wire::HashKey;
@@ -120,7 +120,7 @@ async fn run(
     runtime: tokio::runtime::Handle,
 ) -> Result<(), Failure> {
     let Options { config, demo } = options;
-    let store = behind(|| open_store(&config))?.map_err(|error| chain(&error))?;
+    let (store, index) = behind(|| open_store(&config))?.map_err(|error| chain(&error))?;
     let mut writer = Writer::new(hash_key()?);
     // Whoever asks before the zones are so much as counted must not be told that theirs is not here.
     writer.start_load();
@@ -173,6 +173,7 @@ async fn run(
         () = &mut ended => {}
         loaded = load(&maintain, &manage, fill) => {
             loaded?;
+            drop(index);
             jobs = orders::Jobs::start(&manage)?;
             filled.store(true, Ordering::Release);
             say_ready(&maintain);
@@ -267,7 +268,7 @@ pub fn in_process(dir: &Path) -> Result<InProcess, Failure> {
 pub fn open_directory(dir: &Path) -> Result<Manage, Failure> {
     let mut config = Config::default();
     config.store.dir = dir.to_owned();
-    let store = open_store(&config).map_err(|error| for_a_command(&error))?;
+    let (store, _) = open_store(&config).map_err(|error| for_a_command(&error))?;
     let settings = keeping(dir, &store)?;
     let maintain = Maintain::offline(store, settings);
     let manage = Manage::new(maintain);
@@ -290,7 +291,7 @@ fn keeping(dir: &Path, store: &Store) -> Result<maintain::Settings, Failure> {
 pub fn give_up_secrets(dir: &Path) -> Result<Secrets, Failure> {
     let mut config = Config::default();
     config.store.dir = dir.to_owned();
-    let store = open_store(&config).map_err(|error| for_a_command(&error))?;
+    let (store, _) = open_store(&config).map_err(|error| for_a_command(&error))?;
     let sealer = Sealer::at(dir).map_err(|error| format!("instance key: {error}"))?;
     let settings = maintain::Settings { sealer: Some(sealer), ..maintain::Settings::default() };
     let manage = Manage::new(Maintain::offline(store, settings));
@@ -325,14 +326,15 @@ fn for_a_command(error: &OpenError) -> String {
     chain(error) + &way
 }
 
-fn open_store(config: &Config) -> Result<Store, OpenError> {
+/// The store, its index left behind for as long as the start has better use for the processor.
+fn open_store(config: &Config) -> Result<(Store, IndexHeld), OpenError> {
     let mut options = store::Options::new(&config.store.dir);
     options.reserve_bytes = config.store.free_bytes_min;
     options.clock = || {
         static BEGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
         BEGIN.elapsed()
     };
-    Store::open(&options)
+    Store::open_held(&options)
 }
 
 /// An error with its causes, one after the other.

@@ -50,14 +50,14 @@ pub(super) struct BacklogState {
     pub bytes: u64,
     exports: Vec<Export>,
     /// How many hold it back.
-    holders: usize,
+    pub holders: usize,
     closing: bool,
     /// The applier has ended.
     gone: bool,
 }
 
 /// The index is left behind while this is there.
-pub struct IndexHeld(Arc<Handle>);
+pub struct IndexHeld(pub(super) Arc<Handle>);
 
 impl IndexHeld {
     /// Waits until the index is no further behind than it stays while it is held back.

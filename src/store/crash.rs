@@ -211,7 +211,7 @@ fn crashes_with_the_index_old_damaged_or_gone_lose_nothing_acknowledged() {
         while crash < CRASHES_EACH {
             files.stop_after(6 + dice.roll(60));
             match Store::open_on(&options, Some(Arc::new(files.clone()))) {
-                Ok(store) => match check(&store, &known) {
+                Ok((store, _)) => match check(&store, &known) {
                     Ok(now) => {
                         let writing = Mutex::new(now);
                         write(&store, &writing, 12);
@@ -223,7 +223,7 @@ fn crashes_with_the_index_old_damaged_or_gone_lose_nothing_acknowledged() {
                         drop(store);
                         files.stop_after(u64::MAX);
                         let store = Store::open_on(&options, Some(Arc::new(files.clone())));
-                        known = check(&store.unwrap(), &known).unwrap();
+                        known = check(&store.unwrap().0, &known).unwrap();
                     }
                     Err(error) => panic!("chain {chain}: {error}"),
                 },

@@ -240,11 +240,24 @@ impl Store {
     /// [`OpenError::Held`] by another process, [`OpenError::Newer`] than this release,
     /// [`OpenError::Damaged`] where starting would lose what was acknowledged.
     pub fn open(options: &Options) -> Result<Store, OpenError> {
+        Store::open_held(options).map(|(store, _)| store)
+    }
+
+    /// As [`Store::open`], with the index [left behind](Store::hold_index) from the first moment: what an
+    /// import has left in the log is enough for the applier to begin at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub fn open_held(options: &Options) -> Result<(Store, IndexHeld), OpenError> {
         Store::open_on(options, None)
     }
 
-    /// As [`Store::open`], the log in `files`.
-    fn open_on(options: &Options, files: Option<Arc<dyn Files>>) -> Result<Store, OpenError> {
+    /// As [`Store::open_held`], the log in `files`.
+    fn open_on(
+        options: &Options,
+        files: Option<Arc<dyn Files>>,
+    ) -> Result<(Store, IndexHeld), OpenError> {
         let files = match files {
             Some(files) => files,
             None => recover::log_files(&options.dir)?,
@@ -264,9 +277,11 @@ impl Store {
         };
         shared.figures.appended_bytes = AtomicU64::new(since_export);
         shared.continue_after(end, applied);
+        held(&shared.backlog.state).holders = 1;
         let store = Store::start(shared, log, &lag);
+        let index = IndexHeld(Arc::clone(&store.handle));
         migrate::migrate(&store, &options.dir, options.migrations, end)?;
-        Ok(store)
+        Ok((store, index))
     }
 
     /// A store that keeps nothing when dropped: for tests and demonstrations.

@@ -47,6 +47,22 @@ fn what_was_put_is_there_after_a_restart() {
     assert_eq!(store.stats().synced, Lsn(4));
 }
 
+#[test]
+fn a_store_opened_with_its_index_held_applies_nothing_until_it_is_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&opened(dir.path()), 1, "one");
+    let (store, index) = Store::open_held(&Options::new(dir.path())).unwrap();
+    let before = store.stats().applied;
+
+    put(&store, 2, "two");
+    thread::sleep(Duration::from_secs(1)); // four times what it gathers for
+
+    assert_eq!(store.stats().applied, before);
+    drop(index);
+    applied(&store);
+    assert_eq!(words(&store), [(1, "one".into()), (2, "two".into())]);
+}
+
 /// Goal: a store closed in order leaves a list of its leaves, and the next start takes it away before anything changes.
 /// Method: rows as large as a leaf, a clone that outlives the close, and rows put after each.
 #[test]
