@@ -34,13 +34,15 @@ pub(super) trait LogFile: Send + Sync {
 /// A directory of the machine.
 pub(super) struct Disk {
     dir: PathBuf,
+    /// The same, open: what is asked of it with each commit needs no way through the file system.
+    opened: File,
 }
 
 impl Disk {
     /// The directory at `dir`, made if it is not there.
     pub(super) fn at(dir: &Path) -> io::Result<Disk> {
         fs::create_dir_all(dir)?;
-        Ok(Disk { dir: dir.to_owned() })
+        Ok(Disk { dir: dir.to_owned(), opened: File::open(dir)? })
     }
 }
 
@@ -68,11 +70,11 @@ impl Files for Disk {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        sync_directory(&self.dir)
+        self.opened.sync_all()
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        free_bytes(&self.dir)
+        rustix::fs::fstatvfs(&self.opened).map(available).map_err(io::Error::from)
     }
 }
 
@@ -112,8 +114,11 @@ impl LogFile for File {
 
 /// Octets that may still be written to the file system `dir` is on.
 pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
-    let room = rustix::fs::statvfs(dir)?;
-    Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    rustix::fs::statvfs(dir).map(available).map_err(io::Error::from)
+}
+
+fn available(room: rustix::fs::StatVfs) -> u64 {
+    room.f_bavail.saturating_mul(room.f_frsize)
 }
 
 /// Makes the names in `dir` durable.

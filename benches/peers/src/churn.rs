@@ -6,8 +6,8 @@
 //!
 //! What is to show is what the server does to its answers, and not what it does to the load: it keeps to its
 //! core, where what commits competes with what answers, and the kernel notes when an answer arrives. Where what
-//! answers has a core of its own, all else of the server is on the load's, behind the load, which then sleeps
-//! between queries.
+//! answers has a core of its own, all else of the server is on the load's, which then sleeps between queries.
+//! (Urgent by `SCHED_FIFO` the load would starve the kernel's own threads of that core, and with them its queries.)
 
 use std::fmt::Write as _;
 use std::io;
@@ -67,8 +67,8 @@ pub fn run(options: &Options) -> io::Result<String> {
     let how = format!(
         "{} zones; {pairs} pairs of turns of {turn:?}, with {COMMITS} updates a second and without, \
          {REST:?} of rest before each. Ratios are medians over the pairs, quartiles in brackets. Server and \
-         load have a core each; in the last row of a server its thread that answers has a core alone, and the \
-         others that of the load, behind it. An answer's time ends when the kernel has it.",
+         load have a core each; in the last row of a server its thread that answers has a core alone, and all \
+         others share the load's, which sleeps 50 µs at a time. An answer's time ends when the kernel has it.",
         data.zones
     );
     let mut out = table::heading("churn: answers while zones change", &how);
@@ -119,10 +119,7 @@ fn rows(data: &Dataset, server: &Running, pairs: usize, turn: Duration) -> io::R
         for n in 0..=pairs {
             eprintln!("churn {}, {name}: pair {n} of {pairs}", server.peer.name());
             questions.seed(n as u64);
-            let pair = match cores {
-                Cores::One => pair(&plan, &mut questions, &mut updates)?,
-                Cores::OneToAnswer => first(|| pair(&plan, &mut questions, &mut updates))?,
-            };
+            let pair = pair(&plan, &mut questions, &mut updates)?;
             // The first warms up.
             if n > 0 {
                 all.push(pair);
@@ -140,12 +137,6 @@ fn leave_to_answer(server: &Running, plan: &Plan, questions: &mut Questions) -> 
     procfs::pin(server.pid(), LOAD_CORE)?;
     let answering = procfs::busiest(server.pid(), &before, 1);
     answering.into_iter().try_for_each(|thread| sys::pin(thread, SERVER_CORE))
-}
-
-/// Does `f` before all others that want this core.
-fn first<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let done = thread::scope(|scope| scope.spawn(|| sys::go_first().and_then(|()| f())).join());
-    done.unwrap_or_else(|_| Err(io::Error::other("the load panicked")))
 }
 
 /// A turn without commits and one with them.

@@ -42,17 +42,6 @@ pub fn unpin(thread: i32) -> io::Result<()> {
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Puts the calling thread, and those it starts, before all others of its core that are not as urgent (`SCHED_FIFO`).
-pub fn go_first() -> io::Result<()> {
-    // SAFETY: the call only reads the structure, of which zeros are a valid value.
-    let failed = unsafe {
-        let mut how: libc::sched_param = mem::zeroed();
-        how.sched_priority = 1;
-        libc::sched_setscheduler(0, libc::SCHED_FIFO, &how)
-    };
-    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// Lifts the limits on open files of this process and those it starts, as far as it may.
 pub fn lift_file_limit() {
     // SAFETY: both calls only read and write the structure given.
