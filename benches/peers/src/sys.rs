@@ -412,16 +412,20 @@ mod tests {
             (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         stamp_arrivals(&server).unwrap();
         let real = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let before = real();
-        client.send_to(b"1", server.local_addr().unwrap()).unwrap();
-        let after = real();
-        std::thread::sleep(Duration::from_millis(5));
-
         let mut batch = Batch::stamped(2);
-        assert_eq!(batch.receive(&server, Wait::ForOne).unwrap(), 1);
+        let mut came_between = || {
+            let before = real();
+            client.send_to(b"1", server.local_addr().unwrap()).unwrap();
+            let after = real();
+            std::thread::sleep(Duration::from_millis(5));
+            assert_eq!(batch.receive(&server, Wait::ForOne).unwrap(), 1);
+            let arrived = batch.arrived(0).unwrap();
+            before <= arrived && arrived <= after
+        };
 
-        let arrived = batch.arrived(0).unwrap();
-        assert!(before <= arrived && arrived <= after, "{before:?} {arrived:?} {after:?}");
+        // The kernel begins to note arrivals a moment after the first socket of all wants it; until then it
+        // notes when a datagram is taken.
+        assert!((0..200).any(|_| came_between()) && (0..5).all(|_| came_between()));
     }
 
     #[test]
