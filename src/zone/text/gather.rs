@@ -8,10 +8,11 @@ mod order;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::thread;
 
-use self::order::{Owners, Span};
+use self::order::{Ordered, Placed};
 use super::Parsed;
 use super::faults::{Faults, Place};
 use crate::wire::name::wire_len;
@@ -22,24 +23,18 @@ use crate::zone::packed::{Packer, nodes};
 /// Records of one RRset: packed nodes count them in 16 bits, and no message holds more.
 const RRSET_RECORDS_MAX: usize = u16::MAX as usize;
 
-/// Octets of text that become one record, and one owner, at most of files as they are: for reserving.
-const TEXT_PER_RECORD: usize = 48;
+/// Octets of text that become one owner at most of files as they are: for reserving.
 const TEXT_PER_RUN: usize = 96;
 
 /// What a file made so far.
 pub(super) struct Gathered {
-    /// Owners and RDATA.
+    /// Run by run: an owner, and behind it what it has, each record a header and RDATA. Whoever packs runs in another
+    /// order than the file's reads them from one place each.
     pub(super) octets: Vec<u8>,
-    runs: Vec<Run>,
-    records: Vec<Entry>,
-    soa_run: Option<usize>,
-}
-
-/// Consecutive records of one owner; they end where those of the next run begin.
-#[derive(Clone, Copy)]
-struct Run {
-    owner_at: usize,
-    first: usize,
+    /// Where each run begins: consecutive records of one owner.
+    runs: Vec<usize>,
+    records: usize,
+    soa_run: Option<u32>,
 }
 
 /// One record.
@@ -51,6 +46,9 @@ struct Entry {
     rdata_len: u16,
     rtype: Type,
 }
+
+/// Octets in front of RDATA: where it stands in the file, TTL, length and type.
+const HEADER_OCTETS: usize = 14;
 
 /// An owner that was gathered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,60 +65,69 @@ impl Gathered {
     /// Room for what so many octets of text usually make.
     pub(super) fn for_text(octets: usize) -> Gathered {
         Gathered {
-            octets: Vec::with_capacity(octets),
+            octets: Vec::with_capacity(octets + octets / 2),
             runs: Vec::with_capacity(octets / TEXT_PER_RUN),
-            records: Vec::with_capacity(octets / TEXT_PER_RECORD),
+            records: 0,
             soa_run: None,
         }
     }
 
     /// Starts a run; its owner was just appended to the octets, from `at` on.
     pub(super) fn begin(&mut self, at: usize) -> OwnerAt {
-        self.runs.push(Run { owner_at: at, first: self.records.len() });
+        self.runs.push(at);
         OwnerAt(at)
     }
 
     /// Starts another run of an owner that was there before.
     pub(super) fn resume(&mut self, owner: OwnerAt) {
-        self.runs.push(Run { owner_at: owner.0, first: self.records.len() });
+        let (from, at) = (owner.0, self.octets.len());
+        let len = self.octets.get(from..).map_or(0, |name| wire_len(name).unwrap_or_default());
+        self.octets.extend_from_within(from..from + len);
+        self.begin(at);
+    }
+
+    /// Makes room for the header of a record; its RDATA is appended behind it, from where this says.
+    pub(super) fn begin_record(&mut self) -> usize {
+        self.octets.extend_from_slice(&[0; HEADER_OCTETS]);
+        self.octets.len()
     }
 
     /// Adds a record to the run begun last; its RDATA was just appended, from `at` on.
     pub(super) fn record(&mut self, rtype: Type, ttl: u32, at: usize, place: Place) {
         if rtype == Type::SOA && self.soa_run.is_none() {
-            self.soa_run = self.runs.len().checked_sub(1);
+            self.soa_run = self.runs.len().checked_sub(1).map(|run| run as u32);
         }
         let rdata_len = (self.octets.len() - at) as u16;
-        self.records.push(Entry { rdata_at: at, place, ttl, rdata_len, rtype });
+        let header = Entry { rdata_at: at, place, ttl, rdata_len, rtype }.header();
+        let slot = at.checked_sub(HEADER_OCTETS).and_then(|from| self.octets.get_mut(from..at));
+        slot.into_iter().for_each(|slot| slot.copy_from_slice(&header));
+        self.records += 1;
     }
 
     /// Takes what somebody else gathered behind all that is here; returns where its octets begin now.
     pub(super) fn append(&mut self, other: &Gathered) -> usize {
-        let (octets, records, runs) = (self.octets.len(), self.records.len(), self.runs.len());
+        let (octets, runs) = (self.octets.len(), self.runs.len() as u32);
         self.octets.extend_from_slice(&other.octets);
-        let moved = |entry: &Entry| Entry { rdata_at: entry.rdata_at + octets, ..*entry };
-        self.records.extend(other.records.iter().map(moved));
-        let moved = |run: &Run| Run { owner_at: run.owner_at + octets, first: run.first + records };
-        self.runs.extend(other.runs.iter().map(moved));
+        self.runs.extend(other.runs.iter().map(|at| at + octets));
+        self.records += other.records;
         self.soa_run = self.soa_run.or(other.soa_run.map(|run| run + runs));
         octets
     }
 
     /// How many records there are.
     pub(super) fn len(&self) -> usize {
-        self.records.len()
+        self.records
     }
 
     /// The owner of the first SOA.
     pub(super) fn soa_owner(&self) -> Option<Name> {
-        let run = self.runs.get(self.soa_run?)?;
-        Name::from_wire(self.name_at(run.owner_at)).ok()
+        Name::from_wire(self.run(self.soa_run?).0).ok()
     }
 
     /// Sorts and packs, by so many hands; reports what only the whole shows.
     pub(super) fn pack(&self, apex: &Name, faults: &mut Faults<'_>, hands: usize) -> Parsed {
-        let owners = order::owners(self, apex, faults, hands);
-        let (packed, counts) = pack_shares(self, &owners, &Twice::of(apex), faults, hands);
+        let ordered = order::ordered(self, apex, faults, hands);
+        let (packed, counts) = pack_shares(self, &ordered, &Twice::of(apex), faults, hands);
         let apex_node = nodes(&packed).next().filter(|node| node.name() == *apex);
         let soa = apex_node.and_then(|node| node.rrset(Type::SOA));
         let dnskey = apex_node.and_then(|node| node.rrset(Type::DNSKEY));
@@ -136,15 +143,19 @@ impl Gathered {
         }
     }
 
-    fn records_of(&self, run: usize) -> &[Entry] {
-        let first = self.runs.get(run).map_or(0, |run| run.first);
-        let end = self.runs.get(run + 1).map_or(self.records.len(), |next| next.first);
-        self.records.get(first..end).unwrap_or_default()
+    /// The owner of a run, and its records.
+    fn run(&self, run: u32) -> (&[u8], Records<'_>) {
+        let Range { start, end } = self.octets_of(run);
+        let octets = self.octets.get(..end).unwrap_or_default();
+        let owner = octets.get(start..).unwrap_or_default();
+        let owner = owner.get(..wire_len(owner).unwrap_or_default()).unwrap_or_default();
+        (owner, Records { octets, at: start + owner.len() })
     }
 
-    fn name_at(&self, at: usize) -> &[u8] {
-        let rest = self.octets.get(at..).unwrap_or_default();
-        rest.get(..wire_len(rest).unwrap_or_default()).unwrap_or_default()
+    /// Where a run stands.
+    fn octets_of(&self, run: u32) -> Range<usize> {
+        let begin = |run: usize| self.runs.get(run).copied().unwrap_or(self.octets.len());
+        begin(run as usize)..begin(run as usize + 1)
     }
 
     fn rdata(&self, entry: &Entry) -> &[u8] {
@@ -169,6 +180,47 @@ impl Gathered {
     }
 }
 
+impl Entry {
+    fn header(&self) -> [u8; HEADER_OCTETS] {
+        let mut header = [0; HEADER_OCTETS];
+        header[..4].copy_from_slice(&self.place.at.to_ne_bytes());
+        header[4..8].copy_from_slice(&self.ttl.to_ne_bytes());
+        header[8..10].copy_from_slice(&self.place.source.to_ne_bytes());
+        header[10..12].copy_from_slice(&self.rdata_len.to_ne_bytes());
+        header[12..].copy_from_slice(&self.rtype.0.to_ne_bytes());
+        header
+    }
+}
+
+/// The records of one run.
+struct Records<'g> {
+    /// All octets up to the end of the run.
+    octets: &'g [u8],
+    at: usize,
+}
+
+impl Iterator for Records<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        let header = self.octets.get(self.at..)?.first_chunk::<HEADER_OCTETS>()?;
+        let [a0, a1, a2, a3, t0, t1, t2, t3, s0, s1, l0, l1, r0, r1] = *header;
+        let rdata_at = self.at + HEADER_OCTETS;
+        let rdata_len = u16::from_ne_bytes([l0, l1]);
+        self.at = rdata_at + usize::from(rdata_len);
+        Some(Entry {
+            rdata_at,
+            place: Place {
+                source: u16::from_ne_bytes([s0, s1]),
+                at: u32::from_ne_bytes([a0, a1, a2, a3]),
+            },
+            ttl: u32::from_ne_bytes([t0, t1, t2, t3]),
+            rdata_len,
+            rtype: Type(u16::from_ne_bytes([r0, r1])),
+        })
+    }
+}
+
 /// Where the records of some owners stand.
 pub(super) struct Places(BTreeMap<Name, Vec<(Type, Place)>>);
 
@@ -177,11 +229,11 @@ impl Places {
     pub(super) fn of<'n>(all: &Gathered, owners: impl Iterator<Item = &'n Name>) -> Places {
         let mut places: BTreeMap<_, Vec<_>> =
             owners.map(|owner| (owner.clone(), Vec::new())).collect();
-        let runs = if places.is_empty() { &[] } else { all.runs.as_slice() };
-        for (at, run) in runs.iter().enumerate() {
-            let Ok(owner) = Name::from_wire(all.name_at(run.owner_at)) else { continue };
+        let runs = if places.is_empty() { 0 } else { all.runs.len() as u32 };
+        for (owner, records) in (0..runs).map(|run| all.run(run)) {
+            let Ok(owner) = Name::from_wire(owner) else { continue };
             if let Some(found) = places.get_mut(&owner) {
-                found.extend(all.records_of(at).iter().map(|entry| (entry.rtype, entry.place)));
+                found.extend(records.map(|entry| (entry.rtype, entry.place)));
             }
         }
         Places(places)
@@ -232,44 +284,43 @@ struct Counts {
     records: usize,
 }
 
-/// Owners that are worth another hand to pack them.
+/// Runs that are worth another hand to pack them.
 const PACKED_BY_A_HAND: usize = if cfg!(test) { 8 } else { 32 << 10 };
 
 /// Packs all owners, each hand its share of them.
 fn pack_shares(
     all: &Gathered,
-    owners: &Owners<'_>,
+    ordered: &Ordered,
     twice: &Twice,
     faults: &mut Faults<'_>,
     hands: usize,
 ) -> (Vec<u8>, Counts) {
-    let hands = hands.min(owners.spans.len() / PACKED_BY_A_HAND).max(1);
-    let share = owners.spans.len().div_ceil(hands).max(1);
-    let mut rest = owners.records.as_ref();
-    let mut shares = owners.spans.chunks(share).map(|spans| {
-        let records = spans.iter().map(|span| span.records).sum::<usize>();
-        let (records, behind) = rest.split_at(records.min(rest.len()));
+    let hands = hands.min(ordered.runs.len() / PACKED_BY_A_HAND).max(1);
+    let share = ordered.runs.len().div_ceil(hands).max(1);
+    let mut rest = ordered.runs.as_slice();
+    let mut shares = std::iter::from_fn(|| {
+        // No owner is cut in two.
+        let joining = rest.iter().skip(share).take_while(|placed| placed.joins).count();
+        let (mine, behind) = rest.split_at((share + joining).min(rest.len()));
         rest = behind;
-        (spans, records)
+        Some(mine).filter(|mine| !mine.is_empty())
     });
-    let room = all.octets.len() + all.records.len() * 18;
+    let room = all.octets.len() + all.records * 6;
     thread::scope(|scope| {
         let first = shares.next();
         let others: Vec<_> = shares
-            .map(|(spans, records)| {
+            .map(|runs| {
                 scope.spawn(move || {
                     let mut faults = Faults::new(&[]);
                     let mut packing = Packing::new(all, twice, &mut faults, room / hands);
-                    packing.owners(spans, records, owners.scattered);
+                    packing.owners(runs, ordered.scattered);
                     let (packer, counts) = (packing.packer, packing.counts);
                     (packer.finish(), counts, faults.gist())
                 })
             })
             .collect();
         let mut packing = Packing::new(all, twice, faults, room);
-        if let Some((spans, records)) = first {
-            packing.owners(spans, records, owners.scattered);
-        }
+        packing.owners(first.unwrap_or_default(), ordered.scattered);
         let (mut packed, mut counts) = (packing.packer.finish(), packing.counts);
         for other in others {
             let done = other.join().unwrap_or_else(|panic| resume_unwind(panic));
@@ -299,7 +350,7 @@ struct Packing<'p, 'a> {
     counts: Counts,
 }
 
-/// How many owners are looked at ahead of their packing: so many cache misses overlap.
+/// How many runs are looked at ahead of their packing: so many cache misses overlap.
 const AHEAD: usize = 32;
 
 impl<'p, 'a> Packing<'p, 'a> {
@@ -313,22 +364,32 @@ impl<'p, 'a> Packing<'p, 'a> {
         Packing { all, twice, faults, packer, counts: Counts::default() }
     }
 
-    fn owners(&mut self, spans: &[Span], records: &[Entry], scattered: bool) {
-        let mut rest = records;
-        let mut node = Vec::new();
-        for some in spans.chunks(AHEAD) {
+    fn owners(&mut self, runs: &[Placed], scattered: bool) {
+        let all = self.all;
+        let (mut owner, mut node) = ([].as_slice(), Vec::new());
+        for some in runs.chunks(AHEAD) {
             if scattered {
-                let touch = |span: &Span| self.all.octets.get(span.owner_at).copied();
-                black_box(some.iter().filter_map(touch).fold(0, u8::wrapping_add));
+                self.touch(some);
             }
-            for span in some {
-                let (records, after) = rest.split_at(span.records.min(rest.len()));
-                rest = after;
-                node.clear();
-                node.extend_from_slice(records);
-                self.node(self.all.name_at(span.owner_at), &mut node);
+            for placed in some {
+                let (of, records) = all.run(placed.run);
+                if !placed.joins {
+                    self.node(owner, &mut node);
+                    node.clear();
+                    owner = of;
+                }
+                node.extend(records);
             }
         }
+        self.node(owner, &mut node);
+    }
+
+    /// Reads the first and the last octet of some runs: that all are on their way at once.
+    fn touch(&self, some: &[Placed]) {
+        let octet = |at: usize| self.all.octets.get(at).copied().unwrap_or_default();
+        let runs = some.iter().map(|placed| self.all.octets_of(placed.run));
+        let ends = runs.map(|run| octet(run.start) ^ octet(run.end.saturating_sub(1)));
+        black_box(ends.fold(0, u8::wrapping_add));
     }
 
     /// Packs one owner.

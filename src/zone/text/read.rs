@@ -302,22 +302,35 @@ impl<'i, 'o> Reader<'i, 'o> {
             })?;
         };
         self.last_ttl = ttl.or(self.last_ttl);
-        let rdata_at = self.all.octets.len();
-        let read = parse_into(rtype, scanner, self.origin.as_deref(), &mut self.all.octets);
-        if let Err(error) = read {
-            self.all.octets.truncate(rdata_at);
-            return Err(error.into());
+        let from = self.all.octets.len();
+        let read = self.data(rtype, ttl, at, scanner);
+        if read.is_err() || !matches!(self.owner, Owner::Known(_)) {
+            self.all.octets.truncate(from);
         }
+        read?;
+        if self.all.len() > self.options.limits.records {
+            let most = self.options.limits.records;
+            self.stop(at, format!("zone has more than {most} records, which is the limit: split it, or ask for a higher limit"));
+        }
+        Ok(())
+    }
+
+    /// Reads data, and adds the record if it has an owner.
+    fn data(
+        &mut self,
+        rtype: Type,
+        ttl: Option<u32>,
+        at: usize,
+        scanner: &mut Scanner<'_>,
+    ) -> Result<(), Wrong> {
+        let rdata_at = self.all.begin_record();
+        parse_into(rtype, scanner, self.origin.as_deref(), &mut self.all.octets)?;
         let ttl = match ttl {
             Some(ttl) => ttl,
             None => self.left_out_ttl(rtype, rdata_at, at)?,
         };
         if matches!(self.owner, Owner::Known(_)) {
             self.all.record(rtype, ttl, rdata_at, self.place(at));
-        }
-        if self.all.len() > self.options.limits.records {
-            let most = self.options.limits.records;
-            self.stop(at, format!("zone has more than {most} records, which is the limit: split it, or ask for a higher limit"));
         }
         Ok(())
     }
