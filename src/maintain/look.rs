@@ -19,11 +19,13 @@ use crate::wire::{Name, Rcode, Serial, Type};
 use crate::zone::delta::{Set, set_at};
 use crate::zone::{ReadFault, View};
 
-/// How long one answer is waited for, and how often a question is asked: oftener of who has just answered,
-/// or one packet of twenty that is lost would keep who serves hundreds of RRsets from ever being seen with all.
-const PATIENCE: Duration = Duration::from_millis(1_500);
-const TRIES: usize = 2;
-pub(super) const TRIES_ALIVE: usize = 5;
+/// How long each answer to a question is waited for, in milliseconds: it is asked so often.
+const TRIES: &[u64] = &[1_500, 1_500];
+
+/// The same of who has just answered: oftener and sooner, or packets that are lost would keep who serves many
+/// RRsets from being seen with all. Where two of three get lost on the way there or back, three questions in
+/// a hundred are given up.
+pub(super) const TRIES_ALIVE: &[u64] = &[300, 300, 300, 600, 600, 600, 1_500, 1_500, 1_500];
 
 /// What the answer to a question about a name has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,7 +201,7 @@ impl Maintain {
         }
     }
 
-    async fn serial_at(&self, server: &Server, zone: &Zone, tries: usize) -> Result<Serial, End> {
+    async fn serial_at(&self, server: &Server, zone: &Zone, tries: &[u64]) -> Result<Serial, End> {
         let answer = self.answer_of(server, &zone.apex, Type::SOA, How::default(), tries).await?;
         if answer.rcode != Rcode::NOERROR {
             let rcode = answer.rcode;
@@ -218,7 +220,7 @@ impl Maintain {
         owner: &Name,
         rtype: Type,
         how: How,
-        tries: usize,
+        tries: &[u64],
     ) -> Result<Answer, End> {
         let key = match &server.key {
             Some(name) => {
@@ -228,12 +230,12 @@ impl Maintain {
             None => None,
         };
         let mut latest = String::new();
-        for _ in 0..tries {
+        for patience in tries.iter().copied().map(Duration::from_millis) {
             let mut query = message::query(owner, rtype, how);
             let (dialer, place) = (self.dialer(), server.address);
             let asked = match server.own {
-                true => dialer.ask_ourselves(place, &mut query, key.as_ref(), PATIENCE).await,
-                false => dialer.ask_async(place, &mut query, key.as_ref(), PATIENCE).await,
+                true => dialer.ask_ourselves(place, &mut query, key.as_ref(), patience).await,
+                false => dialer.ask_async(place, &mut query, key.as_ref(), patience).await,
             };
             match asked {
                 Ok(reply) => match Answer::read(owner, rtype, &reply) {
