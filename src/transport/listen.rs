@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::Socket;
-use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use super::late::Listener;
 use super::quic::{self, Speaks};
 use super::secure::{DOT, HTTPS, dot, https};
 use super::stream::House;
@@ -130,12 +130,11 @@ pub(super) fn secure(
 fn listener(
     wanted: SocketAddr,
     protocol: &'static str,
-) -> Result<(TcpListener, SocketAddr), StartError> {
+) -> Result<(Listener, SocketAddr), StartError> {
     let failed = |source| StartError { address: Some(wanted), protocol, source };
-    let listener = TcpListener::from_std(tcp::bind(wanted).map_err(failed)?.into());
-    let listener = listener.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
+    let socket = tcp::bind(wanted).map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(wanted);
+    Ok((Listener::new(socket).map_err(failed)?, address))
 }
 
 fn quic(

@@ -7,6 +7,7 @@ pub mod client;
 pub mod conversation;
 mod errands;
 mod gate;
+mod late;
 mod listen;
 pub mod proxy;
 pub mod quic;
@@ -26,10 +27,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use socket2::Socket;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::errands::{Leave, Take};
+use self::late::Listener;
 use self::listen::Bound;
 pub use self::listen::{Secured, StartError};
 use self::secure::Web;
@@ -200,7 +201,7 @@ pub fn start(
             ));
         }
         let failed = |source| StartError { address: Some(address), protocol: "TCP", source };
-        let listener = TcpListener::from_std(tcp.into()).map_err(failed)?;
+        let listener = Listener::new(tcp).map_err(failed)?;
         let (house, places) = (Arc::clone(&house), Arc::clone(&places));
         runtime.spawn(tcp::accept(listener, house, places, tcp::serve));
     }

@@ -7,18 +7,20 @@
 //! [RFC 9103]: https://www.rfc-editor.org/rfc/rfc9103
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::late;
 use super::stream::{End, House, converse, stopped};
 use super::tcp::Places;
 use super::xot::pin_of;
@@ -54,12 +56,12 @@ pub trait Web: Send + Sync + 'static {
 /// Answers one connection of DNS over TLS.
 pub async fn dot(
     acceptor: TlsAcceptor,
-    stream: TcpStream,
+    stream: net::TcpStream,
     peer: SocketAddr,
     house: Arc<House>,
     places: Arc<Places>,
 ) -> End {
-    match shake_hands(acceptor, stream, peer, &house).await {
+    match shake_hands(acceptor, late::Stream::new(stream), peer, &house).await {
         Ok((stream, address)) => {
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let pin = shown.and_then(|certificate| pin_of(certificate).ok());
@@ -73,11 +75,12 @@ pub async fn dot(
 /// Hands one connection of HTTPS to whoever speaks HTTP.
 pub async fn https(
     acceptor: TlsAcceptor,
-    stream: TcpStream,
+    stream: net::TcpStream,
     peer: SocketAddr,
     house: Arc<House>,
     web: Arc<dyn Web>,
 ) -> End {
+    let Ok(stream) = TcpStream::from_std(stream) else { return End::Broken };
     match shake_hands(acceptor, stream, peer, &house).await {
         Ok((stream, client)) => {
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -96,12 +99,12 @@ pub async fn https(
     }
 }
 
-async fn shake_hands(
+async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
     acceptor: TlsAcceptor,
-    mut stream: TcpStream,
+    mut stream: S,
     peer: SocketAddr,
     house: &House,
-) -> Result<(TlsStream<TcpStream>, SocketAddr), End> {
+) -> Result<(TlsStream<S>, SocketAddr), End> {
     let client = house.client(&mut stream, peer).await?;
     match timeout(house.patience.half_message, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => Ok((stream, client)),

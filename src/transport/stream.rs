@@ -125,8 +125,7 @@ pub async fn converse<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (answers, answered) = mpsc::channel(1);
-    let conversation = Conversation {
+    let mut conversation = Conversation {
         stream,
         transport,
         peer: peer.into(),
@@ -134,8 +133,7 @@ where
         input: Vec::new(),
         begun: None,
         output: Vec::new(),
-        answers,
-        answered,
+        answers: None,
         asked: 0,
         no_more: false,
         heard: false,
@@ -152,8 +150,8 @@ struct Conversation<'h, S> {
     /// When the message that is not yet whole began.
     begun: Option<Instant>,
     output: Vec<u8>,
-    answers: mpsc::Sender<Piece>,
-    answered: mpsc::Receiver<Piece>,
+    /// What others say, from when they are first asked.
+    answers: Option<(mpsc::Sender<Piece>, mpsc::Receiver<Piece>)>,
     /// Messages others are being asked about.
     asked: usize,
     /// The peer has closed its side.
@@ -163,7 +161,7 @@ struct Conversation<'h, S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
-    async fn run(mut self, idle: impl Fn() -> Duration) -> End {
+    async fn run(&mut self, idle: impl Fn() -> Duration) -> End {
         let mut stop = self.house.stop.clone();
         let mut quiet_since = Instant::now();
         loop {
@@ -201,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                     Err(_) if self.asked == 0 || end == End::Slow => return end,
                     Err(_) => quiet_since = Instant::now(),
                 },
-                Some(piece) = self.answered.recv(), if self.asked > 0 => {
+                Some(piece) = next_piece(&mut self.answers), if self.asked > 0 => {
                     quiet_since = Instant::now();
                     match piece {
                         Piece::More(message) => self.frame(&message),
@@ -272,7 +270,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 Outcome::Ask(_) => {
                     self.output.truncate(length_at);
                     self.asked += 1;
-                    ask(desk, self.transport, self.peer, message.to_vec(), self.answers.clone());
+                    let (answers, _) = self.answers.get_or_insert_with(|| mpsc::channel(1));
+                    ask(desk, self.transport, self.peer, message.to_vec(), answers.clone());
                 }
             }
             taken += LENGTH_OCTETS + message.len();
@@ -317,6 +316,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             Err(_) => Err(End::Slow),
         }
     }
+}
+
+/// The next piece of what others were asked for; none if nobody was.
+async fn next_piece(
+    answers: &mut Option<(mpsc::Sender<Piece>, mpsc::Receiver<Piece>)>,
+) -> Option<Piece> {
+    let (_, answered) = answers.as_mut()?;
+    answered.recv().await
 }
 
 /// Reads what there is. Room is made for the rest of the message begun, and no more than that.

@@ -8,16 +8,16 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use super::late::{Listener, Stream};
 use super::stream::{End, House, converse, stopped};
 use crate::metrics::CONNECTIONS;
 use crate::serve::Transport;
@@ -161,7 +161,7 @@ fn whose(address: IpAddr) -> IpAddr {
 
 /// Accepts on `listener` until the server stops, and has each connection answered by `serve`.
 pub async fn accept<F>(
-    listener: TcpListener,
+    listener: Listener,
     house: Arc<House>,
     places: Arc<Places>,
     serve: impl Fn(TcpStream, SocketAddr, Arc<House>, Arc<Places>) -> F,
@@ -213,11 +213,12 @@ pub(super) fn count(house: &House, end: End) {
 
 /// Answers one connection of plain TCP.
 pub async fn serve(
-    mut stream: TcpStream,
+    stream: TcpStream,
     peer: SocketAddr,
     house: Arc<House>,
     places: Arc<Places>,
 ) -> End {
+    let mut stream = Stream::new(stream);
     match house.client(&mut stream, peer).await {
         Ok(client) => converse(stream, Transport::Tcp, client, &house, || places.idle()).await,
         Err(end) => end,
@@ -227,6 +228,7 @@ pub async fn serve(
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::sync::watch;
 
     use super::*;
@@ -248,8 +250,8 @@ mod tests {
         };
         let places = Places::new(max, per_address, Duration::from_secs(60));
         let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = TcpListener::from_std(socket.into()).unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let listener = Listener::new(socket).unwrap();
         tokio::spawn(accept(listener, Arc::new(house), Arc::clone(&places), serve));
         (address, places, stop)
     }
