@@ -25,7 +25,7 @@ use super::notify::{Errand, Failure, Notifier};
 use super::rows::{self, Zone};
 use super::sample::Sample;
 use super::served::{Everywhere, Matrix, ROUNDS_MAX, Round, SETS_MAX, Seen, Standing};
-use super::servers::{Addresses, Listing, Server, Servers};
+use super::servers::{Addresses, Listing, Servers};
 use super::strangers::Strangers;
 use super::{Maintain, now_us, secondaries, secondary};
 use crate::wire::{Header, Name, Rcode, Serial, Type};
@@ -43,9 +43,6 @@ const GATHER: Duration = Duration::from_millis(10);
 
 /// Zones whose servers are looked up in one read: transactions wait for it.
 const ZONES_PER_READ: usize = 16;
-
-/// Servers of one zone asked side by side.
-const LOOKS_MAX: usize = 16;
 
 /// How long it waits at most for more zones to be due that are told of again after a start.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -545,7 +542,7 @@ impl Maintain {
             let (this, asked) = (self.clone(), Arc::clone(&asked));
             async move { this.look(server, asked).await }
         };
-        let seen = side_by_side(&servers, look).await;
+        let seen = look::side_by_side(&servers, look).await;
         self.note_strangers(&asked, &seen);
         Done::Asked { zone, serial, servers, seen }
     }
@@ -568,7 +565,7 @@ impl Maintain {
             let (this, apex) = (self.clone(), apex.clone());
             async move { this.look_gone(&server, &apex).await }
         };
-        let seen = side_by_side(&servers, look).await;
+        let seen = look::side_by_side(&servers, look).await;
         if seen.iter().all(|(_, seen)| seen.standing == Standing::Ok) {
             self.forget_gone_later(zone, apex);
         }
@@ -580,24 +577,6 @@ impl Maintain {
         let this = self.clone();
         tokio::task::spawn_blocking(move || this.forget_gone(zone, &apex));
     }
-}
-
-/// Looks at each server that is to be asked, some at a time.
-async fn side_by_side<F>(servers: &Servers, look: impl Fn(Server) -> F) -> Vec<(SocketAddr, Seen)>
-where
-    F: Future<Output = Seen> + Send + 'static,
-{
-    let mut looks = JoinSet::new();
-    let mut seen = Vec::new();
-    for server in servers.known.iter().filter(|server| server.probe).cloned() {
-        if looks.len() >= LOOKS_MAX {
-            seen.extend(looks.join_next().await.into_iter().flatten());
-        }
-        let (address, look) = (server.address, look(server));
-        looks.spawn(async move { (address, look.await) });
-    }
-    seen.extend(looks.join_all().await);
-    seen
 }
 
 #[cfg(test)]

@@ -81,3 +81,42 @@ fn copy_page(
     })?;
     Ok(next)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::maintain::tests::{commit, create, maintain, name, set};
+    use crate::wire::Type;
+    use crate::zone::Base;
+    use crate::zone::delta::set_at;
+    use crate::zone::tree::Tree;
+
+    /// Goal: a copy is of one version although commits go on.
+    #[test]
+    fn a_copy_is_of_one_version() {
+        let maintain = maintain();
+        commit(&maintain, &[create("a.", 1)]).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..200u8 {
+                    let both = ["v", "w"].map(|label| set("a.", label, round, Base::Unchecked));
+                    commit(&maintain, &both).unwrap();
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                let (zone, octets) = maintain.copy(&name("a.")).unwrap().unwrap();
+                let copy = Tree::new(name("a."), &octets);
+                let at = |owner: &str| {
+                    let set = set_at(&copy, &name(owner), Type::A).unwrap();
+                    set.map(|set| set.rrset.rdatas().to_vec())
+                };
+                assert_eq!(at("v.a."), at("w.a."));
+                let soa = set_at(&copy, &name("a."), Type::SOA).unwrap().unwrap();
+                assert_eq!(soa.rrset.soa_serial(), Some(zone.serial));
+            }
+        });
+    }
+}

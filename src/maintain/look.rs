@@ -4,14 +4,17 @@
 //! differs counts only if the serial is still the same afterwards: a server that takes the next
 //! version between two questions lies about nothing.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 use super::Maintain;
 use super::message::{self, Answer, How};
 use super::rows::{self, Zone};
 use super::served::{Seen, Standing};
-use super::servers::Server;
+use super::servers::{Server, Servers};
 use super::strangers::{self, Marks};
 use crate::store::RawRows;
 use crate::transport::client::AskError;
@@ -26,6 +29,9 @@ const TRIES: &[u64] = &[1_500, 1_500];
 /// RRsets from being seen with all. Where two of three get lost on the way there or back, three questions in
 /// a hundred are given up.
 pub(super) const TRIES_ALIVE: &[u64] = &[300, 300, 300, 600, 600, 600, 1_500, 1_500, 1_500];
+
+/// Servers of one zone asked side by side.
+const LOOKS_MAX: usize = 16;
 
 /// What the answer to a question about a name has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -250,6 +256,27 @@ impl Maintain {
         }
         Err(End::Unreachable(latest))
     }
+}
+
+/// Looks at each server that is to be asked, some at a time.
+pub(super) async fn side_by_side<F>(
+    servers: &Servers,
+    look: impl Fn(Server) -> F,
+) -> Vec<(SocketAddr, Seen)>
+where
+    F: Future<Output = Seen> + Send + 'static,
+{
+    let mut looks = JoinSet::new();
+    let mut seen = Vec::new();
+    for server in servers.known.iter().filter(|server| server.probe).cloned() {
+        if looks.len() >= LOOKS_MAX {
+            seen.extend(looks.join_next().await.into_iter().flatten());
+        }
+        let (address, look) = (server.address, look(server));
+        looks.spawn(async move { (address, look.await) });
+    }
+    seen.extend(looks.join_all().await);
+    seen
 }
 
 /// The SOA of a zone, for what is told of it.
