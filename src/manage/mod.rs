@@ -53,6 +53,14 @@ impl Manage {
         self.store.transact(f).map_err(fault::refused)
     }
 
+    /// The same for what nobody waits for: it goes with the next that somebody does.
+    pub(in crate::manage) fn transact_at_leisure<R, E: From<fault::Stop>>(
+        &self,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.store.transact_at_leisure(f).map_err(fault::refused)
+    }
+
     /// One commit through the door of the zones, told in the same way.
     pub(in crate::manage) fn commit<R: Send + 'static, E: From<fault::Stop>>(
         &self,

@@ -10,13 +10,14 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use super::above::{Changes, Pending, Synced};
 use super::error::{TransactError, WriteError};
 use super::files::held;
-use super::group::{Caller, Turn};
+use super::group::{Caller, Haste, Turn};
 use super::index::what_panicked;
 use super::log::Transaction;
 use super::seen::Seen;
@@ -112,12 +113,33 @@ impl Store {
         &self,
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
     ) -> Result<R, TransactError<E>> {
+        self.transact_with(Haste::Hurries, f)
+    }
+
+    /// As [`Store::transact`], for what nobody waits for: it is synced with the next transaction that
+    /// hurries, or by itself when none came for a moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::transact`].
+    pub fn transact_at_leisure<R, E>(
+        &self,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
+    ) -> Result<R, TransactError<E>> {
+        self.transact_with(Haste::AtLeisure, f)
+    }
+
+    fn transact_with<R, E>(
+        &self,
+        haste: Haste,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
+    ) -> Result<R, TransactError<E>> {
         let _inside = Inside::transaction().ok_or(WriteError::Nested)?;
         let shared = &*self.handle.shared;
         let (told, result) = sync_channel(WORDS);
         let (done, turn) =
-            shared.run(f, |done| (done, Followed::ByNothing, Waits::boxed(told, || ())))?;
-        shared.wait(turn, &result)?;
+            shared.run(f, haste, |done| (done, Followed::ByNothing, Waits::boxed(told, || ())))?;
+        shared.wait(turn, haste, &result)?;
         done.map_err(TransactError::Refused)
     }
 
@@ -142,11 +164,11 @@ impl Store {
         let _inside = Inside::transaction().ok_or(WriteError::Nested)?;
         let shared = &*self.handle.shared;
         let (told, result) = sync_channel(WORDS);
-        let (refused, turn) = shared.run(f, |result| match result {
+        let (refused, turn) = shared.run(f, Haste::Hurries, |result| match result {
             Ok(made) => (None, Followed::ByHook, Waits::boxed(told, || Some(then(made)))),
             Err(refused) => (Some(refused), Followed::ByNothing, Waits::boxed(told, || None)),
         })?;
-        match (shared.wait(turn, &result)?, refused) {
+        match (shared.wait(turn, Haste::Hurries, &result)?, refused) {
             (Some(done), _) => Ok(done),
             (None, Some(refused)) => Err(TransactError::Refused(refused)),
             (None, None) => unreachable!("a closure that did not refuse has a result"),
@@ -159,6 +181,9 @@ enum Word<T> {
     Lead,
     Done(Result<T, WriteError>),
 }
+
+/// How long a transaction at leisure waits for the sync of another.
+const LEISURE: Duration = Duration::from_millis(20);
 
 /// Words that one caller is told.
 const WORDS: usize = 2;
@@ -211,6 +236,7 @@ impl Shared {
     fn run<R, E, T>(
         &self,
         f: impl FnOnce(&mut Tx<'_>) -> Result<R, E>,
+        haste: Haste,
         finish_with: impl FnOnce(Result<R, E>) -> (T, Followed, Box<dyn Caller>),
     ) -> Result<(T, Turn), WriteError> {
         self.wait_for_room()?;
@@ -238,22 +264,33 @@ impl Shared {
                 caller.finish(Ok(()));
                 Turn::Wait
             }
-            _ => self.queue.push(kept, caller),
+            _ => self.queue.push(kept, caller, haste),
         };
         Ok((made, turn))
     }
 
-    /// Waits until a transaction is synced and what follows it is done; leads if told to.
-    fn wait<T>(&self, turn: Turn, told: &Receiver<Word<T>>) -> Result<T, WriteError> {
-        if turn == Turn::Lead {
-            self.lead();
-        }
+    /// Waits until a transaction is synced and what follows it is done; leads if told to, or if it is at
+    /// leisure and nobody else did for long.
+    fn wait<T>(
+        &self,
+        mut turn: Turn,
+        haste: Haste,
+        told: &Receiver<Word<T>>,
+    ) -> Result<T, WriteError> {
         loop {
-            match told.recv() {
-                Ok(Word::Lead) => self.lead(),
+            if turn == Turn::Lead {
+                self.lead();
+            }
+            let word = match haste {
+                Haste::Hurries => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Haste::AtLeisure => told.recv_timeout(LEISURE),
+            };
+            turn = match word {
+                Ok(Word::Lead) => Turn::Lead,
                 Ok(Word::Done(done)) => return done,
+                Err(RecvTimeoutError::Timeout) => self.queue.is_left(),
                 // Whoever led ended in panic, and told nobody.
-                Err(_) => {
+                Err(RecvTimeoutError::Disconnected) => {
                     let why = "the log was not written to its end".into();
                     return Err(WriteError::Stopped { why });
                 }

@@ -297,7 +297,7 @@ pub fn settle_later(manage: &Manage) -> Result<usize, OrderError> {
     let seen = orders.iter().map(|(applied, zone)| (applied, zone)).filter_map(seen_at);
     let seen: Vec<(&Applied, Option<Timestamp>)> = seen.collect();
     for some in seen.chunks(TOGETHER_MAX) {
-        manage.transact(|tx| put_seen(tx, some))?;
+        manage.transact_at_leisure(|tx| put_seen(tx, some))?;
     }
     Ok(seen.len())
 }
