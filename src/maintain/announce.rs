@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_millis(1_900);
 /// Notes taken up at a time; each is a small reading task.
 const NOTES_MAX: usize = 256;
 
-/// How long notes gather that come while there are others: under load one look at a zone's servers does
-/// for many commits.
+/// How long notes gather behind others: under load one look at a zone's servers does for many commits, and
+/// most commits wake nobody.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// Zones whose servers are looked up in one read: transactions wait for it.
@@ -52,6 +52,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 pub(super) struct Board {
     running: AtomicBool,
     notes: Mutex<BTreeMap<u32, Note>>,
+    /// Notes gather, and somebody comes for them without being woken.
+    gathers: AtomicBool,
     wake: Notify,
     stopped: AtomicBool,
     pub known: Mutex<Known>,
@@ -110,7 +112,7 @@ impl Board {
             return;
         }
         let mut notes = held(&self.notes);
-        let is_first = notes.is_empty();
+        let is_first = notes.is_empty() && !self.gathers.load(Ordering::Acquire);
         for zone in zones.iter().filter(|zone| zone.from != zone.to) {
             let sets = zone.changed.iter().map(|change| (change.owner.clone(), change.rtype));
             let changed = (sets, zone.changed_count);
@@ -118,7 +120,7 @@ impl Board {
         }
         let is_news = is_first && !notes.is_empty();
         drop(notes);
-        // While there are notes somebody comes for them.
+        // While there are notes, or while they gather, somebody comes for them.
         if is_news {
             self.wake.notify_one();
         }
@@ -332,15 +334,18 @@ impl Maintain {
             self.note_again(&mut again, began.elapsed());
             let has_room = tasks.len() < NOTES_MAX + super::notify::FLIGHTS_MAX + ROUNDS_MAX;
             if has_room && gathered.elapsed() >= GATHER {
+                board.gathers.store(false, Ordering::Release);
                 let notes = board.take_notes();
                 if !notes.is_empty() {
                     gathered = Instant::now();
+                    board.gathers.store(true, Ordering::Release);
                 }
                 let told = notes.into_iter().filter_map(|(zone, note)| self.take_note(zone, note));
                 self.find_servers(&told.collect::<Vec<_>>(), &addresses, &mut tasks);
             }
             let next = self.begin_due(&addresses, &mut tasks);
-            let more = has_room && !held(&board.notes).is_empty();
+            let more = has_room
+                && (board.gathers.load(Ordering::Acquire) || !held(&board.notes).is_empty());
             let rest = more.then(|| GATHER.saturating_sub(gathered.elapsed()));
             let later = (!again.is_over()).then_some(AGAIN_AFTER);
             let wait = next.into_iter().chain(later).chain(rest).min();
