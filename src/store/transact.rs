@@ -182,8 +182,9 @@ enum Word<T> {
     Done(Result<T, WriteError>),
 }
 
-/// How long a transaction at leisure waits for the sync of another.
-const LEISURE: Duration = Duration::from_millis(20);
+/// How often a transaction at leisure looks whether anybody else sees to the log. The next of who commits one
+/// after the other comes sooner; and many at leisure, one after the other, are not held up.
+const LEISURE: Duration = Duration::from_millis(2);
 
 /// Words that one caller is told.
 const WORDS: usize = 2;
