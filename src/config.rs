@@ -398,7 +398,7 @@ settings! {
     "dns" dns: Dns {
         /// Addresses answered on, by UDP and TCP. Without this key an IPv6 address is left out where there is no IPv6.
         listen: Vec<SocketAddr> = r#"["127.0.0.1:5300", "[::1]:5300"]"#,
-        /// UDP threads for each address; 0 is one for each core.
+        /// UDP threads for each address, and as many for TCP; 0 is one of each for each core.
         udp_workers: u32 = "0",
         /// Whether each UDP thread of an address has a core of its own. All else keeps to the cores that `udp_workers` leaves, if it leaves any: then answers share theirs with no commit.
         pin: bool = "false",

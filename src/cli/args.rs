@@ -86,7 +86,7 @@ pub(super) struct Serve {
     /// Address of the API
     #[arg(long, value_name = "ADDR:PORT")]
     listen_http: Option<SocketAddr>,
-    /// UDP threads for each address
+    /// UDP threads for each address, and as many for TCP
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=UDP_WORKERS_MAX.into()))]
     udp_workers: Option<u32>,
     /// Start with example zones, customers, a basket and an order; everything on loopback

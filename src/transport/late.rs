@@ -1,7 +1,7 @@
-//! TCP that joins the event loop late: a connection once it has to wait, not when it is accepted.
+//! Streams that join the event loop of the runtime late: once they have to wait, not when they are accepted.
 //!
-//! Most connections bring one question, and it is there when they are accepted: it is read and answered at
-//! once, and then the connection waits for the peer's end, for which it need not be told when it may write.
+//! What a peer says first is mostly there when it is accepted: it is read at once. Then the connection waits for
+//! more or for the end, for which it need not be told when it may write.
 //!
 //! Promises: what was read without waiting is one read; from then on the event loop shares out the turns.
 //!
@@ -47,7 +47,12 @@ impl Listener {
     }
 }
 
-fn accept_now(socket: &Socket) -> io::Result<(TcpStream, SocketAddr)> {
+/// Accepts a connection that waits.
+///
+/// # Errors
+///
+/// `WouldBlock` if none does; otherwise what the system says.
+pub(super) fn accept_now(socket: &Socket) -> io::Result<(TcpStream, SocketAddr)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (stream, peer) = acceptfrom_with(socket, flags)?;
     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());

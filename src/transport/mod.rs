@@ -1,7 +1,7 @@
 //! Moves octets between sockets and [`serve`](crate::serve), and decides nothing.
 //!
-//! UDP has threads of its own; everything else runs on the runtime it is given. All of it calls the
-//! same checklist.
+//! UDP has threads of its own, and so has plain TCP while it is simple; everything else runs on the runtime it is
+//! given. All of it calls the same checklist.
 
 pub mod client;
 pub mod conversation;
@@ -9,6 +9,7 @@ mod errands;
 mod gate;
 mod late;
 mod listen;
+mod plain;
 pub mod proxy;
 pub mod quic;
 pub mod secure;
@@ -30,9 +31,9 @@ use socket2::Socket;
 use tokio::sync::watch;
 
 use self::errands::{Leave, Take};
-use self::late::Listener;
 use self::listen::Bound;
 pub use self::listen::{Secured, StartError};
+use self::plain::Plain;
 use self::secure::Web;
 use self::stream::{House, Patience};
 use self::tcp::Places;
@@ -45,7 +46,7 @@ use crate::tap::{self, Tap};
 pub struct Settings {
     /// Addresses answered on, by UDP and TCP. Port 0 takes a free one, the same for both.
     pub listen: Vec<SocketAddr>,
-    /// UDP threads for each address; 0 is one for each core.
+    /// UDP threads for each address, and as many for TCP; 0 is one of each for each core.
     pub udp_workers: usize,
     /// Cores that the UDP threads of an address keep to, one each ([`udp::set_apart`]); none leaves them all.
     pub cores: Vec<usize>,
@@ -130,7 +131,7 @@ impl Handle {
         &self.secure
     }
 
-    /// Octets of the UDP threads' places for messages.
+    /// Octets of the places for messages that UDP and TCP threads have.
     pub fn buffer_octets(&self) -> u64 {
         self.buffer_octets
     }
@@ -180,7 +181,7 @@ pub fn start(
     desk.shared().registry.watch(&OPEN_CONNECTIONS, move || watched.open() as u64);
 
     let (errands, waiting) = errands::line();
-    let mut threads = Vec::new();
+    let (mut threads, mut buffer_octets) = (Vec::new(), 0);
     let _entered = runtime.enter();
     let secure = match &settings.secure {
         Some(secure) => listen::secure(secure, settings.idle(), &house, &places)?,
@@ -200,12 +201,14 @@ pub fn start(
                 settings.tap.clone(),
             ));
         }
-        let failed = |source| StartError { address: Some(address), protocol: "TCP", source };
-        let listener = Listener::new(tcp).map_err(failed)?;
-        let (house, places) = (Arc::clone(&house), Arc::clone(&places));
-        runtime.spawn(tcp::accept(listener, house, places, tcp::serve));
+        buffer_octets += workers as u64 * (udp::BUFFER_OCTETS + plain::BUFFER_OCTETS);
+        for number in 0..workers {
+            let plain = tcp.try_clone().and_then(|tcp| Plain::new(tcp, &house, &places, runtime));
+            let failed = |source| StartError { address: Some(address), protocol: "TCP", source };
+            let plain = plain.map_err(failed)?;
+            threads.push(spawn(format!("tcp-{number}"), move || plain.run()));
+        }
     }
-    let buffer_octets = threads.len() as u64 * udp::BUFFER_OCTETS;
     for number in 0..ASKERS {
         let (desk, waiting) = (Arc::clone(&desk), waiting.clone());
         threads.push(spawn(format!("dns-ask-{number}"), move || {

@@ -34,7 +34,7 @@ const ASKED_MAX: usize = 8;
 const INPUT_OCTETS: usize = 512;
 
 /// Octets of a message's length.
-const LENGTH_OCTETS: usize = 2;
+pub(super) const LENGTH_OCTETS: usize = 2;
 
 /// How long a stream may keep us waiting.
 #[derive(Debug, Clone)]
@@ -81,7 +81,8 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
+/// Whether the server stops.
+pub(super) fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
     *stop.borrow() || stop.has_changed().is_err()
 }
 
@@ -114,6 +115,17 @@ enum Piece {
     Broken,
 }
 
+/// Where a conversation stands that somebody else began.
+#[derive(Debug, Default)]
+pub struct Begun {
+    /// What was read and not answered.
+    pub input: Vec<u8>,
+    /// What of a reply the peer did not take yet.
+    pub output: Vec<u8>,
+    /// A message that others must be asked about.
+    pub asked: Option<Vec<u8>>,
+}
+
 /// Answers the messages of `stream` until it ends; `idle` says how long it may be silent now.
 pub async fn converse<S>(
     stream: S,
@@ -125,19 +137,37 @@ pub async fn converse<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    go_on(stream, transport, peer, house, idle, Begun::default()).await
+}
+
+/// As [`converse`], from where the conversation stands.
+pub async fn go_on<S>(
+    stream: S,
+    transport: Transport,
+    peer: impl Into<Peer>,
+    house: &House,
+    idle: impl Fn() -> Duration,
+    begun: Begun,
+) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut conversation = Conversation {
         stream,
         transport,
         peer: peer.into(),
         house,
-        input: Vec::new(),
+        input: begun.input,
         begun: None,
-        output: Vec::new(),
+        output: begun.output,
         answers: None,
         asked: 0,
         no_more: false,
         heard: false,
     };
+    if let Some(message) = begun.asked {
+        conversation.ask(message);
+    }
     conversation.run(idle).await
 }
 
@@ -234,6 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             if std::mem::replace(&mut self.heard, true) && self.transport == Transport::Doq {
                 return Err(End::Broken); // one query a stream
             }
+            taken += LENGTH_OCTETS + message.len();
             let length_at = self.output.len();
             self.output.extend_from_slice(&[0; LENGTH_OCTETS]);
             let desk = &self.house.desk;
@@ -269,12 +300,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 Outcome::Silent => return Err(End::Broken),
                 Outcome::Ask(_) => {
                     self.output.truncate(length_at);
-                    self.asked += 1;
-                    let (answers, _) = self.answers.get_or_insert_with(|| mpsc::channel(1));
-                    ask(desk, self.transport, self.peer, message.to_vec(), answers.clone());
+                    let message = message.to_vec();
+                    self.ask(message);
                 }
             }
-            taken += LENGTH_OCTETS + message.len();
         }
         if answered > 0 {
             let nanos = begun.elapsed().as_nanos() as u64;
@@ -287,6 +316,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             (false, _) => Some(Instant::now()),
         };
         Ok(more)
+    }
+
+    /// Has others asked about a message.
+    fn ask(&mut self, message: Vec<u8>) {
+        self.asked += 1;
+        let (answers, _) = self.answers.get_or_insert_with(|| mpsc::channel(1));
+        ask(&self.house.desk, self.transport, self.peer, message, answers.clone());
     }
 
     fn frame(&mut self, message: &[u8]) {
@@ -339,7 +375,8 @@ async fn read_more<S: AsyncRead + Unpin>(
     stream.read_buf(input).await
 }
 
-fn whole_message(input: &[u8]) -> Option<&[u8]> {
+/// The first message of `input`, if all of it is there.
+pub(super) fn whole_message(input: &[u8]) -> Option<&[u8]> {
     let (length, rest) = input.split_first_chunk::<LENGTH_OCTETS>()?;
     rest.get(..usize::from(u16::from_be_bytes(*length)))
 }
@@ -452,6 +489,27 @@ mod tests {
         }
         peer.stream.shutdown().await.unwrap();
         assert_eq!(peer.end.await.unwrap(), End::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_conversation_that_somebody_began_goes_on_from_where_it_stands() {
+        let (mut stream, theirs) = duplex(1);
+        let (_stop, stopping) = watch::channel(false);
+        let (desk, patience) = (desk(Refuse), patient());
+        let (balancers, tap) = (Prefixes::default(), None);
+        let house = House { desk, patience, balancers, tap, stop: stopping };
+        let begun = Begun {
+            input: framed(&version_query(2)),
+            output: framed(&[0, 1, 5]),
+            asked: Some(update(3)),
+        };
+        tokio::spawn(async move {
+            let peer = SocketAddr::from(([127, 0, 0, 1], 4444));
+            go_on(theirs, Transport::Tcp, peer, &house, || LONG, begun).await
+        });
+        for wanted in 1..4 {
+            assert_eq!(id(&message(&mut stream).await), wanted);
+        }
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! TCP: who may connect, how many, for how long.
 //!
+//! Plain TCP is accepted by threads of its own ([`plain`](super::plain)), what is encrypted by tasks of the runtime.
 //! Connections are counted by address and in all. The fuller the house, the shorter an idle
 //! connection may stay; when it is full, the next waits in the kernel's queue until one leaves, which
 //! then is soon.
@@ -87,6 +88,11 @@ impl Places {
         room.expect("nobody closes the semaphore")
     }
 
+    /// Room for one more, if there is any now.
+    pub fn room_now(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.all).try_acquire_owned().ok()
+    }
+
     /// Gives the room to `address`; none if it has its share. A balancer's share is all there is.
     pub fn take(
         self: &Arc<Self>,
@@ -108,8 +114,7 @@ impl Places {
 
     /// A place for `address` without waiting; none if there is no room or it has its share.
     pub fn take_now(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let room = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        self.take(room, address, false)
+        self.take(self.room_now()?, address, false)
     }
 
     /// Whether more than half of all places are taken.
@@ -135,6 +140,12 @@ impl Places {
         }
         let left = self.max.saturating_sub(open) as f64 / (self.max - half).max(1) as f64;
         self.idle_full + (self.idle - self.idle_full).mul_f64(left)
+    }
+
+    /// Has clients that want to know be told how long they may be idle now.
+    pub(super) fn tell_idle(&self, house: &House) {
+        let tenths = self.idle().as_millis() / 100;
+        house.desk.shared().set_keepalive(tenths.try_into().unwrap_or(u16::MAX));
     }
 }
 
@@ -190,8 +201,7 @@ pub async fn accept<F>(
             continue;
         };
         house.desk.count(&CONNECTIONS, 0);
-        let tenths = places.idle().as_millis() / 100;
-        house.desk.shared().set_keepalive(tenths.try_into().unwrap_or(u16::MAX));
+        places.tell_idle(&house);
         let conversation = serve(stream, peer, Arc::clone(&house), Arc::clone(&places));
         let house = Arc::clone(&house);
         tokio::spawn(async move {

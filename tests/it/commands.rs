@@ -472,7 +472,7 @@ fn threads_that_answer_go_before_those_that_change_zones() {
     };
     let own = of("nameplane");
     assert_eq!(own.len(), 1, "{nice:?}");
-    for answers in ["udp-", "async"] {
+    for answers in ["udp-", "tcp-", "async"] {
         let found = of(answers);
         assert!(!found.is_empty() && found.iter().all(|nice| *nice == own[0]), "{nice:?}");
     }
