@@ -428,8 +428,10 @@ impl Maintain {
                 None
             }
             Done::Asked { zone, serial, servers, seen } => {
-                for (server, _) in seen.iter().filter(|(_, seen)| seen.standing == Standing::Behind)
-                {
+                let lags = |(_, seen): &&(SocketAddr, Seen)| {
+                    matches!(seen.standing, Standing::Behind | Standing::Stale)
+                };
+                for (server, _) in seen.iter().filter(lags) {
                     known.notifier.revived(zone, *server, now_ms);
                 }
                 known.matrix.done(zone, serial, servers, seen, now_ms)

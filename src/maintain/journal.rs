@@ -201,6 +201,34 @@ pub fn versions<R: RawRows + ?Sized>(
     held.rev().take(limit).filter_map(|number| version(rows, zone, number).transpose()).collect()
 }
 
+/// When the version came that a server lacks which has `serial`, in microseconds since 1970; of one older
+/// than the journal, when the oldest step that is kept came.
+///
+/// # Errors
+///
+/// [`ReadFault`] when the store cannot be read.
+pub fn lacked_since_us<R: RawRows + ?Sized>(
+    rows: &R,
+    zone: &Zone,
+    serial: Serial,
+) -> Result<u64, ReadFault> {
+    let mut since_us = zone.changed_us;
+    let (mut low, mut high) = (zone.journal.first, zone.version + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let first = rows.piece(&JOURNAL, &(zone.id, middle, 0)).map_err(fault)?;
+        let head = first.and_then(|octets| {
+            postcard::take_from_bytes::<(Serial, Serial, u64)>(&octets).ok().map(|(head, _)| head)
+        });
+        match head {
+            Some((_, to, at_us)) if serial.is_before(to) => (since_us, high) = (at_us, middle),
+            // It has that one, or it left the journal meanwhile.
+            Some(_) | None => low = middle + 1,
+        }
+    }
+    Ok(since_us)
+}
+
 /// How the journal leads from a serial to the current version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Maintain;
+use super::journal;
 use super::message::{self, Answer, How};
 use super::rows::{self, Zone};
 use super::served::{Seen, Standing};
@@ -29,6 +30,9 @@ const TRIES: &[u64] = &[1_500, 1_500];
 /// RRsets from being seen with all. Where two of three get lost on the way there or back, three questions in
 /// a hundred are given up.
 pub(super) const TRIES_ALIVE: &[u64] = &[300, 300, 300, 600, 600, 600, 1_500, 1_500, 1_500];
+
+/// How long a server may lack a version before it is called stale, in microseconds.
+const STALE_US: u64 = 300_000_000;
 
 /// Servers of one zone asked side by side.
 const LOOKS_MAX: usize = 16;
@@ -165,7 +169,7 @@ impl Maintain {
         let seen = |standing, detail| Seen { standing, serial: Some(serial), detail };
         if serial.is_before(zone.serial) {
             let detail = format!("has serial {serial}, here is {}", zone.serial);
-            return Ok(seen(Standing::Behind, detail));
+            return Ok(seen(self.lagging(zone, serial), detail));
         }
         for (owner, rtype, expected) in claims {
             if *expected == Expected::Elsewhere {
@@ -188,6 +192,18 @@ impl Maintain {
             return Ok(seen(Standing::Tampered, detail));
         }
         Ok(seen(Standing::Ok, String::new()))
+    }
+
+    /// How a server stands that has `serial` of a zone, an older one than is here.
+    ///
+    /// By when the version after it was made, not by when that was first seen: a restart forgets what was
+    /// seen. Who follows a zone that never rests lacks a version that is new whenever it is asked.
+    fn lagging(&self, zone: &Zone, serial: Serial) -> Standing {
+        let since = self.store().read(|rows| journal::lacked_since_us(rows, zone, serial));
+        let now_us = self.settings().clock.now_us();
+        // What cannot be read is told where it matters more.
+        let is_stale = since.is_ok_and(|since| now_us.saturating_sub(since) > STALE_US);
+        if is_stale { Standing::Stale } else { Standing::Behind }
     }
 
     /// Asks one server whether it still answers for a zone that is no more here.
@@ -295,7 +311,13 @@ pub(super) fn soa_of<R: RawRows + ?Sized>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
+    use crate::maintain::tests::{commit, create, name, set};
+    use crate::maintain::{Clock, Settings};
+    use crate::store::Store;
+    use crate::zone::Base;
     use crate::zone::text::{self, Options};
     use crate::zone::tree::PackedZone;
 
@@ -309,6 +331,52 @@ mod tests {
         let parsed = text::parse(ZONE.as_bytes(), options).unwrap();
         let view = PackedZone::new(apex, &parsed.packed);
         expected(&view, &Name::parse(owner).unwrap(), rtype).unwrap()
+    }
+
+    /// Goal: a server is stale that lacks one version for five minutes, also for who has just been started and
+    /// never asked it; not one that is a version behind whenever it is asked, because the zone never rests.
+    /// Method: a zone changes once, and later every ten seconds; each look is by a server that knows nothing.
+    #[test]
+    fn who_lacks_a_version_for_five_minutes_is_stale_and_a_restart_forgets_nothing_of_it() {
+        const S_US: u64 = 1_000_000;
+        let (store, shown) = (Store::in_memory(), Arc::new(AtomicU64::new(1_800_000_000 * S_US)));
+        let start = || {
+            let clock = Clock::by_hand(Arc::clone(&shown));
+            Maintain::offline(store.clone(), Settings { clock, ..Settings::default() })
+        };
+        let zone = |maintain: &Maintain| {
+            maintain.store().read(|rows| rows::zone(rows, &name("x.")).unwrap().unwrap())
+        };
+        let pass = |s: u64| shown.fetch_add(s * S_US, Ordering::Relaxed);
+        let lagging = |serial| start().lagging(&zone(&start()), serial);
+        let change = |last| {
+            commit(&start(), &[set("x.", "www", last, Base::Unchecked)]).unwrap();
+            zone(&start()).serial
+        };
+        commit(&start(), &[create("x.", 1)]).unwrap();
+        let first = zone(&start()).serial;
+
+        pass(3600);
+        let second = change(2);
+        assert_eq!(
+            lagging(first),
+            Standing::Behind,
+            "it had an hour when there was nothing to lack"
+        );
+        pass(299);
+        assert_eq!(lagging(first), Standing::Behind);
+        pass(2);
+        assert_eq!(lagging(first), Standing::Stale);
+
+        let mut last = second;
+        for round in 0..60 {
+            assert_eq!(lagging(first), Standing::Stale, "it stands still");
+            pass(10);
+            let next = change(round + 3);
+            assert_eq!(lagging(last), Standing::Behind, "it follows, a little late");
+            last = next;
+        }
+        assert_eq!(lagging(second), Standing::Stale);
     }
 
     #[test]

@@ -40,9 +40,6 @@ pub const DESERTED_MS: u64 = 30_000;
 /// Milliseconds between the rounds of zones that are asked about again because their servers changed.
 const APART_MS: u64 = 2;
 
-/// Milliseconds a server may lack a serial before it is called stale.
-pub const STALE_MS: u64 = 300_000;
-
 /// How a server stands to the zone as it is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Standing {
@@ -53,7 +50,7 @@ pub enum Standing {
     Behind,
     /// It has the serial, and everything asked for.
     Ok,
-    /// It has lacked one serial for too long.
+    /// It has an older serial, and has lacked the next one for too long.
     Stale,
     /// It does not answer, or may not be asked.
     Unreachable,
@@ -101,8 +98,6 @@ pub struct Cell {
     pub ok_ms: Option<u64>,
     /// Whether nobody waits for it.
     pub waived: bool,
-    /// Since when, and which serial, it was seen to lack; none where it is to serve nothing any more.
-    lacks: Option<(u64, Option<Serial>)>,
 }
 
 /// One zone of the matrix.
@@ -323,10 +318,9 @@ impl Matrix {
         watch.unknown_waived = servers.unknown_waived;
         watch.idle = seen.is_empty();
         watch.take(servers.known);
-        let here = (!watch.gone).then_some(serial);
         for (address, seen) in seen {
             if let Some(cell) = watch.cells.get_mut(&address) {
-                cell.take(seen, here, now_ms);
+                cell.take(seen, now_ms);
             }
         }
         let done = |cell: &Cell| cell.waived || cell.seen.standing == Standing::Ok;
@@ -418,7 +412,6 @@ impl Watch {
                 asked_ms: None,
                 ok_ms: None,
                 waived: false,
-                lacks: None,
             };
             let mut cell = old.remove(&server.address).unwrap_or_else(fresh);
             cell.names = server.names;
@@ -429,23 +422,12 @@ impl Watch {
 }
 
 impl Cell {
-    /// Takes what was seen while the zone was at `here`; none, it is no more.
-    fn take(&mut self, seen: Seen, here: Option<Serial>, now_ms: u64) {
+    fn take(&mut self, seen: Seen, now_ms: u64) {
         self.asked_ms = Some(now_ms);
-        self.seen = seen;
-        // Who follows a zone that never rests is always a little behind, and never stale.
-        let has = |wanted: Serial| self.seen.serial.is_some_and(|serial| !serial.is_before(wanted));
-        self.lacks = self.lacks.filter(|(_, wanted)| !wanted.is_some_and(has));
-        match self.seen.standing {
-            Standing::Ok => (self.ok_ms, self.lacks) = (Some(now_ms), None),
-            Standing::Behind => {
-                let (since, _) = *self.lacks.get_or_insert((now_ms, here));
-                if now_ms.saturating_sub(since) > STALE_MS {
-                    self.seen.standing = Standing::Stale;
-                }
-            }
-            _ => {}
+        if seen.standing == Standing::Ok {
+            self.ok_ms = Some(now_ms);
         }
+        self.seen = seen;
     }
 }
 
@@ -468,28 +450,6 @@ mod tests {
             own: false,
         };
         Servers { known: (1..=count).map(server).collect(), ..Servers::default() }
-    }
-
-    /// Goal: a server is stale that lacks one version for five minutes, not one that is a version behind
-    /// whenever it is asked, because the zone changes all the time.
-    #[test]
-    fn who_follows_a_zone_that_never_rests_is_behind_and_never_stale() {
-        let standings = |lag: &dyn Fn(u32) -> u32| {
-            let mut matrix = Matrix::default();
-            let rounds = (1..=20).map(|round: u32| {
-                let (here, now) = (Serial(100 + round), u64::from(round) * 30_000);
-                matrix.watch(1, &apex(), here, [], false, now);
-                matrix.take_due(now + FIRST_MS);
-                let (at, mut seen) = seen(1, Standing::Behind);
-                seen.serial = Some(Serial(lag(round)));
-                matrix.done(1, here, servers(1), vec![(at, seen)], now + FIRST_MS);
-                matrix.get(1).unwrap().cells[&at].seen.standing
-            });
-            rounds.collect::<BTreeSet<_>>()
-        };
-        assert_eq!(standings(&|round| 99 + round), BTreeSet::from([Standing::Behind]));
-        let both = BTreeSet::from([Standing::Behind, Standing::Stale]);
-        assert_eq!(standings(&|_| 100), both, "it stands still");
     }
 
     fn seen(n: u8, standing: Standing) -> (SocketAddr, Seen) {
@@ -605,22 +565,6 @@ mod tests {
         assert!(matrix.take_due(10_000).is_empty(), "one round at a time");
         assert_eq!(matrix.done(1, Serial(2), servers(1), vec![seen(1, Standing::Ok)], 200), None);
         assert_eq!(matrix.next_ms(), Some(200 + FIRST_MS));
-    }
-
-    #[test]
-    fn who_is_behind_for_too_long_is_stale_until_it_is_ok() {
-        let mut matrix = watching();
-        let mut shown = Vec::new();
-        for (now, standing) in [
-            (100, Standing::Behind),
-            (100 + STALE_MS, Standing::Behind),
-            (101 + STALE_MS, Standing::Behind),
-            (102 + STALE_MS, Standing::Ok),
-        ] {
-            matrix.done(1, Serial(2), servers(1), vec![seen(1, standing)], now);
-            shown.push(matrix.get(1).unwrap().cells.values().next().unwrap().seen.standing.word());
-        }
-        assert_eq!(shown, ["behind", "behind", "stale", "ok"]);
     }
 
     #[test]
