@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -524,26 +525,52 @@ fn a_closed_zone_gives_no_address_to_a_referral_of_another() {
     assert_eq!(addresses(), 1);
 }
 
-#[test]
-fn a_peer_that_does_not_read_holds_nobody_back() {
-    let home = tempfile::tempdir().unwrap();
-    // More than the kernel keeps for a peer that does not read.
+/// A data directory with a zone of 15 MB, more than the kernel keeps for a peer that does not read.
+fn with_a_large_zone(home: &Path) -> PathBuf {
     let text = "x".repeat(240);
     let records: String =
         (0..30_000).map(|n| format!("host{n} 60 TXT \"{text}\" \"{text}\"\n")).collect();
-    let file = home.path().join("large.example.zone");
+    let file = home.join("large.example.zone");
     std::fs::write(
         &file,
         format!("$ORIGIN large.example.\n@ 60 SOA ns h 1 60 60 60 60\n@ 60 NS ns\nns 60 A 192.0.2.1\n{records}"),
     )
     .unwrap();
-    let data = home.path().join("data");
+    let data = home.join("data");
     let import = nameplane()
         .args(["zone", "import", "--data-dir"])
         .args([data.as_os_str(), file.as_os_str()])
         .output()
         .unwrap();
     assert!(import.status.success(), "{import:?}");
+    data
+}
+
+/// Goal: a peer that reads, but takes longer than the operator gives it, is let go, and counted as one that has
+/// not all.
+#[test]
+fn a_transfer_that_takes_longer_than_it_may_is_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("server.toml");
+    std::fs::write(&config, "[transfer]\ntime_max_s = 1\n").unwrap();
+    let data = with_a_large_zone(home.path());
+    let server = Server::at(&data, &["--config", config.to_str().unwrap()]);
+    put(&server, "large.example", &json!({"transfer": ["127.0.0.1"]}));
+    let mut peer = Tcp::ask(&server, &query("large.example.", Type::AXFR));
+    let first = peer.next();
+    assert_eq!(header(&first).flags.rcode(), Rcode::NOERROR);
+    std::thread::sleep(Duration::from_millis(1_500)); // its time passes, and most of the zone is not sent
+    let mut rest = Vec::new();
+    let _ = peer.0.read_to_end(&mut rest); // ended or cut: the peer sees that no SOA came
+    comes_to("unfinished", 1, || ended(&server, "unfinished"));
+    assert_eq!(ended(&server, "axfr"), 0);
+    server.logs("it took too long");
+}
+
+#[test]
+fn a_peer_that_does_not_read_holds_nobody_back() {
+    let home = tempfile::tempdir().unwrap();
+    let data = with_a_large_zone(home.path());
     let server = Server::at(&data, &[]);
     put(&server, "large.example", &json!({"transfer": ["127.0.0.1"]}));
     let axfr = query("large.example.", Type::AXFR);
