@@ -38,6 +38,7 @@ pub(super) fn run(command: Primaries) -> Result<ExitCode, Failure> {
                 ("AT", "next_at"),
                 ("EXPIRES", "expires_at"),
                 ("TROUBLE", "trouble"),
+                ("PASSED OVER", "passed_over"),
             ];
             print::rows(&rows, &columns, listing.json);
         }

@@ -87,6 +87,8 @@ const PAGE_ZONES: usize = 1_000;
 pub struct Ask {
     /// Who told us to.
     pub from: Option<IpAddr>,
+    /// When it did, in microseconds since 1970.
+    pub told_us: u64,
     /// The whole zone, even if nothing is newer.
     pub transfer: bool,
     /// Whatever serial it has.
@@ -98,6 +100,7 @@ pub struct Ask {
 impl Ask {
     fn join(&mut self, other: Ask) {
         self.from = other.from.or(self.from);
+        self.told_us = self.told_us.max(other.told_us);
         self.transfer |= other.transfer;
         self.any_serial |= other.any_serial;
         self.forced |= other.forced;
@@ -131,6 +134,8 @@ pub struct Standing {
     pub failures: u32,
     /// Why the last round failed.
     pub trouble: Option<String>,
+    /// Why primaries were asked in vain in the last round, whatever came of it.
+    pub passed_over: Vec<String>,
     /// The last transfer since the start.
     pub took: Option<Took>,
 }
@@ -182,7 +187,8 @@ impl Maintain {
             // catalog names may mean something else now.
             entry.wanted.get_or_insert_default().forced = true;
             entry.turn += 1;
-            entry.trouble = None; // that was of another row, maybe
+            // That was of another row, maybe.
+            (entry.trouble, entry.passed_over) = (None, Vec::new());
             let renew = |entry: &mut Entry| {
                 (entry.first, entry.parked) = (first, false);
                 entry.times.hurry(now_us());
@@ -202,6 +208,8 @@ impl Maintain {
                 asking: false,
                 wanted: None,
                 trouble: None,
+                passed_over: Vec::new(),
+                misses: false,
                 took: None,
                 named: None,
                 turn: 0,
@@ -235,7 +243,8 @@ impl Maintain {
             tracing::debug!(zone = %apex, %from, "NOTIFY for {apex} from no primary of it");
             return Told::why(Rcode::REFUSED, Ede::PROHIBITED, "not from a primary of this zone");
         }
-        self.refresh(apex, Ask { from: Some(from.to_canonical()), ..Ask::default() });
+        let (from, told_us) = (Some(from.to_canonical()), now_us());
+        self.refresh(apex, Ask { from, told_us, ..Ask::default() });
         Rcode::NOERROR.into()
     }
 
@@ -265,6 +274,7 @@ impl Maintain {
             asking: entry.asking,
             failures: entry.times.failures,
             trouble: entry.trouble.clone(),
+            passed_over: entry.passed_over.clone(),
             took: entry.took.clone(),
         })
     }
@@ -296,14 +306,11 @@ impl Maintain {
                 Err(error) => tracing::error!(zone = %apex, ?error, "zone {apex} cannot expire"),
             }
         }
-        self.refreshing().put_back(apex, |entry| {
-            entry.expired = true;
-            After::Waits
-        });
+        self.refreshing().doubt(apex);
     }
 
     fn note(&self, apex: &Name, ask: Ask, ended: Ended) {
-        let Ended { zone, following, timers, outcome } = ended;
+        let Ended { zone, following, timers, outcome, passed_over, is_news } = ended;
         let bounds = self.settings().refresh.bounds;
         let timers = timers.map(|timers| timers.within(bounds));
         let named = match (&zone, &following, &outcome) {
@@ -326,8 +333,14 @@ impl Maintain {
             entry.timers = timers.or(entry.timers);
             let trouble = match outcome {
                 Ok(took) => {
+                    let had_any = entry.times.confirmed_us.is_some();
                     entry.times.round(Round::Confirmed, entry.timers, now_us(), random());
-                    entry.expired = false;
+                    // It may have expired behind this round's back: another one sees.
+                    let is_live = zone.as_ref().is_some_and(|zone| zone.state == ZoneState::Live);
+                    if entry.expired && had_any && is_live {
+                        entry.times.hurry(now_us());
+                    }
+                    (entry.expired, entry.misses) = (false, false);
                     entry.took = took.or(entry.took.take());
                     match &named {
                         Some(Err(text)) => Some(text.clone()),
@@ -335,7 +348,12 @@ impl Maintain {
                     }
                 }
                 Err(trouble) => {
-                    entry.times.round(Round::Failed, entry.timers, now_us(), random());
+                    entry.misses |= is_news;
+                    let round = match entry.misses && trouble.is_of_the_line() {
+                        true => Round::Missed,
+                        false => Round::Failed,
+                    };
+                    entry.times.round(round, entry.timers, now_us(), random());
                     Some(trouble.to_string())
                 }
             };
@@ -347,7 +365,13 @@ impl Maintain {
             {
                 tracing::warn!(zone = %apex, "zone {apex} cannot be refreshed: {text}");
             }
-            entry.trouble = trouble;
+            let is_new = |why: &&String| !entry.passed_over.contains(why);
+            if trouble.is_none()
+                && let Some(why) = passed_over.iter().find(is_new)
+            {
+                tracing::warn!(zone = %apex, "zone {apex} is fresh, by another primary: {why}");
+            }
+            (entry.trouble, entry.passed_over) = (trouble, passed_over);
             After::Waits
         });
     }

@@ -63,6 +63,11 @@ impl fmt::Display for AskError {
             AskError::Distrusted { server, why, .. } => {
                 write!(f, "the answer of {server} is not trusted: {why}")
             }
+            AskError::Unreachable { server, source }
+                if source.kind() == io::ErrorKind::UnexpectedEof =>
+            {
+                write!(f, "{server} ended the connection too early")
+            }
             AskError::Unreachable { server, .. } => write!(f, "{server} cannot be reached"),
         }
     }

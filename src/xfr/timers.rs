@@ -69,6 +69,8 @@ pub enum Round {
     Confirmed,
     /// None did.
     Failed,
+    /// One has something newer, and it did not come through.
+    Missed,
 }
 
 /// The times of one secondary zone, in microseconds since 1970.
@@ -94,7 +96,8 @@ impl Times {
     }
 
     /// Of a zone kept since `confirmed_us`, as a start finds it. Those that are due ask within
-    /// `spread_us`, each at its own moment.
+    /// `spread_us`, each at its own moment; the others within RETRY, for who told us something meanwhile
+    /// found nobody here.
     pub fn restored(
         confirmed_us: Option<u64>,
         timers: Option<SoaTimers>,
@@ -102,10 +105,13 @@ impl Times {
         spread_us: u64,
         jitter: u32,
     ) -> Times {
-        let refresh_us = timers.map_or(0, |timers| u64::from(timers.refresh_s) * SECOND_US);
+        let us = |s: u32| u64::from(s) * SECOND_US;
+        let refresh_us = timers.map_or(0, |timers| us(timers.refresh_s));
+        let retry_us = timers.map_or(0, |timers| us(timers.retry_s));
         let due_us = confirmed_us.map_or(now_us, |confirmed| confirmed.saturating_add(refresh_us));
         let soon_us = now_us + share(spread_us, jitter);
-        Times { confirmed_us, next_us: due_us.min(now_us + refresh_us).max(soon_us), failures: 0 }
+        let next_us = due_us.min(now_us + share(retry_us, jitter)).max(soon_us);
+        Times { confirmed_us, next_us, failures: 0 }
     }
 
     /// A round ended. `timers` are those of the version in service, none before there is one; `jitter`
@@ -122,16 +128,20 @@ impl Times {
                 self.failures = 0;
                 FIRST_PAUSE_MAX_S * SECOND_US
             }
-            (Round::Failed, timers) => {
+            (Round::Failed | Round::Missed, timers) => {
                 self.failures = self.failures.saturating_add(1);
                 let doubled = FIRST_PAUSE_S << self.failures.saturating_sub(1).min(16);
                 let first = doubled.min(FIRST_PAUSE_MAX_S);
-                // What we have does not grow older by waiting RETRY; before there is anything, nobody
-                // has said how long to wait.
-                match timers {
-                    Some(timers) => u64::from(timers.retry_s) * SECOND_US,
-                    None => first * SECOND_US,
-                }
+                let retry = timers.map(|timers| u64::from(timers.retry_s));
+                // What we have does not grow older by waiting RETRY, unless something newer is there: who
+                // told us so was thanked and does not say it again. Before there is anything, nobody has
+                // said how long to wait.
+                let pause_s = match (round, retry) {
+                    (Round::Missed, Some(retry)) => first.min(retry),
+                    (_, Some(retry)) => retry,
+                    (_, None) => first,
+                };
+                pause_s * SECOND_US
             }
         };
         // Earlier by up to a tenth: never later than the SOA says.
@@ -141,6 +151,12 @@ impl Times {
     /// Asks at once, whatever was planned.
     pub fn hurry(&mut self, now_us: u64) {
         self.next_us = self.next_us.min(now_us);
+    }
+
+    /// The clock was set back by so much: what had been planned is as far away as it was.
+    pub fn set_back(&mut self, by_us: u64) {
+        self.next_us = self.next_us.saturating_sub(by_us);
+        self.confirmed_us = self.confirmed_us.map(|confirmed| confirmed.saturating_sub(by_us));
     }
 
     /// When what we have is too old; none before there is anything.
@@ -229,16 +245,29 @@ mod tests {
             Times::restored(Some(confirmed), Some(TIMERS), NOW, 10 * SECOND_US, jitter).next_us
                 - NOW
         };
-        assert_eq!(restored(100, 0), 200 * SECOND_US);
         assert_eq!(restored(1000, 0), 0);
         assert_eq!(restored(1000, 1 << 31), 5 * SECOND_US);
+        assert_eq!(restored(290, 1 << 31), 10 * SECOND_US, "REFRESH");
+        assert_eq!(restored(100, 1 << 31), 30 * SECOND_US, "within RETRY: it may have been told");
+    }
+
+    #[test]
+    fn what_is_newer_and_did_not_come_is_asked_for_soon_and_then_by_retry() {
+        let mut times = Times::new(NOW);
+        times.round(Round::Confirmed, Some(TIMERS), NOW, 0);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            times.round(Round::Missed, Some(TIMERS), NOW, 0);
+            pauses.push((times.next_us - NOW) / SECOND_US);
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60, 60]);
     }
 
     #[test]
     fn a_clock_that_was_set_back_does_not_put_the_next_question_off() {
         let ahead = Some(NOW + 86_400 * SECOND_US);
         let times = Times::restored(ahead, Some(TIMERS), NOW, 0, 0);
-        assert_eq!(times.next_us, NOW + 300 * SECOND_US);
+        assert_eq!(times.next_us, NOW);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Ask, Took, Trouble};
 use crate::maintain::now_us;
@@ -26,6 +26,9 @@ const CROWDED_US: u64 = SECOND_US;
 /// How long a thread waits at most before it looks again.
 const WAIT_MAX_US: u64 = 3600 * SECOND_US;
 
+/// How far a clock must be behind what has passed to be called set back: less is a clock that is slowed.
+const SET_BACK_US: u64 = SECOND_US;
+
 /// Where secondary zones wait for their time.
 #[derive(Default)]
 pub(in crate::maintain) struct Desk {
@@ -37,11 +40,13 @@ pub(in crate::maintain) struct Desk {
 #[derive(Default)]
 pub(super) struct Queue {
     pub open: bool,
+    /// What the clock showed when it was looked at last, and when that was.
+    looked: Option<(u64, Instant)>,
     pub zones: BTreeMap<Vec<u8>, Entry>,
-    /// When each zone that is not asking is looked at next.
+    /// When each zone is looked at next; one that is asking, when it expires.
     pub due: BTreeSet<(u64, Vec<u8>)>,
-    /// Primaries that did not answer: until when they are left alone, and what was seen of them.
-    out_of_reach: HashMap<SocketAddr, (u64, String)>,
+    /// Primaries that did not answer.
+    out_of_reach: HashMap<SocketAddr, OutOfReach>,
     /// When the thread wakes up that watches for the next zone to be due; none when none does. The others
     /// sleep until they are told.
     watched_until: Option<u64>,
@@ -51,6 +56,15 @@ pub(super) struct Queue {
     asked: HashMap<SocketAddr, usize>,
     /// Zones that are due and wait for their primary to be asked by fewer, by that primary.
     parked: HashMap<SocketAddr, VecDeque<Vec<u8>>>,
+}
+
+/// A primary that did not answer.
+struct OutOfReach {
+    asked_us: u64,
+    /// How long it is left alone.
+    until_us: u64,
+    /// What was seen of it.
+    why: String,
 }
 
 /// One thread asking one primary, until it is dropped.
@@ -96,6 +110,9 @@ pub(super) struct Entry {
     /// What was wanted since the last round began.
     pub wanted: Option<Ask>,
     pub trouble: Option<String>,
+    pub passed_over: Vec<String>,
+    /// Whether a primary is known to have something newer that did not come.
+    pub misses: bool,
     pub took: Option<Took>,
     /// Of a catalog: the version whose zones are here, and the turn in which they came.
     pub named: Option<(u64, u64)>,
@@ -112,11 +129,11 @@ pub(super) enum Job {
 }
 
 impl Entry {
-    /// When it is to be looked at. What is parked may still expire.
+    /// When it is to be looked at. What is parked, or asks for long, may still expire.
     pub fn due_us(&self) -> u64 {
         let expires = self.times.expires_us(self.timers).filter(|_| !self.expired);
         let expires = expires.unwrap_or(u64::MAX);
-        if self.parked { expires } else { self.times.next_us.min(expires) }
+        if self.parked || self.asking { expires } else { self.times.next_us.min(expires) }
     }
 
     /// Whether it was told of something by another than the primary it asks first.
@@ -142,8 +159,12 @@ impl Queue {
         let entry = self.zones.get_mut(&key)?;
         entry.parked = false;
         if !entry.expired && entry.times.is_expired(entry.timers, now_us) {
-            entry.asking = true;
-            return Some(Job::Expire(entry.apex.clone()));
+            entry.expired = true;
+            let (due_us, apex) = (entry.due_us(), entry.apex.clone());
+            if !entry.asking {
+                self.due.insert((due_us, key));
+            }
+            return Some(Job::Expire(apex));
         }
         let asked = self.asked.get(&entry.first).copied().unwrap_or_default();
         if asked >= self.most && !entry.is_told_by_another() {
@@ -153,7 +174,26 @@ impl Queue {
             return None;
         }
         entry.asking = true;
-        Some(Job::Ask(entry.apex.clone(), entry.wanted.take().unwrap_or_default()))
+        let (expires_us, apex) = (entry.due_us(), entry.apex.clone());
+        let ask = entry.wanted.take().unwrap_or_default();
+        self.due.insert((expires_us, key));
+        Some(Job::Ask(apex, ask))
+    }
+
+    /// Looks at the clock. If it was set back, what waits does not wait for that much longer; what it jumps
+    /// ahead may have passed while this machine was not running.
+    fn look_at_clock(&mut self, now_us: u64, at: Instant) {
+        let Some((shown_us, when)) = self.looked.replace((now_us, at)) else { return };
+        let passed_us = u64::try_from(at.duration_since(when).as_micros()).unwrap_or(u64::MAX);
+        let back_us = shown_us.saturating_add(passed_us).saturating_sub(now_us);
+        if back_us < SET_BACK_US {
+            return;
+        }
+        self.out_of_reach.clear();
+        self.zones.values_mut().for_each(|entry| entry.times.set_back(back_us));
+        let due = std::mem::take(&mut self.due).into_iter();
+        let moved = due.filter_map(|(_, key)| Some((self.zones.get(&key)?.due_us(), key)));
+        self.due = moved.collect();
     }
 
     /// Lets the next of the zones try again that wait for this primary.
@@ -183,18 +223,23 @@ impl Desk {
         self.told.notify_all();
     }
 
-    pub(super) fn is_out_of_reach(&self, primary: SocketAddr) -> Result<(), Trouble> {
+    /// Whether `primary` did not answer a moment ago. Who has told us something since is there again.
+    pub(super) fn is_out_of_reach(&self, primary: SocketAddr, ask: &Ask) -> Result<(), Trouble> {
+        let has_told = ask.from == Some(primary.ip().to_canonical());
         match self.lock().out_of_reach.get(&primary) {
-            Some((until, why)) if *until > now_us() => Err(Trouble::OutOfReach(why.clone())),
+            Some(it) if it.until_us > now_us() && !(has_told && it.asked_us < ask.told_us) => {
+                Err(Trouble::OutOfReach(it.why.clone()))
+            }
             _ => Ok(()),
         }
     }
 
-    pub(super) fn note_out_of_reach(&self, primary: SocketAddr, why: &Trouble) {
-        let now = now_us();
-        let mut queue = self.lock();
-        queue.out_of_reach.retain(|_, (until, _)| *until > now);
-        queue.out_of_reach.insert(primary, (now + OUT_OF_REACH_US, why.to_string()));
+    /// Notes that `primary`, asked at `asked_us`, did not answer.
+    pub(super) fn note_out_of_reach(&self, primary: SocketAddr, asked_us: u64, why: &Trouble) {
+        let (now_us, why, mut queue) = (now_us(), why.to_string(), self.lock());
+        queue.out_of_reach.retain(|_, it| it.until_us > now_us);
+        let until_us = now_us + OUT_OF_REACH_US;
+        queue.out_of_reach.insert(primary, OutOfReach { asked_us, until_us, why });
     }
 
     pub(super) fn note_in_reach(&self, primary: SocketAddr) {
@@ -237,6 +282,7 @@ impl Desk {
         let mut queue = self.lock();
         while queue.open {
             let now = now_us();
+            queue.look_at_clock(now, Instant::now());
             let due = queue.due.first().map_or(u64::MAX, |(due, _)| *due);
             if due <= now {
                 let Some((_, key)) = queue.due.pop_first() else { continue };
@@ -261,13 +307,24 @@ impl Desk {
         None
     }
 
+    /// Has a zone asked about at once that expired while it was confirmed.
+    pub(super) fn doubt(&self, apex: &Name) {
+        let (key, now_us) = (apex.key(), now_us());
+        let mut queue = self.lock();
+        let entry = queue.zones.get(&key);
+        if entry.is_some_and(|it| !it.asking && !it.times.is_expired(it.timers, now_us)) {
+            queue.change(&key, |entry| entry.times.hurry(now_us));
+            self.tell(&mut queue);
+        }
+    }
+
     /// Puts a zone back after `with` looked at it, or takes it out, as that says.
     pub(super) fn put_back(&self, apex: &Name, with: impl FnOnce(&mut Entry) -> After) {
         let key = apex.key();
         let mut queue = self.lock();
         let Some(entry) = queue.zones.get_mut(&key) else { return };
+        let (expires_us, first) = (entry.due_us(), entry.first);
         entry.asking = false;
-        let first = entry.first;
         let after = with(entry);
         match after {
             After::Gone => {}
@@ -279,6 +336,7 @@ impl Desk {
             }
         }
         let due = entry.due_us();
+        queue.due.remove(&(expires_us, key.clone()));
         if matches!(after, After::Gone) {
             queue.zones.remove(&key);
         } else {
@@ -321,6 +379,8 @@ mod tests {
             asking: false,
             wanted: None,
             trouble: None,
+            passed_over: Vec::new(),
+            misses: false,
             took: None,
             named: None,
             turn: 0,
@@ -369,6 +429,43 @@ mod tests {
             After::Waits
         });
         assert_eq!(asked(&desk).to_string(), "c.");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_puts_no_question_off() {
+        let desk = desk(&[("a.", SLOW)]);
+        let (mut queue, start, now_us) = (desk.lock(), Instant::now(), now_us());
+        let waits_s = |queue: &Queue, now_us| (queue.due.first().unwrap().0 - now_us) / SECOND_US;
+        let in_five_minutes = |entry: &mut Entry| entry.times.next_us = now_us + 300 * SECOND_US;
+        queue.change(&Name::parse("a.").unwrap().key(), in_five_minutes);
+        let back_s = 7_200;
+        for (passed_s, shown_s, left_s) in
+            [(0, 0, 300), (10, 10, 290), (20, 20 - back_s, 280), (30, 30 - back_s, 270)]
+        {
+            let shown_us = now_us.saturating_add_signed(shown_s * 1_000_000);
+            queue.look_at_clock(shown_us, start + Duration::from_secs(passed_s));
+            assert_eq!(waits_s(&queue, shown_us), left_s, "after {passed_s} s");
+        }
+        let ahead_us = now_us.saturating_add_signed((40 - back_s + 60) * 1_000_000);
+        queue.look_at_clock(ahead_us, start + Duration::from_secs(40));
+        assert_eq!(waits_s(&queue, ahead_us), 200, "a machine that slept for a minute");
+    }
+
+    #[test]
+    fn who_did_not_answer_is_left_alone_until_it_tells_us_something() {
+        let (desk, asked_us) = (desk(&[]), now_us());
+        let told =
+            |from: SocketAddr, told_us| Ask { from: Some(from.ip()), told_us, ..Ask::default() };
+        let is_asked = |ask: &Ask| desk.is_out_of_reach(SLOW, ask).is_ok();
+        assert!(is_asked(&Ask::default()));
+        desk.note_out_of_reach(SLOW, asked_us, &Trouble::Store("silent".into()));
+        assert!(!is_asked(&Ask::default()));
+        assert!(!is_asked(&told(SLOW, asked_us - 1)), "what it said before it fell silent");
+        assert!(!is_asked(&told(OTHER, asked_us + 1)));
+        assert!(is_asked(&told(SLOW, asked_us + 1)));
+        assert!(desk.is_out_of_reach(OTHER, &Ask::default()).is_ok());
+        desk.note_in_reach(SLOW);
+        assert!(is_asked(&Ask::default()));
     }
 
     /// Goal: however many threads wait, one wakes up for a zone, and no zone is forgotten.

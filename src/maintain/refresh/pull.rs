@@ -17,9 +17,8 @@ use crate::xfr::incoming::{self, Asked, Incoming, Limits, Progress, Transfer, Tr
 /// How long a primary may be silent.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long an answer by UDP may take; it is asked for [`UDP_TRIES`] times.
-const UDP_PATIENCE: Duration = Duration::from_millis(1_500);
-const UDP_TRIES: usize = 2;
+/// How long each answer by UDP may take, in milliseconds: it is asked for so often.
+const UDP_TRIES: &[u64] = &[1_000, 1_000, 1_500];
 
 /// From when on a transfer must be as fast as the operator wants.
 const GRACE: Duration = Duration::from_secs(10);
@@ -84,6 +83,11 @@ impl Trouble {
     pub(super) fn is_out_of_reach(&self) -> bool {
         matches!(self, Trouble::Dial(AskError::Silent(_) | AskError::Unreachable { .. }))
     }
+
+    /// Whether the line or the primary fell away, so that the same may come through soon.
+    pub(super) fn is_of_the_line(&self) -> bool {
+        self.is_out_of_reach() || matches!(self, Trouble::OutOfReach(_) | Trouble::Slow { .. })
+    }
 }
 
 /// What came, and how.
@@ -145,10 +149,10 @@ impl<'a> Source<'a> {
     pub fn serial(&self, apex: &Name) -> Result<Serial, Trouble> {
         let server = self.primary.address;
         let mut last = AskError::Silent(server);
-        for _ in 0..UDP_TRIES {
+        for patience in UDP_TRIES.iter().copied().map(Duration::from_millis) {
             let mut query = incoming::question::soa(apex, random() as u16);
             let verifier = self.key.as_ref().map(|key| tsig::request(key, &mut query, now_s()));
-            match self.dialer.ask(server, &mut query, UDP_PATIENCE) {
+            match self.dialer.ask(server, &mut query, patience) {
                 Ok(answer) => {
                     if let Some(mut verifier) = verifier {
                         verifier

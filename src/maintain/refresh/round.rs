@@ -11,6 +11,7 @@ use crate::maintain::stage::STAGE_OCTETS_MIN;
 use crate::maintain::{CommitError, Content, Maintain, Reason, Refusal, Transferred, ZoneChange};
 use crate::maintain::{ZoneState, dnssec, now_us};
 use crate::sign::vouch;
+use crate::transport::client::AskError;
 use crate::wire::{Name, Serial, Type};
 use crate::xfr::incoming::{Asked, Transfer, TransferFault};
 use crate::xfr::timers::SoaTimers;
@@ -26,6 +27,10 @@ pub(super) struct Ended {
     /// Of the version in service.
     pub timers: Option<SoaTimers>,
     pub outcome: Result<Option<Took>, Trouble>,
+    /// Why primaries were asked in vain.
+    pub passed_over: Vec<String>,
+    /// Whether one of them said that it has something newer.
+    pub is_news: bool,
 }
 
 /// The zone as the round found it.
@@ -40,7 +45,14 @@ struct Here {
 impl Maintain {
     /// Asks the primaries of `apex`. Whatever comes of it is committed when this returns.
     pub(super) fn round(&self, apex: &Name, ask: &Ask) -> Ended {
-        let gone = |outcome| Ended { zone: None, following: None, timers: None, outcome };
+        let gone = |outcome| Ended {
+            zone: None,
+            following: None,
+            timers: None,
+            outcome,
+            passed_over: Vec::new(),
+            is_news: false,
+        };
         let (zone, following) = match self.follower(apex) {
             Ok(Some(found)) => found,
             Ok(None) => return gone(Ok(None)),
@@ -51,6 +63,8 @@ impl Maintain {
             following: Some(following.clone()),
             timers: None,
             outcome: Err(Trouble::Store(format!("{apex} has no primaries"))),
+            passed_over: Vec::new(),
+            is_news: ask.from.is_some(),
         };
         let here = match self.here(zone) {
             Ok(here) => here,
@@ -61,11 +75,11 @@ impl Maintain {
         };
         let mut crowded = None;
         for primary in in_order(&following.primaries, ask) {
-            ended.outcome = self.ask_primary(&here, primary, ask);
-            match ended.outcome {
+            ended.outcome = self.ask_primary(&here, primary, ask, &mut ended.is_news);
+            match &ended.outcome {
                 Ok(_) => break,
-                Err(Trouble::Crowded(primary)) => crowded = Some(primary),
-                Err(_) => {}
+                Err(Trouble::Crowded(primary)) => crowded = Some(*primary),
+                Err(trouble) => ended.passed_over.push(trouble.to_string()),
             }
         }
         if let (Err(_), Some(primary)) = (&ended.outcome, crowded) {
@@ -110,19 +124,20 @@ impl Maintain {
         here: &Here,
         primary: &Primary,
         ask: &Ask,
+        is_news: &mut bool,
     ) -> Result<Option<Took>, Trouble> {
-        let desk = self.refreshing();
+        let (desk, asked_us) = (self.refreshing(), now_us());
         if !ask.forced {
-            desk.is_out_of_reach(primary.address)?;
+            desk.is_out_of_reach(primary.address, ask)?;
         }
         let _turn = desk.turn(primary.address)?;
         let keys = |name: &Name| self.tsig_key(name);
         let settings = &self.settings().refresh;
         let source = Source::new(self.dialer(), settings, primary, &keys, &desk.trusts)?;
-        let asked = self.ask_source(here, &source, ask);
+        let asked = self.ask_source(here, &source, ask, is_news);
         match &asked {
             Err(trouble) if trouble.is_out_of_reach() => {
-                desk.note_out_of_reach(primary.address, trouble);
+                desk.note_out_of_reach(primary.address, asked_us, trouble);
             }
             _ => desk.note_in_reach(primary.address),
         }
@@ -134,6 +149,7 @@ impl Maintain {
         here: &Here,
         source: &Source<'_>,
         ask: &Ask,
+        is_news: &mut bool,
     ) -> Result<Option<Took>, Trouble> {
         let begun = Instant::now();
         let (apex, address) = (&here.zone.apex, source.primary.address);
@@ -143,23 +159,28 @@ impl Maintain {
         };
         // Who was told, or may say nothing by UDP, asks for the changes at once: nothing newer is an
         // answer to that too.
+        let mut silence = None;
         if ask.from.is_none() && !source.is_private() {
             match source.serial(apex) {
                 Ok(theirs) if self.compare(here, address, theirs)? => {
                     return self.confirm(here, address);
                 }
+                Ok(_) => *is_news = true,
                 // Some give a catalog to those who transfer it and to no question: ask as one of them.
-                Ok(_) | Err(Trouble::Transfer(_, TransferFault::Refused(_))) => {}
+                Err(Trouble::Transfer(_, TransferFault::Refused(_))) => {}
+                // Datagrams get lost, or are let through nowhere, where connections come to their end.
+                Err(Trouble::Dial(error @ AskError::Silent(_))) => silence = Some(error),
                 Err(trouble) => return Err(trouble),
             }
         }
         let ixfr = source
             .pull(apex, Asked::Ixfr { have: here.serial }, soa)
             .and_then(|pulled| self.take(here, source, pulled, ask, "IXFR", begun));
-        match ixfr {
-            Err(Trouble::Transfer(..) | Trouble::Refused(..)) => {}
-            Err(Trouble::Dial(ref error)) if is_hung_up(error) => {}
-            other => return other,
+        match (ixfr, silence) {
+            (Err(Trouble::Dial(_)), Some(silence)) => return Err(Trouble::Dial(silence)),
+            (Err(Trouble::Transfer(..) | Trouble::Refused(..)), _) => {}
+            (Err(Trouble::Dial(ref error)), _) if is_hung_up(error) => {}
+            (other, _) => return other,
         }
         let pulled = source.pull(apex, Asked::Axfr, &[])?;
         self.take(here, source, pulled, ask, "AXFR", begun)
@@ -308,8 +329,7 @@ fn in_order<'a>(primaries: &'a [Primary], ask: &Ask) -> impl Iterator<Item = &'a
 }
 
 /// A primary that does not know IXFR may just hang up.
-fn is_hung_up(error: &crate::transport::client::AskError) -> bool {
-    use crate::transport::client::AskError;
+fn is_hung_up(error: &AskError) -> bool {
     matches!(error, AskError::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::UnexpectedEof)
 }
 

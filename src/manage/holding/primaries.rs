@@ -118,6 +118,8 @@ pub struct PrimariesView {
     pub failures: u32,
     /// Why the last one failed.
     pub trouble: Option<String>,
+    /// Why primaries were asked in vain in the last round, also where another one had the newest.
+    pub passed_over: Vec<String>,
     pub last_transfer: Option<TransferView>,
 }
 
@@ -276,7 +278,7 @@ pub fn refresh(
     })?;
     let RefreshAsk { transfer, any_serial } = *ask;
     let transfer = transfer || any_serial;
-    manage.maintain.refresh(apex, Ask { from: None, transfer, any_serial, forced: true });
+    manage.maintain.refresh(apex, Ask { transfer, any_serial, forced: true, ..Ask::default() });
     Ok(get(manage, context, apex)?)
 }
 
@@ -343,8 +345,9 @@ impl Found {
 fn view(manage: &Manage, Found { held, following, there, groups }: Found) -> PrimariesView {
     let standing = manage.maintain.standing(&following.apex);
     let known = standing.is_some();
-    let Standing { confirmed_us, next_us, expires_us, asking, failures, trouble, took } =
-        standing.unwrap_or_default();
+    let standing = standing.unwrap_or_default();
+    let Standing { confirmed_us, next_us, expires_us, asking, failures, .. } = standing;
+    let Standing { trouble, passed_over, took, .. } = standing;
     let next = match (known, asking, held.zone.version) {
         (false, ..) => "none",
         (_, true, _) => "asking",
@@ -377,6 +380,7 @@ fn view(manage: &Manage, Found { held, following, there, groups }: Found) -> Pri
         expires_at: expires_us.map(Timestamp),
         failures,
         trouble,
+        passed_over,
         last_transfer,
     }
 }

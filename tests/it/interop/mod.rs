@@ -9,6 +9,7 @@
 
 mod acme;
 mod algorithms;
+mod asking;
 mod catalogs;
 mod cookies;
 mod downstream;

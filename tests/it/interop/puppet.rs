@@ -23,6 +23,8 @@ pub(super) struct Puppet {
 pub(super) struct Script {
     /// The SOA it answers by UDP: its serial; none is silence.
     pub serial: Option<u32>,
+    /// Whether it hears no datagram, though it serves.
+    pub is_deaf: bool,
     /// The messages of a transfer, records as text.
     pub messages: Vec<Vec<String>>,
     pub then: Then,
@@ -38,7 +40,7 @@ pub(super) struct Script {
 pub(super) enum Then {
     #[default]
     HangUp,
-    /// Sends the last message again and again, after a pause each time.
+    /// Sends the last message again and again, after a pause each time, until the script says otherwise.
     GoOn(Duration),
     /// Sends a message that never ends, octet by octet, after a pause each time.
     Drip(Duration),
@@ -100,7 +102,7 @@ impl Puppet {
                 let serial = {
                     let mut told = told.lock().unwrap();
                     told.asked += 1;
-                    told.serial
+                    told.serial.filter(|_| !told.is_deaf)
                 };
                 if let Some(serial) = serial {
                     let answer = wire_answer(&query[..len], &[soa(serial, 4)]);
@@ -192,7 +194,8 @@ fn transfer(mut stream: TcpStream, told: &Mutex<Script>) {
     }
     match (then, messages.last()) {
         (Then::GoOn(pause), Some(last)) => {
-            while send(last).is_ok() {
+            let goes_on = || matches!(told.lock().unwrap().then, Then::GoOn(_));
+            while goes_on() && send(last).is_ok() {
                 sleep(pause);
             }
         }
