@@ -134,7 +134,7 @@ pub struct Standing {
     pub failures: u32,
     /// Why the last round failed.
     pub trouble: Option<String>,
-    /// Why primaries were asked in vain in the last round, whatever came of it.
+    /// Why primaries were asked in vain when they were asked last, whatever came of it.
     pub passed_over: Vec<String>,
     /// The last transfer since the start.
     pub took: Option<Took>,
@@ -274,7 +274,7 @@ impl Maintain {
             asking: entry.asking,
             failures: entry.times.failures,
             trouble: entry.trouble.clone(),
-            passed_over: entry.passed_over.clone(),
+            passed_over: entry.passed_over.iter().map(|(_, why)| why.clone()).collect(),
             took: entry.took.clone(),
         })
     }
@@ -310,7 +310,7 @@ impl Maintain {
     }
 
     fn note(&self, apex: &Name, ask: Ask, ended: Ended) {
-        let Ended { zone, following, timers, outcome, passed_over, is_news } = ended;
+        let Ended { zone, following, timers, outcome, passed_over, answered, is_news } = ended;
         let bounds = self.settings().refresh.bounds;
         let timers = timers.map(|timers| timers.within(bounds));
         let named = match (&zone, &following, &outcome) {
@@ -365,13 +365,19 @@ impl Maintain {
             {
                 tracing::warn!(zone = %apex, "zone {apex} cannot be refreshed: {text}");
             }
-            let is_new = |why: &&String| !entry.passed_over.contains(why);
+            let is_new = |passed: &&(SocketAddr, String)| !entry.passed_over.contains(passed);
             if trouble.is_none()
-                && let Some(why) = passed_over.iter().find(is_new)
+                && let Some((_, why)) = passed_over.iter().find(is_new)
             {
                 tracing::warn!(zone = %apex, "zone {apex} is fresh, by another primary: {why}");
             }
-            (entry.trouble, entry.passed_over) = (trouble, passed_over);
+            entry.trouble = trouble;
+            // Who was not asked this time is no better than it was.
+            let is_asked = |at: SocketAddr| {
+                answered == Some(at) || passed_over.iter().any(|(passed, _)| *passed == at)
+            };
+            entry.passed_over.retain(|(at, _)| !is_asked(*at));
+            entry.passed_over.extend(passed_over);
             After::Waits
         });
     }

@@ -110,7 +110,8 @@ pub(super) struct Entry {
     /// What was wanted since the last round began.
     pub wanted: Option<Ask>,
     pub trouble: Option<String>,
-    pub passed_over: Vec<String>,
+    /// Primaries that were asked in vain when they were asked last, and why.
+    pub passed_over: Vec<(SocketAddr, String)>,
     /// Whether a primary is known to have something newer that did not come.
     pub misses: bool,
     pub took: Option<Took>,

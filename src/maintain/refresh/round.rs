@@ -1,6 +1,7 @@
 //! One round for one zone: its primaries in order, until one has said what the newest version is and
 //! we have it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::pull::{Pulled, Source, Trouble};
@@ -27,8 +28,10 @@ pub(super) struct Ended {
     /// Of the version in service.
     pub timers: Option<SoaTimers>,
     pub outcome: Result<Option<Took>, Trouble>,
-    /// Why primaries were asked in vain.
-    pub passed_over: Vec<String>,
+    /// Primaries that were asked in vain, and why.
+    pub passed_over: Vec<(SocketAddr, String)>,
+    /// The one that was not.
+    pub answered: Option<SocketAddr>,
     /// Whether one of them said that it has something newer.
     pub is_news: bool,
 }
@@ -51,6 +54,7 @@ impl Maintain {
             timers: None,
             outcome,
             passed_over: Vec::new(),
+            answered: None,
             is_news: false,
         };
         let (zone, following) = match self.follower(apex) {
@@ -64,6 +68,7 @@ impl Maintain {
             timers: None,
             outcome: Err(Trouble::Store(format!("{apex} has no primaries"))),
             passed_over: Vec::new(),
+            answered: None,
             is_news: ask.from.is_some(),
         };
         let here = match self.here(zone) {
@@ -77,9 +82,12 @@ impl Maintain {
         for primary in in_order(&following.primaries, ask) {
             ended.outcome = self.ask_primary(&here, primary, ask, &mut ended.is_news);
             match &ended.outcome {
-                Ok(_) => break,
+                Ok(_) => {
+                    ended.answered = Some(primary.address);
+                    break;
+                }
                 Err(Trouble::Crowded(primary)) => crowded = Some(*primary),
-                Err(trouble) => ended.passed_over.push(trouble.to_string()),
+                Err(trouble) => ended.passed_over.push((primary.address, trouble.to_string())),
             }
         }
         if let (Err(_), Some(primary)) = (&ended.outcome, crowded) {

@@ -118,7 +118,7 @@ pub struct PrimariesView {
     pub failures: u32,
     /// Why the last one failed.
     pub trouble: Option<String>,
-    /// Why primaries were asked in vain in the last round, also where another one had the newest.
+    /// Why primaries were asked in vain when they were asked last, also where another one had the newest.
     pub passed_over: Vec<String>,
     pub last_transfer: Option<TransferView>,
 }

@@ -112,7 +112,8 @@ fn a_start_asks_within_retry_for_what_it_may_have_missed() {
 /// Method: the first refuses what the second gives; then it is mended.
 #[test]
 fn a_primary_that_is_passed_over_is_shown_with_the_reason() {
-    let (server, first, second) = (Server::start(), Puppet::start(), Puppet::start());
+    let (server, first) = (Server::start(), Puppet::start());
+    let second = Puppet::start_on("127.0.0.3");
     first.says(Some(7), &[]);
     serves(&second, 7, LONG_S, LONG_S);
     follow_all(&server, &[&first, &second]);
@@ -130,7 +131,14 @@ fn a_primary_that_is_passed_over_is_shown_with_the_reason() {
         .unwrap();
     assert!(String::from_utf8(list.stdout).unwrap().contains(&why));
 
-    serves(&first, 7, LONG_S, LONG_S);
+    // The second tells us something, and is asked alone.
+    serves(&second, 8, LONG_S, LONG_S);
+    assert_eq!(notify(&server, "127.0.0.3"), 0);
+    has(&server, 8);
+    until("it rests", &server, || standing(&server)["next"] == "ask");
+    assert!(standing(&server)["passed_over"][0].as_str().unwrap().starts_with(&why));
+
+    serves(&first, 8, LONG_S, LONG_S);
     refresh(&server, &json!({}));
     until("all is well", &server, || standing(&server)["passed_over"] == json!([]));
 }
