@@ -92,6 +92,10 @@ fn cmp_labels((left, lefts): (&[u8], &[u8]), (right, rights): (&[u8], &[u8])) ->
     for (&l, &r) in lefts.iter().rev().zip(rights.iter().rev()) {
         let folded = |octet: &u8| octet.to_ascii_lowercase();
         let (l, r) = (label_at(left, l), label_at(right, r));
+        // Mostly both are spelled the same.
+        if l == r {
+            continue;
+        }
         match l.iter().map(folded).cmp(r.iter().map(folded)) {
             Ordering::Equal => {}
             unequal => return unequal,
