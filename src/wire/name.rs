@@ -337,6 +337,12 @@ fn push_plain_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<Option<bool>, Na
         return Err(NameError::EmptyLabel);
     }
     let from = wire.len();
+    // Most names are one label.
+    if text.len() <= LABEL_OCTETS_MAX && is_one_label(text) {
+        wire.push(text.len() as u8);
+        wire.extend_from_slice(text);
+        return Ok(Some(false));
+    }
     wire.push(0);
     wire.extend_from_slice(text);
     let octets = wire.get_mut(from..).unwrap_or_default();
@@ -358,6 +364,22 @@ fn push_plain_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<Option<bool>, Na
         *slot = 0;
     }
     Ok(Some(true))
+}
+
+/// Whether a text is long enough to be looked at by words, and has neither dot nor backslash; false is not sure.
+#[inline]
+fn is_one_label(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk::<8>() else { return false };
+    let each = |octet: u8| u64::from_ne_bytes([octet; 8]);
+    let odd = |octets: [u8; 8]| {
+        let is = |octet: u8| {
+            let differing = u64::from_ne_bytes(octets) ^ each(octet);
+            differing.wrapping_sub(each(1)) & !differing
+        };
+        (is(b'.') | is(b'\\')) & each(0x80)
+    };
+    // Absolute names end in a dot.
+    odd(*last) == 0 && text.as_chunks().0.iter().fold(0, |found, word| found | odd(*word)) == 0
 }
 
 fn set_label_len(octets: &mut [u8], at: usize, len: usize) -> Result<(), NameError> {
@@ -584,6 +606,21 @@ mod tests {
             let parent = name.parent().unwrap();
             assert_eq!((parent.to_string(), name.label_count()), ("X.".into(), 2));
             assert_eq!(parent.child(&[b'A'; 63][..len - 4]), Ok(name));
+        }
+    }
+
+    #[test]
+    fn dots_and_backslashes_are_seen_wherever_they_stand() {
+        for (len, at) in (3..30).flat_map(|len| (1..len - 1).map(move |at| (len, at))) {
+            let text = |odd: u8| {
+                let mut text = vec![b'a'; len];
+                text[at] = odd;
+                Name::parse_relative(&text, Some(&Name::root())).unwrap()
+            };
+            let labels = |name: &Name| name.labels().map(<[u8]>::len).collect::<Vec<_>>();
+            assert_eq!(labels(&text(b'.')), [at, len - at - 1]);
+            assert_eq!(labels(&text(b'\\')), [len - 1]);
+            assert_eq!(labels(&text(b'-')), [len]);
         }
     }
 

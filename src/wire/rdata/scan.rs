@@ -90,6 +90,28 @@ static OCTETS: [Octet; 256] = {
     octets
 };
 
+/// Octets that are looked at together.
+const WORD_OCTETS: usize = size_of::<u64>();
+
+/// This octet, in each place of a word.
+const fn each(octet: u8) -> u64 {
+    u64::from_ne_bytes([octet; WORD_OCTETS])
+}
+
+/// How many of these octets stand in front of the first that may be other than plain.
+///
+/// What is not plain is below `#`, or one of four; below `#` are few others.
+#[inline]
+fn plain_before(octets: [u8; WORD_OCTETS]) -> usize {
+    let word = u64::from_le_bytes(octets);
+    // The high bit of each octet that is below another; of those behind the first such one perhaps more.
+    let below = |word: u64, octet: u8| word.wrapping_sub(each(octet)) & !word;
+    let is = |octet: u8| below(word ^ each(octet), 1);
+    let parenthesis = below(word & each(!1) ^ each(b'('), 1);
+    let found = below(word, b'#') | parenthesis | is(b';') | is(b'\\');
+    ((found & each(0x80)).trailing_zeros() / u8::BITS) as usize
+}
+
 impl<'a> Scanner<'a> {
     /// Starts at the first octet of `input`.
     pub fn new(input: &'a [u8]) -> Scanner<'a> {
@@ -136,17 +158,40 @@ impl<'a> Scanner<'a> {
     /// # Errors
     ///
     /// [`ScanError`]; [`next_entry`](Scanner::next_entry) goes on behind it.
-    #[inline]
+    #[inline(always)]
     pub fn token(&mut self) -> Result<Option<Token<'a>>, ScanError> {
+        // Most stand behind one blank, or are the last of their line.
+        self.at += usize::from(self.input.get(self.at) == Some(&b' '));
+        match self.class_at(self.at) {
+            Some(Octet::Plain) => self.bare().map(Some),
+            Some(Octet::Newline) if self.depth == 0 => Ok(None),
+            // Taken apart, or what is read above would be kept in memory beside what that returns.
+            _ => match self.odd_token()? {
+                Some(Token { text, quoted, escaped, at }) => {
+                    Ok(Some(Token { text, quoted, escaped, at }))
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// What the octet at a place means; none behind the end.
+    #[inline]
+    fn class_at(&self, at: usize) -> Option<Octet> {
+        self.input.get(at).map(|&octet| OCTETS[usize::from(octet)])
+    }
+
+    #[inline(never)]
+    fn odd_token(&mut self) -> Result<Option<Token<'a>>, ScanError> {
         loop {
-            let Some(&octet) = self.input.get(self.at) else {
+            let Some(octet) = self.class_at(self.at) else {
                 if self.depth > 0 {
                     self.depth = 0;
                     return Err(self.fault(self.opened_at, ScanFault::UnclosedParenthesis));
                 }
                 return Ok(None);
             };
-            match OCTETS[usize::from(octet)] {
+            match octet {
                 Octet::Blank => self.at += 1,
                 Octet::Plain | Octet::Escape => return self.bare().map(Some),
                 Octet::Newline if self.depth == 0 => return Ok(None),
@@ -177,7 +222,17 @@ impl<'a> Scanner<'a> {
     /// # Errors
     ///
     /// [`ScanError`] when there is no end.
+    #[inline]
     pub fn next_entry(&mut self) -> Result<(), ScanError> {
+        // Whoever took all tokens left the scanner here.
+        if self.depth == 0 && self.class_at(self.at) == Some(Octet::Newline) {
+            self.at += 1;
+            return Ok(());
+        }
+        self.skip_entry()
+    }
+
+    fn skip_entry(&mut self) -> Result<(), ScanError> {
         let mut first = None;
         loop {
             match self.token() {
@@ -191,30 +246,66 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline(always)]
     fn bare(&mut self) -> Result<Token<'a>, ScanError> {
         let from = self.at;
+        self.at = self.plain_end(from);
+        match self.class_at(self.at) {
+            Some(Octet::Escape | Octet::Quote) => {
+                let Token { text, quoted, escaped, at } = self.odd_bare(from)?;
+                Ok(Token { text, quoted, escaped, at })
+            }
+            _ => Ok(self.bare_from(from, false)),
+        }
+    }
+
+    /// The token from `from` to here.
+    #[inline]
+    fn bare_from(&self, from: usize, escaped: bool) -> Token<'a> {
+        let text = self.input.get(from..self.at).unwrap_or_default();
+        Token { text, quoted: false, escaped, at: from }
+    }
+
+    /// Reads on where a token that begins at `from` has a backslash, or a quote, which may end it.
+    #[inline(never)]
+    fn odd_bare(&mut self, from: usize) -> Result<Token<'a>, ScanError> {
         let mut escaped = false;
         loop {
-            let rest = self.input.get(self.at..).unwrap_or_default();
-            let plain = |octet: &u8| OCTETS[usize::from(*octet)] == Octet::Plain;
-            self.at += rest.iter().position(|octet| !plain(octet)).unwrap_or(rest.len());
-            let Some(&octet) = self.input.get(self.at) else { break };
-            match OCTETS[usize::from(octet)] {
-                Octet::Escape => {
+            match self.class_at(self.at) {
+                Some(Octet::Escape) => {
                     escaped = true;
                     // A line end is never escaped: it would hide the next record.
                     let newline = matches!(self.input.get(self.at + 1), None | Some(b'\n' | b'\r'));
                     self.at += if newline { 1 } else { 2 };
                 }
                 // key="a value": the quotes stay in the token, as SvcParams have them.
-                Octet::Quote if self.at > from && self.input.get(self.at - 1) == Some(&b'=') => {
+                Some(Octet::Quote)
+                    if self.at > from && self.input.get(self.at - 1) == Some(&b'=') =>
+                {
                     escaped |= self.quoted()?.escaped;
                 }
-                _ => break,
+                _ => return Ok(self.bare_from(from, escaped)),
+            }
+            self.at = self.plain_end(self.at);
+        }
+    }
+
+    /// Where the plain octets end that stand from `at` on.
+    #[inline]
+    fn plain_end(&self, mut at: usize) -> usize {
+        while let Some(octets) = self.input.get(at..).and_then(|rest| rest.first_chunk()) {
+            let plain = plain_before(*octets);
+            at += plain;
+            if plain < WORD_OCTETS {
+                if self.class_at(at) != Some(Octet::Plain) {
+                    return at;
+                }
+                at += 1;
             }
         }
-        let text = self.input.get(from..self.at).unwrap_or_default();
-        Ok(Token { text, quoted: false, escaped, at: from })
+        let rest = self.input.get(at..).unwrap_or_default();
+        let plain = |octet: &u8| OCTETS[usize::from(*octet)] == Octet::Plain;
+        at + rest.iter().position(|octet| !plain(octet)).unwrap_or(rest.len())
     }
 
     fn quoted(&mut self) -> Result<Token<'a>, ScanError> {
@@ -274,6 +365,19 @@ mod tests {
         assert_eq!(tokens(r#""a ;( b" c\ d\;"#), ["a ;( b", r"c\ d\;"]);
         assert_eq!(tokens(r#"alpn="h2, h3" x"#), [r#"alpn="h2, h3""#, "x"]);
         assert_eq!(tokens(r#""a""b" """#), ["a", "b", ""]);
+    }
+
+    #[test]
+    fn a_token_ends_at_the_same_octets_wherever_they_stand() {
+        for octet in 0..=u8::MAX {
+            for (before, behind) in (1..20).flat_map(|before| [0, 3, 20].map(|n| (before, n))) {
+                let text = [vec![b'a'; before], vec![octet], vec![b'b'; behind]].concat();
+                let token = Scanner::new(&text).token().unwrap().unwrap();
+                let goes_on = matches!(OCTETS[usize::from(octet)], Octet::Plain | Octet::Escape);
+                let wanted = if goes_on { text.len() } else { before };
+                assert_eq!(token.text.len(), wanted, "{octet:#x} behind {before}");
+            }
+        }
     }
 
     #[test]

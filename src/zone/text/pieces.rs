@@ -7,6 +7,7 @@
 //!
 //! Promises: what comes of a file is, octet for octet and fault for fault, what comes of it read in one go.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -52,7 +53,7 @@ struct Read {
     all: Gathered,
     faults: Gist,
     owner: Owner,
-    owner_text: Vec<u8>,
+    owner_text: Range<usize>,
     last_ttl: Option<u32>,
 }
 

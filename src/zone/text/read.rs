@@ -1,5 +1,6 @@
 //! A zone file from its first octet to its last: entries, directives, TTLs.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::faults::{Faults, Place};
@@ -87,8 +88,8 @@ pub(super) struct Reader<'i, 'o> {
     /// In wire form.
     pub(super) origin: Option<Box<[u8]>>,
     pub(super) owner: Owner,
-    /// How the owner was written, as long as the origin is the same.
-    pub(super) owner_text: Vec<u8>,
+    /// Where the owner was written, as long as the origin and what is read are the same.
+    pub(super) owner_text: Range<usize>,
     /// Of the last `$TTL`. It holds in whatever file comes next, until another.
     pub(super) default_ttl: Option<u32>,
     /// Stated by the last record that stated one ([RFC 1035](https://www.rfc-editor.org/rfc/rfc1035) §5.1).
@@ -114,7 +115,7 @@ impl<'i, 'o> Reader<'i, 'o> {
             extent: Extent::Whole,
             origin,
             owner: Owner::None,
-            owner_text: Vec::new(),
+            owner_text: 0..0,
             default_ttl: None,
             last_ttl: None,
             source: 0,
@@ -232,9 +233,9 @@ impl<'i, 'o> Reader<'i, 'o> {
                 self.owner = Owner::Unreadable;
                 return Err(Wrong::new(first.at, what));
             }
-            return self.record(first, first.at, scanner);
+            return self.record(&first, first.at, scanner);
         }
-        let unreadable = self.set_owner(first);
+        let unreadable = self.set_owner(&first, scanner);
         let next = scanner.token()?;
         unreadable?;
         let Some(next) = next else {
@@ -242,18 +243,19 @@ impl<'i, 'o> Reader<'i, 'o> {
                 format!("{} stands alone: write a type and data behind it", quoted(first.text));
             return Err(Wrong::new(first.at, what));
         };
-        self.record(next, first.at, scanner)
+        self.record(&next, first.at, scanner)
     }
 
-    fn set_owner(&mut self, token: Token<'_>) -> Result<(), Wrong> {
-        if token.text == self.owner_text && matches!(self.owner, Owner::Known(_)) {
+    fn set_owner(&mut self, token: &Token<'_>, scanner: &Scanner<'_>) -> Result<(), Wrong> {
+        let before = scanner.taken(self.owner_text.start, self.owner_text.end);
+        if !before.is_empty() && token.text == before && matches!(self.owner, Owner::Known(_)) {
             return Ok(());
         }
         let at = self.all.octets.len();
         if let Err(error) = push_name(token.text, self.origin.as_deref(), &mut self.all.octets) {
             self.all.octets.truncate(at);
             self.owner = Owner::Unreadable;
-            self.owner_text.clear();
+            self.owner_text = 0..0;
             return Err(Wrong::new(token.at, format!("owner {}: {error}", quoted(token.text))));
         }
         let place = self.place(token.at);
@@ -269,20 +271,20 @@ impl<'i, 'o> Reader<'i, 'o> {
             self.faults.warn(place, what);
         }
         self.owner = Owner::Known(self.all.begin(at));
-        self.owner_text.clear();
-        self.owner_text.extend_from_slice(token.text);
+        let from = token.at + usize::from(token.quoted);
+        self.owner_text = from..from + token.text.len();
         Ok(())
     }
 
     /// Reads TTL and class in either order, or neither, then type and data.
     fn record(
         &mut self,
-        first: Token<'_>,
+        first: &Token<'_>,
         at: usize,
         scanner: &mut Scanner<'_>,
     ) -> Result<(), Wrong> {
         let (mut ttl, mut class) = (None, None);
-        let mut token = first;
+        let mut token = *first;
         let rtype = loop {
             if class.is_none() && token.text.eq_ignore_ascii_case(b"IN") {
                 class = Some(Class::IN);
@@ -410,7 +412,7 @@ impl<'i, 'o> Reader<'i, 'o> {
             Wrong::new(token.at, format!("origin {}: {error}", quoted(token.text)))
         })?;
         self.origin = Some(wire.into());
-        self.owner_text.clear();
+        self.owner_text = 0..0;
         Ok(())
     }
 
@@ -431,12 +433,12 @@ impl<'i, 'o> Reader<'i, 'o> {
         if let Some(origin) = origin {
             self.set_origin(origin)?;
         }
-        self.owner_text.clear();
+        self.owner_text = 0..0;
         self.depth += 1;
         self.file(source, &text);
         self.depth -= 1;
         (self.origin, self.owner, self.source) = before;
-        self.owner_text.clear();
+        self.owner_text = 0..0;
         if let Owner::Known(owner) = self.owner {
             self.all.resume(owner);
         }
@@ -479,6 +481,7 @@ impl<'i, 'o> Reader<'i, 'o> {
         let mut result = Ok(());
         for number in generate.numbers() {
             line.clear();
+            self.owner_text = 0..0;
             result = generate.line(number, &mut line).and_then(|()| {
                 self.entry(&mut Scanner::new(&line)).map_err(|wrong| {
                     let text = quoted(&line);
@@ -491,6 +494,7 @@ impl<'i, 'o> Reader<'i, 'o> {
             }
         }
         self.generating_at = None;
+        self.owner_text = 0..0;
         result.map_err(|wrong| Wrong::new(name.at, wrong.what))
     }
 }

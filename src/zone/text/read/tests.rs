@@ -218,6 +218,20 @@ fn generate_makes_a_line_per_number() {
 }
 
 #[test]
+fn generated_owners_are_told_from_those_of_the_file() {
+    // They stand at the same places of their lines.
+    let text = "ab 60 A 192.0.2.1\n$GENERATE 1-1 xy 60 A 192.0.2.9\nab 60 A 192.0.2.2\n";
+    let wanted = ["ab 60 IN A 192.0.2.1", "ab 60 IN A 192.0.2.2", "xy 60 IN A 192.0.2.9"];
+    assert_eq!(shown(&read(text)), wanted);
+}
+
+#[test]
+fn an_empty_owner_is_none() {
+    let wanted = ["3:1: error: owner : name has an empty label"];
+    assert_eq!(faults("a A 192.0.2.2\n$ORIGIN sub\n\"\" A 192.0.2.3\n"), wanted);
+}
+
+#[test]
 fn generate_is_bounded_and_its_faults_are_said_once() {
     let limits = Limits { generate: 10, ..Limits::default() };
     let text = format!("{HEAD}$GENERATE 0-5 a$ A 192.0.2.$\n$GENERATE 0-5 b$ A 192.0.2.$\n");
