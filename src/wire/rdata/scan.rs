@@ -158,6 +158,7 @@ impl<'a> Scanner<'a> {
     /// # Errors
     ///
     /// [`ScanError`]; [`next_entry`](Scanner::next_entry) goes on behind it.
+    // Inlined whatever its size: to hand a token on through memory costs as much as to find it.
     #[inline(always)]
     pub fn token(&mut self) -> Result<Option<Token<'a>>, ScanError> {
         // Most stand behind one blank, or are the last of their line.
@@ -165,7 +166,7 @@ impl<'a> Scanner<'a> {
         match self.class_at(self.at) {
             Some(Octet::Plain) => self.bare().map(Some),
             Some(Octet::Newline) if self.depth == 0 => Ok(None),
-            // Taken apart, or what is read above would be kept in memory beside what that returns.
+            // Taken apart: as one it would make those above be put into memory too.
             _ => match self.odd_token()? {
                 Some(Token { text, quoted, escaped, at }) => {
                     Ok(Some(Token { text, quoted, escaped, at }))
