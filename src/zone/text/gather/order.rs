@@ -369,7 +369,7 @@ mod tests {
     /// How the file has its runs.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     enum Drawn {
-        AsDrawn,
+        Shuffled,
         Sorted,
         SortedButOne,
     }
@@ -393,7 +393,7 @@ mod tests {
                 ),
                 0..120,
             ),
-            order in prop::sample::select(vec![Drawn::AsDrawn, Drawn::Sorted, Drawn::SortedButOne]),
+            order in prop::sample::select(vec![Drawn::Shuffled, Drawn::Sorted, Drawn::SortedButOne]),
             hands in 1..4usize,
         ) {
             let apex = Name::parse(apex).unwrap();
@@ -401,7 +401,7 @@ mod tests {
                 (name(labels, &Name::parse(above).unwrap()), *has_record)
             });
             let mut runs: Vec<_> = runs.collect();
-            if order != Drawn::AsDrawn {
+            if order != Drawn::Shuffled {
                 runs.sort_by_cached_key(|(owner, _)| Name::from_wire(owner).unwrap().key());
             }
             if order == Drawn::SortedButOne && runs.len() > 1 {
